@@ -1,0 +1,58 @@
+//! Caps: numbers that bound memory or protect a peer. Each says what happens beyond it.
+
+use std::time::Duration;
+
+use crate::ByteSize;
+
+/// Largest entry that is written to the commit log; a proposal that does not fit is refused.
+pub const ENTRY_BYTES_MAX: ByteSize = ByteSize::mib(1);
+/// An entry whose proposer had applied more than this many entries less is a no-op.
+pub const PROPOSER_LAG_MAX: u64 = 100_000;
+/// How long a closed session's tombstone stays, in entries. Equal to the lag: no copy of an entry
+/// that could still be accepted outlives the tombstone that refuses it.
+pub const TOMBSTONE_ENTRIES: u64 = PROPOSER_LAG_MAX;
+/// Log hashes kept for comparison, in entries.
+pub const LOG_HASHES_KEPT: u64 = PROPOSER_LAG_MAX;
+/// Batches remembered per producer and partition, as in Kafka.
+pub const PRODUCER_WINDOW: usize = 5;
+/// A segment older than this, in cluster time at the entry that would commit it, is refused.
+pub const SEGMENT_COMMIT_DEADLINE: Duration = Duration::from_secs(600);
+/// A session without an entry for this long, in liveness time, is silent and may be expired.
+pub const SESSION_SILENT_AFTER: Duration = Duration::from_secs(15);
+/// Every process appends at least this often.
+pub const TICK_INTERVAL: Duration = Duration::from_secs(3);
+/// Most that one entry can add to liveness time.
+pub const LIVENESS_STEP_MAX: Duration = Duration::from_secs(5);
+/// A process that sent its last applied entry longer ago than this fences itself.
+pub const SELF_FENCE_AFTER: Duration = Duration::from_secs(10);
+/// A clock further than this from the store's opens no session, and gets no vote.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+
+/// Topics in a cluster; creating one more is refused.
+pub const TOPICS_MAX: usize = 20_000;
+/// Partitions of one topic; more are refused.
+pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
+/// Partitions in a cluster; more are refused.
+pub const PARTITIONS_MAX: usize = 50_000;
+/// Longest topic name, as in Kafka.
+pub const TOPIC_NAME_MAX: usize = 249;
+/// Longest group id, member id, client id and metadata string that we keep.
+pub const NAME_BYTES_MAX: usize = 4096;
+/// Members of one group; the next gets GROUP_MAX_SIZE_REACHED.
+pub const GROUP_MEMBERS_MAX: usize = 10_000;
+/// Bytes of one member's metadata or assignment.
+pub const MEMBER_BYTES_MAX: usize = 64 << 10;
+/// Groups in a cluster; a new one beyond it is refused.
+pub const GROUPS_MAX: usize = 100_000;
+/// Committed offsets of one group; more are refused.
+pub const GROUP_OFFSETS_MAX: usize = 100_000;
+/// Longest schema text.
+pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
+/// Registered schemas in a cluster.
+pub const SCHEMAS_MAX: usize = 100_000;
+/// Columns that one registered schema may flatten to, nested ones counted.
+pub const SCHEMA_COLUMNS_MAX: usize = 2_000;
+/// Idempotent producers remembered per partition; the one idle for longest goes.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
+/// A producer that was idle for this long, in cluster time, is forgotten.
+pub const PRODUCER_IDLE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);

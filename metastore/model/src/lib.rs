@@ -1,0 +1,33 @@
+//! The values that every crate speaks in. Values only: no I/O, no clock, no chance.
+//!
+//! A number that means something has a type here ([`Offset`], [`Lsn`], [`Timestamp`], [`ByteSize`]),
+//! so that two of them cannot be mixed up, and each type owns its one text form and its one
+//! encoded form.
+
+pub mod caps;
+mod column;
+mod codec;
+mod defect;
+mod error;
+mod hash;
+mod id;
+mod lsn;
+mod offset;
+mod size;
+mod time;
+
+pub use column::{ColumnType, Field, FieldId};
+pub use codec::{DecodeError, decode, encode};
+#[cfg(debug_assertions)]
+pub use defect::plant_defect;
+pub use defect::{DEFECTS, defect};
+pub use error::{Fate, Kind};
+pub use hash::Hash;
+pub use id::{
+    ClusterId, NodeId, ParseIdError, PartitionId, ProducerEpoch, ProducerId, SchemaId, SegmentId,
+    SessionId, TableUuid, TopicId, TopicPartition,
+};
+pub use lsn::{Generation, Lsn, ParseLsnError};
+pub use offset::{Offset, OffsetRange};
+pub use size::{ByteSize, ParseSizeError};
+pub use time::{ClusterTime, LivenessTime, Monotonic, ParseDurationError, Timestamp, format_duration, parse_duration};
