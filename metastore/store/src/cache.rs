@@ -1,0 +1,353 @@
+//! The chunk cache of a node: what was read or written lately of immutable objects.
+//!
+//! Reads go by aligned chunks of 1 MiB; an object that this process wrote is kept whole, so that in
+//! `tarn dev` the hot tier reads from memory what the agent just uploaded. Bounded in bytes, the least
+//! recently used goes first. A chunk that is being fetched is fetched once, whoever waits, and a run of
+//! missing chunks is one request. Only for objects that never change under their name.
+//!
+//! Holds in simulation too: nothing here depends on hash order or on a clock.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
+use object_store::path::Path;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use tarn_model::ByteSize;
+use tarn_runtime::Metrics;
+
+use crate::{Store, StoreError};
+
+/// Size and alignment of a chunk.
+const CHUNK: u64 = 1024 * 1024;
+/// The longest run of missing chunks that one request fetches.
+const RUN_MAX: u64 = 8;
+
+/// A cache in front of a store. Clones share it.
+#[derive(Debug, Clone)]
+pub struct ChunkCache {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    capacity: u64,
+    state: Mutex<State>,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    hits: Counter,
+    misses: Counter,
+    bytes: Gauge,
+}
+
+/// `None` is the whole object, else the chunk's index.
+type Part = Option<u64>;
+type Fetch = Shared<BoxFuture<'static, Result<Run, StoreError>>>;
+type WeakFetch = WeakShared<BoxFuture<'static, Result<Run, StoreError>>>;
+
+#[derive(Debug, Default)]
+struct State {
+    kept: BTreeMap<(Path, Part), Kept>,
+    /// By age: the smallest tick was used longest ago.
+    ages: BTreeMap<u64, (Path, Part)>,
+    tick: u64,
+    bytes: u64,
+    fetching: BTreeMap<(Path, u64), WeakFetch>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    bytes: Bytes,
+    tick: u64,
+}
+
+/// What one request brought: bytes from the start of a chunk on.
+#[derive(Debug, Clone)]
+struct Run {
+    first: u64,
+    bytes: Bytes,
+}
+
+impl Run {
+    fn chunk(&self, index: u64) -> Bytes {
+        let length = self.bytes.len();
+        let at = |chunk: u64| {
+            usize::try_from((chunk - self.first) * CHUNK).map_or(length, |at| at.min(length))
+        };
+        self.bytes.slice(at(index)..at(index + 1))
+    }
+}
+
+/// Where a chunk comes from.
+enum Source {
+    Memory(Bytes),
+    Fetch(Fetch),
+}
+
+impl State {
+    fn get(&mut self, key: &(Path, Part)) -> Option<Bytes> {
+        let kept = self.kept.get_mut(key)?;
+        self.ages.remove(&kept.tick);
+        self.tick += 1;
+        kept.tick = self.tick;
+        self.ages.insert(self.tick, key.clone());
+        Some(kept.bytes.clone())
+    }
+
+    fn insert(&mut self, key: (Path, Part), bytes: Bytes, capacity: u64) {
+        let size = bytes.len() as u64;
+        self.remove(&key);
+        if size > capacity {
+            return;
+        }
+        while self.bytes + size > capacity {
+            let Some((_, oldest)) = self.ages.first_key_value() else {
+                break;
+            };
+            let oldest = oldest.clone();
+            self.remove(&oldest);
+        }
+        self.tick += 1;
+        self.ages.insert(self.tick, key.clone());
+        self.kept.insert(
+            key,
+            Kept {
+                bytes,
+                tick: self.tick,
+            },
+        );
+        self.bytes += size;
+    }
+
+    fn remove(&mut self, key: &(Path, Part)) {
+        if let Some(kept) = self.kept.remove(key) {
+            self.ages.remove(&kept.tick);
+            self.bytes -= kept.bytes.len() as u64;
+        }
+    }
+}
+
+impl ChunkCache {
+    pub fn new(store: Store, capacity: ByteSize, metrics: &Metrics) -> ChunkCache {
+        let counters = Counters::default();
+        metrics.register(|registry| {
+            registry.register(
+                "chunk_cache_hits",
+                "Reads of a chunk that was in memory",
+                counters.hits.clone(),
+            );
+            registry.register(
+                "chunk_cache_misses",
+                "Reads of a chunk that was fetched",
+                counters.misses.clone(),
+            );
+            registry.register(
+                "chunk_cache_bytes",
+                "Bytes that the chunk cache keeps",
+                counters.bytes.clone(),
+            );
+        });
+        let inner = Inner {
+            store,
+            capacity: capacity.0,
+            state: Mutex::default(),
+            counters,
+        };
+        ChunkCache {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Keeps an object that was just written. The bytes should not be a slice of something larger,
+    /// which would stay in memory uncounted.
+    pub fn insert(&self, path: &Path, bytes: Bytes) {
+        self.inner
+            .with(|state| state.insert((path.clone(), None), bytes, self.inner.capacity));
+    }
+
+    /// Drops what is kept of an object that was deleted.
+    pub fn forget(&self, path: &Path) {
+        self.inner.with(|state| {
+            state.remove(&(path.clone(), None));
+            let chunks: Vec<_> = state
+                .kept
+                .range((path.clone(), Some(0))..=(path.clone(), Some(u64::MAX)))
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in chunks {
+                state.remove(&key);
+            }
+        });
+    }
+
+    /// How many bytes are kept.
+    pub fn size(&self) -> ByteSize {
+        ByteSize(self.inner.with(|state| state.bytes))
+    }
+
+    /// Exactly these bytes of the object; `Corrupt` if it is shorter. Without a copy if they lie in one
+    /// chunk or the object is kept whole.
+    pub async fn read_range(&self, path: &Path, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let whole = self.inner.with(|state| state.get(&(path.clone(), None)));
+        if let Some(whole) = whole {
+            self.inner.counters.hits.inc();
+            return cut(path, &whole, 0, &range);
+        }
+        let chunks = range.start / CHUNK..range.end.div_ceil(CHUNK);
+        let sources = self
+            .inner
+            .with(|state| self.inner.plan(state, path, &chunks));
+        let pending = sources.into_iter().map(|(index, source)| async move {
+            match source {
+                Source::Memory(bytes) => Ok((index, bytes)),
+                Source::Fetch(fetch) => fetch.await.map(|run| (index, run.chunk(index))),
+            }
+        });
+        let mut parts = Vec::new();
+        for part in futures::future::join_all(pending).await {
+            let (index, bytes) = part?;
+            let start = index * CHUNK;
+            let wanted = range.start.max(start)..range.end.min(start + CHUNK);
+            parts.push(cut(path, &bytes, start, &wanted)?);
+        }
+        if parts.len() == 1 {
+            return Ok(parts.swap_remove(0));
+        }
+        let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+        for part in parts {
+            joined.extend_from_slice(&part);
+        }
+        Ok(joined.freeze())
+    }
+}
+
+/// `range` of the object out of bytes that begin at `start`.
+fn cut(path: &Path, bytes: &Bytes, start: u64, range: &Range<u64>) -> Result<Bytes, StoreError> {
+    let at = |position: u64| {
+        usize::try_from(position - start)
+            .ok()
+            .filter(|at| *at <= bytes.len())
+    };
+    match (at(range.start), at(range.end)) {
+        (Some(from), Some(to)) => Ok(bytes.slice(from..to)),
+        _ => Err(StoreError::Corrupt {
+            path: path.clone(),
+            reason: format!(
+                "it ends at byte {}, but bytes {range:?} were asked for",
+                start + bytes.len() as u64
+            ),
+        }),
+    }
+}
+
+impl Inner {
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock().expect("nobody panics while holding it");
+        let result = f(&mut state);
+        self.counters
+            .bytes
+            .set(i64::try_from(state.bytes).unwrap_or(i64::MAX));
+        result
+    }
+
+    /// Where each chunk comes from; begins the fetches that are missing.
+    fn plan(
+        self: &Arc<Self>,
+        state: &mut State,
+        path: &Path,
+        chunks: &Range<u64>,
+    ) -> Vec<(u64, Source)> {
+        state.fetching.retain(|_, fetch| fetch.upgrade().is_some());
+        let mut sources = Vec::new();
+        let mut next = chunks.start;
+        while next < chunks.end {
+            if let Some(source) = self.at_hand(state, path, next) {
+                sources.push((next, source));
+                next += 1;
+                continue;
+            }
+            let first = next;
+            let mut end = first + 1;
+            while end < chunks.end
+                && end - first < RUN_MAX
+                && self.at_hand(state, path, end).is_none()
+            {
+                end += 1;
+            }
+            self.counters.misses.inc_by(end - first);
+            let fetch = Arc::clone(self)
+                .fetch(path.clone(), first..end)
+                .boxed()
+                .shared();
+            let weak = fetch.downgrade().expect("it was not polled yet");
+            for index in first..end {
+                state.fetching.insert((path.clone(), index), weak.clone());
+                sources.push((index, Source::Fetch(fetch.clone())));
+            }
+            next = end;
+        }
+        sources
+    }
+
+    fn at_hand(&self, state: &mut State, path: &Path, chunk: u64) -> Option<Source> {
+        if let Some(bytes) = state.get(&(path.clone(), Some(chunk))) {
+            self.counters.hits.inc();
+            return Some(Source::Memory(bytes));
+        }
+        let fetch = state.fetching.get(&(path.clone(), chunk))?.upgrade()?;
+        // One that failed is asked again.
+        if fetch.peek().is_some() {
+            return None;
+        }
+        self.counters.hits.inc();
+        Some(Source::Fetch(fetch))
+    }
+
+    async fn fetch(self: Arc<Self>, path: Path, chunks: Range<u64>) -> Result<Run, StoreError> {
+        let range = chunks.start * CHUNK..chunks.end * CHUNK;
+        let (bytes, object) = self.store.get_up_to(&path, range.clone()).await?;
+        let expected = object.min(range.end).saturating_sub(range.start);
+        if bytes.len() as u64 != expected {
+            let reason = format!("{} of {expected} bytes came", bytes.len());
+            return Err(StoreError::Corrupt { path, reason });
+        }
+        let run = Run {
+            first: chunks.start,
+            bytes,
+        };
+        let single = chunks.end - chunks.start == 1;
+        self.with(|state| {
+            for index in chunks {
+                let chunk = run.chunk(index);
+                // A slice would keep the whole run in memory when only one chunk is left of it.
+                let chunk = if single {
+                    chunk
+                } else {
+                    Bytes::copy_from_slice(&chunk)
+                };
+                state.insert((path.clone(), Some(index)), chunk, self.capacity);
+                state.fetching.remove(&(path.clone(), index));
+            }
+        });
+        Ok(run)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,618 @@
+//! Object storage on a bad day, from a seed: for the simulator and the contract suites.
+//!
+//! Wraps any `ObjectStore`. One object stands for the service, so all processes of a simulation share
+//! it and it outlives their crashes: a write that is to land late waits in it, and any later request, by
+//! anybody, lets in what is due. A request suffers at most one fault. Rates may change at any time;
+//! which faults fired is counted.
+//!
+//! Objects carry the time of the given runtime's wall clock as `last_modified`: the store's own clock in
+//! a simulation. Its time runs while requests come (simulated, or tokio's when that is paused).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error as ObjectError, GetOptions, GetResult, GetResultPayload, ListResult,
+    MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result as ObjectResult, UploadPart,
+};
+use tarn_runtime::{Random, Runtime};
+use tokio::time::{Instant, sleep};
+
+/// What may go wrong. Rates are in permille of requests; their sum is at most 1000.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreFaults {
+    /// Every request takes between these, half of it before its effect and half after.
+    pub latency_min: Duration,
+    pub latency_max: Duration,
+    /// The request never arrives; the caller hears of a broken connection.
+    pub request_lost: u64,
+    /// The effect happens; the caller hears of a broken connection.
+    pub reply_lost: u64,
+    /// 503 without an effect, and after the effect.
+    pub unavailable_before: u64,
+    pub unavailable_after: u64,
+    /// A write lands up to `late_max` after its caller heard of a broken connection.
+    pub late: u64,
+    pub late_max: Duration,
+    /// A write is delivered twice: now, and up to `late_max` later.
+    pub twice: u64,
+    /// A conditional write hears 409 or 412 although nothing stands there, and after its own effect.
+    pub conflict_before: u64,
+    pub conflict_after: u64,
+    /// A body breaks off with an error, and without one (no HTTP client does that; our reads check).
+    pub truncated: u64,
+    pub cut_short: u64,
+}
+
+/// A faulty store. Clones are the same service.
+#[derive(Clone)]
+pub struct FaultyStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    objects: Arc<dyn ObjectStore>,
+    runtime: Runtime,
+    random: Random,
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    faults: StoreFaults,
+    /// Writes under way, by when they land.
+    late: BTreeMap<(Duration, u64), Write>,
+    queued: u64,
+    fired: BTreeMap<(&'static str, &'static str), u64>,
+    written: BTreeMap<Path, DateTime<Utc>>,
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultyStore({})", self.inner.objects)
+    }
+}
+
+#[derive(Clone)]
+enum Write {
+    Put(Path, PutPayload, PutOptions),
+    Delete(Path),
+    Copy(Path, Path, CopyOptions),
+    Rename(Path, Path, RenameOptions),
+}
+
+impl Write {
+    fn op(&self) -> &'static str {
+        match self {
+            Write::Put(_, _, options) => match options.mode {
+                PutMode::Create => "create",
+                PutMode::Overwrite => "put",
+                PutMode::Update(_) => "update",
+            },
+            Write::Delete(_) => "delete",
+            Write::Copy(..) => "copy",
+            Write::Rename(..) => "rename",
+        }
+    }
+
+    /// What a spurious conflict of this write is called, if it has a condition.
+    fn conflict(&self) -> Option<ObjectError> {
+        let Write::Put(path, _, options) = self else {
+            return None;
+        };
+        let (path, source) = (path.to_string(), "planted".into());
+        match options.mode {
+            PutMode::Create => Some(ObjectError::AlreadyExists { path, source }),
+            PutMode::Update(_) => Some(ObjectError::Precondition { path, source }),
+            PutMode::Overwrite => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    RequestLost,
+    ReplyLost,
+    UnavailableBefore,
+    UnavailableAfter,
+    Late,
+    Twice,
+    ConflictBefore,
+    ConflictAfter,
+    Truncated,
+    CutShort,
+}
+
+impl Fault {
+    fn name(self) -> &'static str {
+        match self {
+            Fault::RequestLost => "request_lost",
+            Fault::ReplyLost => "reply_lost",
+            Fault::UnavailableBefore => "unavailable_before",
+            Fault::UnavailableAfter => "unavailable_after",
+            Fault::Late => "late",
+            Fault::Twice => "twice",
+            Fault::ConflictBefore => "conflict_before",
+            Fault::ConflictAfter => "conflict_after",
+            Fault::Truncated => "truncated",
+            Fault::CutShort => "cut_short",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Write { conditional: bool },
+    Get,
+    Other,
+}
+
+fn broken() -> ObjectError {
+    ObjectError::Generic {
+        store: "FaultyStore",
+        source: "connection broken (planted)".into(),
+    }
+}
+
+fn unavailable() -> ObjectError {
+    ObjectError::Generic {
+        store: "FaultyStore",
+        source: "503 Slow Down (planted)".into(),
+    }
+}
+
+impl FaultyStore {
+    /// A store without faults until [`FaultyStore::set_faults`]. `runtime` gives it its clock.
+    pub fn new(objects: Arc<dyn ObjectStore>, seed: u64, runtime: &Runtime) -> FaultyStore {
+        FaultyStore {
+            inner: Arc::new(Inner {
+                objects,
+                runtime: runtime.clone(),
+                random: Random::seeded(seed),
+                started: Instant::now(),
+                state: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The store beneath, without faults: for an auditor, also when the simulation is over.
+    pub fn objects(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.inner.objects)
+    }
+
+    pub fn set_faults(&self, faults: StoreFaults) {
+        self.inner.with(|state| state.faults = faults);
+    }
+
+    pub fn faults(&self) -> StoreFaults {
+        self.inner.with(|state| state.faults.clone())
+    }
+
+    /// How often each fault fired, by operation and fault.
+    pub fn fired(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.inner.with(|state| state.fired.clone())
+    }
+
+    /// Lets in every write that is still under way.
+    pub async fn land_all(&self) {
+        self.inner.land(None).await;
+    }
+}
+
+impl Inner {
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().expect("nobody panics while holding it"))
+    }
+
+    fn now(&self) -> Duration {
+        if self.runtime.is_simulated() {
+            Duration::from_millis(self.runtime.clock().monotonic().0)
+        } else {
+            Instant::now().saturating_duration_since(self.started)
+        }
+    }
+
+    /// Lets in what is due by `until`, or everything.
+    async fn land(&self, until: Option<Duration>) {
+        loop {
+            let next = self.with(|state| {
+                let (due, _) = *state.late.first_key_value()?.0;
+                if until.is_some_and(|until| due > until) {
+                    return None;
+                }
+                state.late.pop_first().map(|(_, write)| write)
+            });
+            let Some(write) = next else { return };
+            // Nobody waits for this answer any more.
+            let _ = self.apply(write).await;
+        }
+    }
+
+    /// Begins a request: what was due has landed, the first half of the latency has passed. Answers the
+    /// fault it is to suffer and the other half.
+    async fn begin(&self, op: &'static str, class: Class) -> (Option<Fault>, Duration) {
+        self.land(Some(self.now())).await;
+        let (fault, latency) = self.with(|state| {
+            let faults = &state.faults;
+            let extra = faults.latency_max.saturating_sub(faults.latency_min);
+            let micros = u64::try_from(extra.as_micros()).unwrap_or(u64::MAX);
+            let latency = faults.latency_min
+                + Duration::from_micros(self.random.below(micros.saturating_add(1)));
+            let write = matches!(class, Class::Write { .. });
+            let conditional = class == Class::Write { conditional: true };
+            let get = class == Class::Get;
+            let rates = [
+                (Fault::RequestLost, faults.request_lost, true),
+                (Fault::ReplyLost, faults.reply_lost, true),
+                (Fault::UnavailableBefore, faults.unavailable_before, true),
+                (Fault::UnavailableAfter, faults.unavailable_after, true),
+                (Fault::Late, faults.late, write),
+                (Fault::Twice, faults.twice, write),
+                (Fault::ConflictBefore, faults.conflict_before, conditional),
+                (Fault::ConflictAfter, faults.conflict_after, conditional),
+                (Fault::Truncated, faults.truncated, get),
+                (Fault::CutShort, faults.cut_short, get),
+            ];
+            let mut roll = self.random.below(1000);
+            let mut fault = None;
+            for (candidate, rate, applies) in rates {
+                if roll < rate {
+                    fault = applies.then_some(candidate);
+                    break;
+                }
+                roll -= rate;
+            }
+            if let Some(fault) = fault {
+                *state.fired.entry((op, fault.name())).or_default() += 1;
+            }
+            (fault, latency)
+        });
+        pass(latency / 2).await;
+        (fault, latency / 2)
+    }
+
+    fn queue(&self, write: Write) {
+        let now = self.now();
+        self.with(|state| {
+            let micros = u64::try_from(state.faults.late_max.as_micros()).unwrap_or(u64::MAX);
+            let due = now + Duration::from_micros(self.random.below(micros.saturating_add(1)));
+            state.queued += 1;
+            state.late.insert((due, state.queued), write);
+        });
+    }
+
+    async fn apply(&self, write: Write) -> ObjectResult<Option<PutResult>> {
+        let now =
+            DateTime::from_timestamp_millis(self.runtime.clock().wall().0).unwrap_or_default();
+        let mark = |path: Path| self.with(|state| state.written.insert(path, now));
+        match write {
+            Write::Put(path, payload, options) => {
+                let result = self.objects.put_opts(&path, payload, options).await?;
+                mark(path);
+                Ok(Some(result))
+            }
+            Write::Delete(path) => {
+                self.objects.delete(&path).await?;
+                self.with(|state| state.written.remove(&path));
+                Ok(None)
+            }
+            Write::Copy(from, to, options) => {
+                self.objects.copy_opts(&from, &to, options).await?;
+                mark(to);
+                Ok(None)
+            }
+            Write::Rename(from, to, options) => {
+                self.objects.rename_opts(&from, &to, options).await?;
+                self.with(|state| state.written.remove(&from));
+                mark(to);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn write(&self, write: Write) -> ObjectResult<Option<PutResult>> {
+        let conflict = write.conflict();
+        let class = Class::Write {
+            conditional: conflict.is_some(),
+        };
+        let (fault, rest) = self.begin(write.op(), class).await;
+        let result = match fault {
+            Some(Fault::RequestLost) => Err(broken()),
+            Some(Fault::UnavailableBefore) => Err(unavailable()),
+            Some(Fault::ConflictBefore) => Err(conflict.unwrap_or_else(broken)),
+            Some(Fault::Late) => {
+                self.queue(write);
+                Err(broken())
+            }
+            None
+            | Some(
+                Fault::ReplyLost
+                | Fault::UnavailableAfter
+                | Fault::ConflictAfter
+                | Fault::Twice
+                | Fault::Truncated
+                | Fault::CutShort,
+            ) => {
+                if fault == Some(Fault::Twice) {
+                    self.queue(write.clone());
+                }
+                let result = self.apply(write).await;
+                match fault {
+                    Some(Fault::ReplyLost) => Err(broken()),
+                    Some(Fault::UnavailableAfter) => Err(unavailable()),
+                    Some(Fault::ConflictAfter) if result.is_ok() => {
+                        Err(conflict.unwrap_or_else(broken))
+                    }
+                    _ => result,
+                }
+            }
+        };
+        pass(rest).await;
+        result
+    }
+
+    /// A request that only reads: any fault but a damaged body means that it is not answered.
+    async fn ask<T>(
+        &self,
+        op: &'static str,
+        class: Class,
+        request: impl Future<Output = ObjectResult<T>>,
+    ) -> ObjectResult<(T, Option<Fault>)> {
+        let (fault, rest) = self.begin(op, class).await;
+        let result = match fault {
+            Some(Fault::RequestLost | Fault::ReplyLost) => Err(broken()),
+            Some(Fault::UnavailableBefore | Fault::UnavailableAfter) => Err(unavailable()),
+            _ => request.await.map(|value| (value, fault)),
+        };
+        pass(rest).await;
+        result
+    }
+
+    fn date(&self, mut meta: ObjectMeta) -> ObjectMeta {
+        if let Some(written) = self.with(|state| state.written.get(&meta.location).copied()) {
+            meta.last_modified = written;
+        }
+        meta
+    }
+
+    async fn list(
+        &self,
+        prefix: Option<Path>,
+        offset: Option<Path>,
+    ) -> ObjectResult<Vec<ObjectMeta>> {
+        let listed = async {
+            let stream = match &offset {
+                Some(offset) => self.objects.list_with_offset(prefix.as_ref(), offset),
+                None => self.objects.list(prefix.as_ref()),
+            };
+            stream.try_collect::<Vec<_>>().await
+        };
+        let (mut listed, _) = self.ask("list", Class::Other, listed).await?;
+        // As a real service does; a local folder beneath lists in any order.
+        listed.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(listed.into_iter().map(|meta| self.date(meta)).collect())
+    }
+}
+
+async fn pass(time: Duration) {
+    if !time.is_zero() {
+        sleep(time).await;
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> ObjectResult<PutResult> {
+        let result = self
+            .inner
+            .write(Write::Put(location.clone(), payload, opts))
+            .await?;
+        Ok(result.expect("a put has a result"))
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> ObjectResult<Box<dyn MultipartUpload>> {
+        let begin = self.inner.objects.put_multipart_opts(location, opts);
+        let (upload, _) = self
+            .inner
+            .ask("multipart_begin", Class::Other, begin)
+            .await?;
+        Ok(Box::new(FaultyUpload {
+            store: self.clone(),
+            location: location.clone(),
+            upload,
+        }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> ObjectResult<GetResult> {
+        let (op, class) = if options.head {
+            ("head", Class::Other)
+        } else {
+            ("get", Class::Get)
+        };
+        let (mut result, fault) = self
+            .inner
+            .ask(op, class, self.inner.objects.get_opts(location, options))
+            .await?;
+        result.meta = self.inner.date(result.meta);
+        if !matches!(fault, Some(Fault::Truncated | Fault::CutShort)) {
+            return Ok(result);
+        }
+        let (meta, range, attributes) = (
+            result.meta.clone(),
+            result.range.clone(),
+            result.attributes.clone(),
+        );
+        let body = result.bytes().await?;
+        let kept = usize::try_from(self.inner.random.below(body.len().max(1) as u64)).unwrap_or(0);
+        let mut pieces: Vec<ObjectResult<Bytes>> = vec![Ok(body.slice(..kept))];
+        if fault == Some(Fault::Truncated) {
+            pieces.push(Err(broken()));
+        }
+        let payload = GetResultPayload::Stream(futures::stream::iter(pieces).boxed());
+        Ok(GetResult {
+            payload,
+            meta,
+            range,
+            attributes,
+        })
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, ObjectResult<Path>>,
+    ) -> BoxStream<'static, ObjectResult<Path>> {
+        let inner = Arc::clone(&self.inner);
+        locations
+            .then(move |location| {
+                let inner = Arc::clone(&inner);
+                async move {
+                    let location = location?;
+                    inner.write(Write::Delete(location.clone())).await?;
+                    Ok(location)
+                }
+            })
+            .boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, ObjectResult<ObjectMeta>> {
+        let (inner, prefix) = (Arc::clone(&self.inner), prefix.cloned());
+        async move {
+            inner
+                .list(prefix, None)
+                .await
+                .map(|listed| futures::stream::iter(listed.into_iter().map(Ok)))
+        }
+        .try_flatten_stream()
+        .boxed()
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, ObjectResult<ObjectMeta>> {
+        let (inner, prefix, offset) = (Arc::clone(&self.inner), prefix.cloned(), offset.clone());
+        async move {
+            inner
+                .list(prefix, Some(offset))
+                .await
+                .map(|listed| futures::stream::iter(listed.into_iter().map(Ok)))
+        }
+        .try_flatten_stream()
+        .boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> ObjectResult<ListResult> {
+        let request = self.inner.objects.list_with_delimiter(prefix);
+        let (mut result, _) = self.inner.ask("list", Class::Other, request).await?;
+        result.objects = result
+            .objects
+            .into_iter()
+            .map(|meta| self.inner.date(meta))
+            .collect();
+        Ok(result)
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> ObjectResult<()> {
+        self.inner
+            .write(Write::Copy(from.clone(), to.clone(), options))
+            .await
+            .map(|_| ())
+    }
+
+    async fn rename_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: RenameOptions,
+    ) -> ObjectResult<()> {
+        self.inner
+            .write(Write::Rename(from.clone(), to.clone(), options))
+            .await
+            .map(|_| ())
+    }
+}
+
+/// An upload whose requests may fail, and whose completion may be lost on its way back.
+struct FaultyUpload {
+    store: FaultyStore,
+    location: Path,
+    upload: Box<dyn MultipartUpload>,
+}
+
+impl fmt::Debug for FaultyUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyUpload")
+            .field("location", &self.location)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl MultipartUpload for FaultyUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let inner = Arc::clone(&self.store.inner);
+        let part = self.upload.put_part(data);
+        async move {
+            inner
+                .ask("multipart_part", Class::Other, part)
+                .await
+                .map(|_| ())
+        }
+        .boxed()
+    }
+
+    async fn complete(&mut self) -> ObjectResult<PutResult> {
+        let inner = Arc::clone(&self.store.inner);
+        let (fault, rest) = inner.begin("multipart_complete", Class::Other).await;
+        let result = match fault {
+            Some(Fault::RequestLost) => Err(broken()),
+            Some(Fault::UnavailableBefore) => Err(unavailable()),
+            _ => {
+                let result = self.upload.complete().await?;
+                let now = DateTime::from_timestamp_millis(inner.runtime.clock().wall().0)
+                    .unwrap_or_default();
+                inner.with(|state| state.written.insert(self.location.clone(), now));
+                match fault {
+                    Some(Fault::ReplyLost) => Err(broken()),
+                    Some(Fault::UnavailableAfter) => Err(unavailable()),
+                    _ => Ok(result),
+                }
+            }
+        };
+        pass(rest).await;
+        result
+    }
+
+    async fn abort(&mut self) -> ObjectResult<()> {
+        self.upload.abort().await
+    }
+}
+
+#[cfg(test)]
+mod tests;

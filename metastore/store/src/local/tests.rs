@@ -1,0 +1,246 @@
+use object_store::{ObjectStoreExt, UpdateVersion};
+use tarn_model::Kind;
+
+use super::*;
+use crate::{Options, Store, contract};
+
+struct Folder {
+    folder: tempfile::TempDir,
+    runtime: Runtime,
+}
+
+impl Folder {
+    fn new() -> Folder {
+        Folder {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            runtime: Runtime::real(),
+        }
+    }
+
+    fn open(&self, fsync: bool) -> Store {
+        let url = format!("file://{}", self.folder.path().display());
+        Store::open(
+            &url,
+            Options {
+                fsync,
+                ..Options::default()
+            },
+            &self.runtime,
+        )
+        .expect("opens")
+    }
+
+    fn objects(&self) -> LocalStore {
+        LocalStore::open(self.folder.path(), false, &self.runtime).expect("opens")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_holds_with_and_without_fsync() {
+    let folder = Folder::new();
+    contract::run(&folder.open(true), "durable").await;
+    contract::run(&folder.open(false), "quick").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_on_one_folder_never_lose_an_update() {
+    let folder = Folder::new();
+    let path = Path::from("log/floor");
+    let stores: Vec<_> = (0..4).map(|_| folder.open(false)).collect();
+    let count = |bytes: Option<&Bytes>| bytes.map_or(0, |bytes| bytes.len());
+    let race = stores.iter().map(|store| async {
+        for _ in 0..20 {
+            // One x more than what stood there when it succeeds; another's x in between asks again.
+            let objects = store.object_store();
+            loop {
+                let (current, mode) = match objects.get(&path).await {
+                    Ok(result) => {
+                        let e_tag = result.meta.e_tag.clone();
+                        (
+                            result.bytes().await.ok(),
+                            PutMode::Update(UpdateVersion {
+                                e_tag,
+                                version: None,
+                            }),
+                        )
+                    }
+                    Err(_) => (None, PutMode::Create),
+                };
+                let next = PutPayload::from(vec![b'x'; count(current.as_ref()) + 1]);
+                if objects
+                    .put_opts(
+                        &path,
+                        next,
+                        PutOptions {
+                            mode,
+                            ..PutOptions::default()
+                        },
+                    )
+                    .await
+                    .is_ok()
+                {
+                    break;
+                }
+            }
+        }
+    });
+    futures::future::join_all(race).await;
+    assert_eq!(stores[0].get(&path).await.expect("get").len(), 80);
+}
+
+#[tokio::test]
+async fn an_update_shows_another_tag_even_with_the_same_length() {
+    let folder = Folder::new();
+    let objects = folder.objects();
+    let path = Path::from("floor");
+    let mut tag = objects
+        .put(&path, PutPayload::from_static(b"0"))
+        .await
+        .expect("put")
+        .e_tag;
+    let mut seen = BTreeSet::from([tag.clone()]);
+    for _ in 0..50 {
+        let mode = PutMode::Update(UpdateVersion {
+            e_tag: tag,
+            version: None,
+        });
+        let options = PutOptions {
+            mode,
+            ..PutOptions::default()
+        };
+        tag = objects
+            .put_opts(&path, PutPayload::from_static(b"1"), options)
+            .await
+            .expect("update")
+            .e_tag;
+        assert!(seen.insert(tag.clone()), "{tag:?} came before");
+    }
+}
+
+#[tokio::test]
+async fn locks_and_temporary_files_are_no_objects() {
+    let folder = Folder::new();
+    let store = folder.open(false);
+    store
+        .raise(&Path::from("log/floor"), |_| Some(Bytes::from_static(b"1")))
+        .await
+        .expect("raise");
+    store
+        .raise(&Path::from("log/floor"), |current| {
+            (current?.as_ref() == b"1").then(|| Bytes::from_static(b"2"))
+        })
+        .await
+        .expect("raise");
+    assert!(
+        folder.folder.path().join("log/.lock").exists(),
+        "the update was locked"
+    );
+    fs::write(folder.folder.path().join(".tmp/t#7"), b"left over").expect("write");
+    let listed = store.list(&Path::from(""), None, 10).await.expect("list");
+    assert_eq!(
+        listed
+            .into_iter()
+            .map(|listed| listed.path)
+            .collect::<Vec<_>>(),
+        [Path::from("log/floor")]
+    );
+    let root = store
+        .object_store()
+        .list_with_delimiter(None)
+        .await
+        .expect("list");
+    assert_eq!(root.common_prefixes, [Path::from("log")]);
+    let error = store
+        .put(&Path::from("log/.lock"), Bytes::new())
+        .await
+        .expect_err("reserved");
+    assert_eq!(error.kind(), Kind::Invalid);
+}
+
+#[tokio::test]
+async fn a_write_leaves_no_temporary_file_behind() {
+    let folder = Folder::new();
+    let store = folder.open(false);
+    let path = Path::from("a");
+    store
+        .put(&path, Bytes::from_static(b"1"))
+        .await
+        .expect("put");
+    store
+        .put_if_absent(&path, Bytes::from_static(b"2"))
+        .await
+        .expect_err("taken");
+    let mut upload = store
+        .object_store()
+        .put_multipart(&path)
+        .await
+        .expect("begin");
+    upload
+        .put_part(PutPayload::from_static(b"part"))
+        .await
+        .expect("part");
+    drop(upload);
+    assert_eq!(
+        fs::read_dir(folder.folder.path().join(".tmp"))
+            .expect("read")
+            .count(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn what_a_crash_left_a_day_ago_is_swept() {
+    let folder = Folder::new();
+    drop(folder.objects());
+    let old = folder.folder.path().join(".tmp/t#1");
+    let young = folder.folder.path().join(".tmp/t#2");
+    for file in [&old, &young] {
+        fs::write(file, b"half").expect("write");
+    }
+    let yesterday = fs::metadata(&old)
+        .and_then(|meta| meta.modified())
+        .expect("time")
+        - 2 * LEFTOVER_AGE;
+    OpenOptions::new()
+        .write(true)
+        .open(&old)
+        .and_then(|file| file.set_modified(yesterday))
+        .expect("dated");
+    drop(folder.objects());
+    assert!(!old.exists() && young.exists());
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_a_clear_error() {
+    let folder = Folder::new();
+    let file = folder.folder.path().join("file");
+    fs::write(&file, b"").expect("write");
+    let url = format!("file://{}/below", file.display());
+    let error =
+        Store::open(&url, Options::default(), &folder.runtime).expect_err("a file is in the way");
+    assert!(matches!(error, OpenError::Folder { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn errors_of_the_disk_are_told_apart() {
+    let kind = |kind: io::ErrorKind| {
+        let error = failed("writing", FilePath::new("/data/x"))(io::Error::from(kind));
+        match crate::error::Failure::of(&Path::from("x"), &error) {
+            crate::error::Failure::Final(error) => Some((error.kind(), error.fate())),
+            _ => None,
+        }
+    };
+    assert_eq!(
+        kind(io::ErrorKind::StorageFull),
+        Some((Kind::Unavailable, Fate::NotDone))
+    );
+    assert_eq!(
+        kind(io::ErrorKind::PermissionDenied),
+        Some((Kind::Denied, Fate::NotDone))
+    );
+    assert_eq!(
+        kind(io::ErrorKind::ReadOnlyFilesystem),
+        Some((Kind::Denied, Fate::NotDone))
+    );
+    assert_eq!(kind(io::ErrorKind::TimedOut), None);
+}
