@@ -1,0 +1,228 @@
+//! Who serves what: pure functions of the state, so that all agents answer alike.
+//!
+//! Rendezvous hashing: each node draws a number for each key, and the largest wins, so a node that
+//! goes or comes moves only its own keys. `apply` decides by the coordinator: the numbers are part of
+//! what replicas must agree on for ever, and a golden test holds them.
+
+use tarn_model::{LivenessTime, NodeId, TopicPartition};
+
+use crate::{Session, State};
+
+/// A node takes over partitions one after the other within this time after its opening, in
+/// milliseconds of liveness time.
+const RAMP_MS: u64 = 30_000;
+
+/// What the numbers are drawn for; the same node and key give unrelated ones.
+const FOR_PARTITION: u64 = 1;
+const FOR_GROUP: u64 = 2;
+const FOR_RAMP: u64 = 3;
+
+/// Open agents, by node id.
+pub fn agents(state: &State) -> Vec<&Session> {
+    let mut agents: Vec<_> = open_agents(state).collect();
+    agents.sort_by_key(|session| session.node);
+    agents
+}
+
+/// The agent that Metadata names as the leader of a partition to a client in `zone`.
+///
+/// Agents of the client's zone go first, if there are any. An agent is eligible from its opening +
+/// its share of the ramp; if none is, all are.
+pub fn leader<'s>(state: &'s State, at: TopicPartition, zone: Option<&str>) -> Option<&'s Session> {
+    let key = partition_key(at);
+    let zone = zone.filter(|zone| open_agents(state).any(|session| zone_of(session) == Some(zone)));
+    let near = || open_agents(state).filter(|session| zone.is_none() || zone_of(session) == zone);
+    let eligible = near().filter(|session| state.liveness_time >= eligible_from(session, &key));
+    winner(FOR_PARTITION, &key, eligible).or_else(|| winner(FOR_PARTITION, &key, near()))
+}
+
+/// The agent that coordinates a group: the rendezvous winner among the open agents' node ids.
+pub fn coordinator<'s>(state: &'s State, group: &str) -> Option<&'s Session> {
+    winner(FOR_GROUP, group.as_bytes(), open_agents(state))
+}
+
+/// Does `node` coordinate `group`?
+pub fn is_coordinator(state: &State, group: &str, node: NodeId) -> bool {
+    coordinator(state, group).is_some_and(|session| session.node == node)
+}
+
+fn open_agents(state: &State) -> impl Iterator<Item = &Session> {
+    state
+        .sessions
+        .values()
+        .filter(|session| session.agent.is_some())
+}
+
+fn zone_of(session: &Session) -> Option<&str> {
+    session.agent.as_ref()?.zone.as_deref()
+}
+
+fn eligible_from(session: &Session, key: &[u8]) -> LivenessTime {
+    LivenessTime(
+        session
+            .opened
+            .0
+            .saturating_add(draw(FOR_RAMP, key, session.node) % RAMP_MS),
+    )
+}
+
+fn winner<'s>(
+    purpose: u64,
+    key: &[u8],
+    among: impl Iterator<Item = &'s Session>,
+) -> Option<&'s Session> {
+    among.max_by_key(|session| (draw(purpose, key, session.node), session.node))
+}
+
+fn partition_key(at: TopicPartition) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..16].copy_from_slice(&at.topic.0);
+    key[16..].copy_from_slice(&at.partition.0.to_be_bytes());
+    key
+}
+
+/// A node's number for a key: FNV-1a over the key, then splitmix64's finish over it, the purpose
+/// and the node. Not for adversaries: whoever chooses group names may choose their coordinator.
+fn draw(purpose: u64, key: &[u8], node: NodeId) -> u64 {
+    const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+    let hash = key.iter().fold(FNV_OFFSET, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
+    });
+    let salt = (purpose << 32) | u64::from(node.0.cast_unsigned());
+    mix(mix(hash) ^ mix(salt))
+}
+
+/// The finish of splitmix64.
+fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::Command;
+    use crate::commands::{CloseSession, Closes};
+    use crate::harness::{Cluster, at, session};
+    use expect_test::expect;
+
+    fn cluster(nodes: u128) -> Cluster {
+        let mut cluster = Cluster::empty();
+        (1..=nodes).for_each(|id| {
+            cluster.open(id);
+        });
+        cluster
+    }
+
+    fn leaders(cluster: &Cluster, partitions: i32) -> Vec<i32> {
+        (0..partitions)
+            .map(|partition| {
+                leader(&cluster.state, at(7, partition), None)
+                    .unwrap()
+                    .node
+                    .0
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_numbers_never_change() {
+        let drawn = [
+            draw(FOR_PARTITION, &partition_key(at(7, 0)), NodeId(1)),
+            draw(FOR_GROUP, b"group", NodeId(1)),
+            draw(FOR_GROUP, b"", NodeId(i32::MAX)),
+            draw(FOR_RAMP, &partition_key(at(7, 9)), NodeId(2)),
+        ];
+        expect![[r#"
+            [
+                16350205949161901757,
+                16933269504846655518,
+                10594906965288506083,
+                4631815629362947131,
+            ]
+        "#]]
+        .assert_debug_eq(&drawn);
+        let mut cluster = cluster(5);
+        cluster.live(&[1, 2, 3, 4, 5], 60_000);
+        let groups: Vec<i32> = (0..12)
+            .map(|i| {
+                coordinator(&cluster.state, &format!("group-{i}"))
+                    .unwrap()
+                    .node
+                    .0
+            })
+            .collect();
+        expect!["[1, 1, 3, 2, 5, 2, 3, 2, 3, 3, 2, 4] [3, 5, 3, 4, 5, 2, 5, 1, 2, 4, 2, 4]"]
+            .assert_eq(&format!("{:?} {groups:?}", leaders(&cluster, 12)));
+    }
+
+    #[test]
+    fn partitions_spread_and_only_those_of_the_one_that_left_move() {
+        let mut cluster = cluster(4);
+        cluster.live(&[1, 2, 3, 4], 60_000);
+        let before = leaders(&cluster, 1_000);
+        let mut share = BTreeMap::new();
+        before
+            .iter()
+            .for_each(|node| *share.entry(node).or_insert(0) += 1);
+        assert!(
+            share.len() == 4 && share.values().all(|count| (180..320).contains(count)),
+            "{share:?}"
+        );
+        cluster.propose(2, vec![Command::CloseSession(CloseSession {})]);
+        for (before, after) in before.iter().zip(leaders(&cluster, 1_000)) {
+            assert!(after != 2 && (*before == 2 || *before == after));
+        }
+    }
+
+    #[test]
+    fn a_newcomer_takes_partitions_over_slowly_and_its_successor_at_once() {
+        let mut cluster = cluster(2);
+        cluster.live(&[1, 2], 60_000);
+        let before = leaders(&cluster, 200);
+        cluster.open(3);
+        assert_eq!(leaders(&cluster, 200), before);
+        let share = |cluster: &Cluster| {
+            leaders(cluster, 200)
+                .iter()
+                .filter(|node| **node == 3)
+                .count()
+        };
+        cluster.live(&[1, 2, 3], 15_000);
+        let half = share(&cluster);
+        cluster.live(&[1, 2, 3], 15_000);
+        let whole = share(&cluster);
+        assert!(10 < half && half < whole && whole < 100, "{half} {whole}");
+        cluster.open_closing(4, Closes::Own(vec![session(3)]));
+        assert_eq!(share(&cluster), whole);
+    }
+
+    #[test]
+    fn clients_stay_in_their_zone_while_an_agent_is_there() {
+        let mut cluster = cluster(3);
+        cluster.live(&[1, 2, 3], 60_000);
+        for (id, zone) in [(1, "a"), (2, "b")] {
+            let session = cluster.state.sessions.get_mut(&session(id)).unwrap();
+            session.agent.as_mut().unwrap().zone = Some(zone.into());
+        }
+        for partition in 0..50 {
+            let of = |zone| leader(&cluster.state, at(7, partition), zone).unwrap().node;
+            assert_eq!(of(Some("a")), NodeId(1));
+            assert_eq!(of(Some("b")), NodeId(2));
+            assert_eq!(of(Some("c")), of(None));
+        }
+    }
+
+    #[test]
+    fn without_agents_nobody_leads() {
+        let mut cluster = cluster(1);
+        cluster.state.sessions.get_mut(&session(1)).unwrap().agent = None;
+        assert!(leader(&cluster.state, at(7, 0), None).is_none());
+        assert!(coordinator(&cluster.state, "g").is_none());
+    }
+}

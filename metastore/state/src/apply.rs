@@ -1,0 +1,513 @@
+//! The fold: takes entries in the order of the log, decides whether each counts, and applies it.
+//!
+//! Holds: an error leaves the state as it was; an entry that does not count changes nothing but the
+//! Lsn and the two hashes; a proposal is applied whole or not at all. Whatever a command does, also
+//! panic, all replicas do alike.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use minicbor::Encode;
+use sha2::{Digest, Sha256};
+use tarn_model::{
+    ClusterTime, DecodeError, Hash, LivenessTime, Lsn, NodeId, SessionId, Timestamp, caps, defect,
+};
+
+use crate::commands::OpenSession;
+use crate::nesting::decode_bounded;
+use crate::{
+    BrokenInvariant, Command, Context, Entry, FeatureLevel, Outcome, Proposal, ProposalOutcome,
+    Refusal, Session, SessionContext, State,
+};
+
+/// What an entry did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    pub session: SessionId,
+    pub sequence: u64,
+    /// An outcome per proposal, or why the whole entry is a no-op (alike for every replica).
+    pub outcomes: Result<Vec<ProposalOutcome>, Ignored>,
+}
+
+/// Why an entry is a no-op.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ignored {
+    #[error("its session is not open")]
+    NoSession,
+    #[error("its sequence is not the next one")]
+    Sequence,
+    #[error("its session is open or was closed before")]
+    SessionKnown,
+    #[error("its proposer was too far behind")]
+    Lag,
+}
+
+impl Ignored {
+    /// As it goes into the outcome hash.
+    fn number(self) -> u8 {
+        match self {
+            Ignored::NoSession => 1,
+            Ignored::Sequence => 2,
+            Ignored::SessionKnown => 3,
+            Ignored::Lag => 4,
+        }
+    }
+}
+
+/// Why this process must stop: it cannot or must not go on applying.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("entry {lsn} cannot be read by this version: {source}")]
+    Unreadable { lsn: Lsn, source: DecodeError },
+    #[error("entry {lsn} needs level {needs}, this version applies up to {newest}")]
+    Level { lsn: Lsn, needs: u16, newest: u16 },
+    #[error("entry {lsn} belongs to another cluster or generation")]
+    Foreign { lsn: Lsn },
+    #[error("after {have} came {lsn}: entries are missing")]
+    Hole { have: Lsn, lsn: Lsn },
+    #[error(
+        "entry {lsn} was written on another history: at {at} its proposer had log hash {theirs}, here it is {ours}"
+    )]
+    OtherHistory {
+        lsn: Lsn,
+        at: u64,
+        theirs: Hash,
+        ours: Hash,
+    },
+    #[error("entry {lsn} was written on another history: its proposer had applied {applied}")]
+    FromTheFuture { lsn: Lsn, applied: u64 },
+    #[error(
+        "entry {lsn} was written on another history: before it session {session} had written {theirs}, here it is {ours}"
+    )]
+    OtherPrevious {
+        lsn: Lsn,
+        session: SessionId,
+        theirs: Hash,
+        ours: Hash,
+    },
+    #[error(
+        "replicas disagree: {differ} of the others computed other outcomes than this one, {agree} the same"
+    )]
+    Diverged { differ: usize, agree: usize },
+    #[error("applying entry {lsn} broke an invariant: {broken}")]
+    Broken { lsn: Lsn, broken: BrokenInvariant },
+}
+
+/// Sessions that are not silent and whose published outcome hash can be compared with this state's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Agreement {
+    pub agree: usize,
+    pub differ: usize,
+}
+
+/// What a proposal that panics is refused with. A fixed text, since outcomes are compared.
+const PANICKED: &str = "it panicked";
+/// What the proposer's own trial answers when a proposal would break an invariant.
+const WOULD_BREAK: &str = "it would break an invariant";
+/// And one that replicas would stop at.
+const UNREADABLE: &str = "its columns nest too deep to be read";
+/// Tombstones are looked through once in so many entries. One that stays longer does no harm.
+const TOMBSTONE_SWEEP_INTERVAL: u64 = 1_024;
+
+/// What the outcome hash rolls over.
+#[derive(Encode)]
+struct Happened<'a> {
+    #[n(0)]
+    ignored: Option<u8>,
+    #[n(1)]
+    outcomes: &'a [ProposalOutcome],
+    #[n(2)]
+    cluster_time: ClusterTime,
+    #[n(3)]
+    liveness_time: LivenessTime,
+}
+
+/// How an entry that counts stands to its session.
+enum Admission<'e> {
+    Opens(&'e OpenSession),
+    Continues,
+}
+
+impl State {
+    /// Applies one entry, given as its bytes. On an error the state is as it was.
+    pub fn apply(&mut self, lsn: Lsn, bytes: &[u8]) -> Result<Applied, ApplyError> {
+        if lsn.generation != self.generation {
+            return Err(ApplyError::Foreign { lsn });
+        }
+        if self.n.checked_add(1) != Some(lsn.n) {
+            return Err(ApplyError::Hole {
+                have: self.lsn(),
+                lsn,
+            });
+        }
+        let entry = read(lsn, bytes)?;
+        if entry.cluster != self.cluster || entry.generation != self.generation {
+            return Err(ApplyError::Foreign { lsn });
+        }
+        self.check_history(lsn, &entry)?;
+
+        let mut next = self.clone();
+        next.n = lsn.n;
+        next.log_hash = roll(self.log_hash, bytes);
+        let outcomes = match self.admit(lsn, &entry)? {
+            Ok(admission) => {
+                Ok(next.take(lsn, &entry, Hash(Sha256::digest(bytes).into()), admission))
+            }
+            Err(ignored) => Err(ignored),
+        };
+        let happened = Happened {
+            ignored: outcomes.as_ref().err().map(|ignored| ignored.number()),
+            outcomes: outcomes.as_deref().unwrap_or(&[]),
+            cluster_time: next.cluster_time,
+            liveness_time: next.liveness_time,
+        };
+        next.outcome_hash = roll(self.outcome_hash, &tarn_model::encode(&happened));
+        next.recent_hashes
+            .push_back((next.log_hash, next.outcome_hash));
+        while next.recent_hashes.len() as u64 > caps::LOG_HASHES_KEPT {
+            next.recent_hashes.pop_front();
+        }
+
+        if next.level > FeatureLevel::NEWEST {
+            return Err(ApplyError::Level {
+                lsn,
+                needs: next.level.0,
+                newest: FeatureLevel::NEWEST.0,
+            });
+        }
+        if outcomes.is_ok() && entry.observed.is_some() {
+            next.check_divergence()?;
+        }
+        if cfg!(debug_assertions) {
+            State::check_step(self, &next).map_err(|broken| ApplyError::Broken { lsn, broken })?;
+        }
+        *self = next;
+        Ok(Applied {
+            session: entry.session,
+            sequence: entry.sequence,
+            outcomes,
+        })
+    }
+
+    /// What a proposal would do as the next entry, by this view. The proposer drops one that is
+    /// refused as a defect ([`Refusal::is_defect`]) before it can harm anybody; every other refusal
+    /// is only this view's opinion, the log decides.
+    pub fn try_proposal(&self, proposal: &Proposal, by: SessionContext) -> ProposalOutcome {
+        let ctx = Context {
+            lsn: self.lsn().next(),
+            session: by.session,
+            node: by.node,
+            cluster_time: self.cluster_time,
+            liveness_time: self.liveness_time,
+        };
+        if let Some(command) = proposal.commands.iter().position(Command::is_unreadable) {
+            let command = u32::try_from(command).unwrap_or(u32::MAX);
+            return ProposalOutcome::Refused {
+                command,
+                refusal: Refusal::Panicked(UNREADABLE.into()),
+            };
+        }
+        match self.run(proposal, &ctx) {
+            Ok((after, outcomes)) => match State::check_step(self, &after) {
+                Ok(()) => ProposalOutcome::Applied(outcomes),
+                Err(broken) => {
+                    tracing::error!(%broken, "a proposal of ours would break an invariant");
+                    ProposalOutcome::Refused {
+                        command: 0,
+                        refusal: Refusal::Panicked(WOULD_BREAK.into()),
+                    }
+                }
+            },
+            Err((command, refusal)) => ProposalOutcome::Refused { command, refusal },
+        }
+    }
+
+    /// Compares what sessions that are not silent published with what this state computed there.
+    ///
+    /// A process whose own session has published nothing yet counts itself besides. When `differ`
+    /// is the larger, `apply` stops by itself; when both are equal the process must stop writing.
+    pub fn agreement(&self) -> Agreement {
+        let mut agreement = Agreement::default();
+        for session in self
+            .sessions
+            .values()
+            .filter(|session| !session.is_silent(self.liveness_time))
+        {
+            let Some(observed) = session.observed else {
+                continue;
+            };
+            match self.hashes_at(observed.n) {
+                Some((_, ours)) if ours == observed.outcome_hash => agreement.agree += 1,
+                Some(_) => agreement.differ += 1,
+                None => {}
+            }
+        }
+        agreement
+    }
+
+    /// SUBTLE: `apply` does not know which session is its own process's. It counts itself as one
+    /// that agrees if no session does; its own, once it has published, is among those that do.
+    fn check_divergence(&self) -> Result<(), ApplyError> {
+        let Agreement { agree, differ } = self.agreement();
+        let agree = agree.max(1);
+        if differ > agree {
+            return Err(ApplyError::Diverged { differ, agree });
+        }
+        Ok(())
+    }
+
+    /// Was the entry written by somebody who had applied the same log?
+    fn check_history(&self, lsn: Lsn, entry: &Entry) -> Result<(), ApplyError> {
+        if entry.applied > self.n {
+            return Err(ApplyError::FromTheFuture {
+                lsn,
+                applied: entry.applied,
+            });
+        }
+        match self.hashes_at(entry.applied) {
+            Some((ours, _)) if ours != entry.applied_hash => Err(ApplyError::OtherHistory {
+                lsn,
+                at: entry.applied,
+                theirs: entry.applied_hash,
+                ours,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does the entry count? See `design/log.md` §3; each rule has its counterexample there.
+    fn admit<'e>(
+        &self,
+        lsn: Lsn,
+        entry: &'e Entry,
+    ) -> Result<Result<Admission<'e>, Ignored>, ApplyError> {
+        if lsn.n.saturating_sub(entry.applied) > caps::PROPOSER_LAG_MAX {
+            return Ok(Err(Ignored::Lag));
+        }
+        let session = self.sessions.get(&entry.session);
+        if entry.sequence == 1 {
+            if session.is_some() || self.tombstones.contains_key(&entry.session) {
+                return Ok(Err(Ignored::SessionKnown));
+            }
+            // The opening stands alone: nothing else of this entry could be judged by a session.
+            return Ok(match entry.proposals.as_slice() {
+                [Proposal { commands }] if entry.previous == Hash::ZERO => {
+                    match commands.as_slice() {
+                        [Command::OpenSession(open)] => Ok(Admission::Opens(open)),
+                        _ => Err(Ignored::NoSession),
+                    }
+                }
+                _ => Err(Ignored::NoSession),
+            });
+        }
+        let Some(session) = session else {
+            return Ok(Err(Ignored::NoSession));
+        };
+        if defect("ignore-session-sequence") {
+            return Ok(Ok(Admission::Continues));
+        }
+        if session.sequence.checked_add(1) != Some(entry.sequence) {
+            return Ok(Err(Ignored::Sequence));
+        }
+        if session.entry_hash != entry.previous {
+            return Err(ApplyError::OtherPrevious {
+                lsn,
+                session: entry.session,
+                theirs: entry.previous,
+                ours: session.entry_hash,
+            });
+        }
+        Ok(Ok(Admission::Continues))
+    }
+
+    /// Applies an entry that counts.
+    fn take(
+        &mut self,
+        lsn: Lsn,
+        entry: &Entry,
+        entry_hash: Hash,
+        admission: Admission<'_>,
+    ) -> Vec<ProposalOutcome> {
+        let outcomes = match admission {
+            Admission::Opens(open) => vec![match open.open(self, entry, entry_hash) {
+                Ok(node) => {
+                    self.advance_cluster_time();
+                    let opened_at = self.cluster_time;
+                    let session = self
+                        .sessions
+                        .get_mut(&entry.session)
+                        .expect("it was just opened");
+                    session.opened_at = opened_at;
+                    ProposalOutcome::Applied(vec![Outcome::SessionOpened(node)])
+                }
+                Err(refusal) => ProposalOutcome::Refused {
+                    command: 0,
+                    refusal,
+                },
+            }],
+            Admission::Continues => {
+                let node = self.hear(entry, entry_hash);
+                self.advance_cluster_time();
+                let ctx = Context {
+                    lsn,
+                    session: entry.session,
+                    node,
+                    cluster_time: self.cluster_time,
+                    liveness_time: self.liveness_time,
+                };
+                entry
+                    .proposals
+                    .iter()
+                    .map(|proposal| self.decide(proposal, &ctx))
+                    .collect()
+            }
+        };
+        self.sweep_idle_producers();
+        if lsn.n.is_multiple_of(TOMBSTONE_SWEEP_INTERVAL) {
+            self.sweep_tombstones();
+        }
+        outcomes
+    }
+
+    /// Applies a proposal to a clone that replaces the state on success.
+    fn decide(&mut self, proposal: &Proposal, ctx: &Context) -> ProposalOutcome {
+        if !self.sessions.contains_key(&ctx.session) {
+            // An earlier proposal of this entry closed the session.
+            return ProposalOutcome::Refused {
+                command: 0,
+                refusal: Refusal::NoSuchSession(ctx.session),
+            };
+        }
+        match self.run(proposal, ctx) {
+            Ok((after, outcomes)) => {
+                *self = after;
+                ProposalOutcome::Applied(outcomes)
+            }
+            Err((command, refusal)) => ProposalOutcome::Refused { command, refusal },
+        }
+    }
+
+    fn run(
+        &self,
+        proposal: &Proposal,
+        ctx: &Context,
+    ) -> Result<(State, Vec<Outcome>), (u32, Refusal)> {
+        let current = Cell::new(0u32);
+        // Nothing that a panic leaves half done is ever looked at: the clone is dropped.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let mut after = self.clone();
+            let mut outcomes = Vec::with_capacity(proposal.commands.len());
+            for command in &proposal.commands {
+                outcomes.push(command.apply(&mut after, ctx)?);
+                current.set(current.get().saturating_add(1));
+            }
+            Ok((after, outcomes))
+        }));
+        match result {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(refusal)) => Err((current.get(), refusal)),
+            Err(_) => {
+                tracing::error!(lsn = %ctx.lsn, command = current.get(), "a command panicked and was refused");
+                Err((current.get(), Refusal::Panicked(PANICKED.into())))
+            }
+        }
+    }
+
+    /// Takes note of a session's next entry, and moves liveness time by what it lived through.
+    fn hear(&mut self, entry: &Entry, entry_hash: Hash) -> NodeId {
+        let session = self
+            .sessions
+            .get_mut(&entry.session)
+            .expect("only an open session's entry is taken");
+        // The smaller of the two clocks, so that one that races expires nobody; capped, so that a
+        // stalled log ages nobody; from the common time at its previous entry, not from its own sum.
+        let advance = entry
+            .monotonic
+            .since(session.monotonic)
+            .min(entry.wall.since(session.wall))
+            .min(caps::LIVENESS_STEP_MAX);
+        self.liveness_time = self.liveness_time.max(session.seen.plus(advance));
+        session.seen = self.liveness_time;
+        session.sequence = entry.sequence;
+        session.entry_hash = entry_hash;
+        session.wall = entry.wall;
+        session.monotonic = entry.monotonic;
+        session.votes = entry.votes;
+        if entry.observed.is_some() {
+            session.observed = entry.observed;
+        }
+        session.node
+    }
+
+    /// The lower median of the newest wall clocks of those who vote; never back.
+    fn advance_cluster_time(&mut self) {
+        let heard = |session: &&Session| {
+            defect("dead-session-votes") || !session.is_silent(self.liveness_time)
+        };
+        let mut walls: Vec<Timestamp> = self
+            .sessions
+            .values()
+            .filter(heard)
+            .filter(|session| session.votes)
+            .map(|session| session.wall)
+            .collect();
+        if walls.is_empty() {
+            walls = self
+                .sessions
+                .values()
+                .filter(heard)
+                .map(|session| session.wall)
+                .collect();
+        }
+        walls.sort_unstable();
+        let Some(middle) = walls.len().checked_sub(1).map(|last| last / 2) else {
+            return;
+        };
+        let before = self.cluster_time;
+        self.cluster_time = before.max(ClusterTime(walls[middle].0));
+        if self.cluster_time > before {
+            self.sweep_segments(before);
+        }
+    }
+}
+
+/// The hash of everything up to here: SHA-256 over the hash before and these bytes.
+fn roll(before: Hash, bytes: &[u8]) -> Hash {
+    Hash(
+        Sha256::new()
+            .chain_update(before.0)
+            .chain_update(bytes)
+            .finalize()
+            .into(),
+    )
+}
+
+fn read(lsn: Lsn, bytes: &[u8]) -> Result<Entry, ApplyError> {
+    let too_new = |needs: u16| ApplyError::Level {
+        lsn,
+        needs,
+        newest: FeatureLevel::NEWEST.0,
+    };
+    match decode_bounded::<Entry>(bytes) {
+        Ok(entry) if entry.level > FeatureLevel::NEWEST => Err(too_new(entry.level.0)),
+        Ok(entry) => Ok(entry),
+        Err(source) => match peek_level(bytes) {
+            Some(level) if level > FeatureLevel::NEWEST.0 => Err(too_new(level)),
+            _ => Err(ApplyError::Unreadable { lsn, source }),
+        },
+    }
+}
+
+/// The level of an entry whose other fields this version cannot read, for a message that helps.
+fn peek_level(bytes: &[u8]) -> Option<u16> {
+    const FIELDS_BEFORE: usize = 10;
+    let mut decoder = minicbor::Decoder::new(bytes);
+    decoder.array().ok()?;
+    for _ in 0..FIELDS_BEFORE {
+        decoder.skip().ok()?;
+    }
+    decoder.u16().ok()
+}
+
+#[cfg(test)]
+mod tests;

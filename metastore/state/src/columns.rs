@@ -1,0 +1,361 @@
+//! How a table's columns grow: a schema's columns are merged into those that are there, and what is
+//! new gets the next field ids.
+//!
+//! Holds: an id, once given, keeps its column; no column goes or becomes required; types change only
+//! where Iceberg allows it, and always towards the wider one, in whatever order schemas come.
+
+use std::collections::BTreeMap;
+
+use tarn_model::{ColumnType, Field, FieldId, caps};
+
+use crate::{FIRST_PAYLOAD_FIELD_ID, TableColumnsError};
+
+/// Deepest nesting of a column: walking and decoding one takes stack for each level.
+pub(crate) const DEPTH_MAX: usize = 32;
+
+/// Columns with ids, and the last id that was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Columns {
+    pub(crate) fields: Vec<Field>,
+    pub(crate) last_id: i32,
+}
+
+impl Columns {
+    pub(crate) fn empty() -> Columns {
+        Columns {
+            fields: Vec::new(),
+            last_id: FIRST_PAYLOAD_FIELD_ID - 1,
+        }
+    }
+
+    /// Takes in a schema's columns. On an error `self` is of no use any more.
+    pub(crate) fn merge(&mut self, want: &[Field]) -> Result<(), TableColumnsError> {
+        check_columns(want)?;
+        let Columns { fields, last_id } = self;
+        merge_fields(fields, want, last_id, "")?;
+        check_columns(&self.fields)
+    }
+}
+
+/// Checks the caps on a list of columns.
+pub(crate) fn check_columns(fields: &[Field]) -> Result<(), TableColumnsError> {
+    if fields.iter().any(|field| is_deeper_than(field, DEPTH_MAX)) {
+        return Err(TableColumnsError::TooDeep { max: DEPTH_MAX });
+    }
+    if fields.iter().map(Field::count).sum::<usize>() > caps::SCHEMA_COLUMNS_MAX {
+        return Err(TableColumnsError::TooMany {
+            max: caps::SCHEMA_COLUMNS_MAX,
+        });
+    }
+    Ok(())
+}
+
+pub(crate) fn is_deeper_than(field: &Field, levels: usize) -> bool {
+    let Some(levels) = levels.checked_sub(1) else {
+        return true;
+    };
+    match &field.kind {
+        ColumnType::Struct(fields) => fields.iter().any(|field| is_deeper_than(field, levels)),
+        ColumnType::List(element) => is_deeper_than(element, levels),
+        ColumnType::Map(key, value) => is_deeper_than(key, levels) || is_deeper_than(value, levels),
+        _ => false,
+    }
+}
+
+fn merge_fields(
+    have: &mut Vec<Field>,
+    want: &[Field],
+    last_id: &mut i32,
+    path: &str,
+) -> Result<(), TableColumnsError> {
+    let mut places: BTreeMap<String, usize> = have
+        .iter()
+        .enumerate()
+        .map(|(place, field)| (field.name.clone(), place))
+        .collect();
+    for field in want {
+        match places
+            .get(&field.name)
+            .and_then(|place| have.get_mut(*place))
+        {
+            Some(there) => merge_kind(
+                &mut there.kind,
+                &field.kind,
+                last_id,
+                &below(path, &field.name),
+            )?,
+            None => {
+                places.insert(field.name.clone(), have.len());
+                have.push(with_ids(field, last_id, true));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn merge_kind(
+    have: &mut ColumnType,
+    want: &ColumnType,
+    last_id: &mut i32,
+    path: &str,
+) -> Result<(), TableColumnsError> {
+    match (&mut *have, want) {
+        (ColumnType::Struct(have), ColumnType::Struct(want)) => {
+            merge_fields(have, want, last_id, path)
+        }
+        (ColumnType::List(have), ColumnType::List(want)) => merge_kind(
+            &mut have.kind,
+            &want.kind,
+            last_id,
+            &below(path, &want.name),
+        ),
+        (ColumnType::Map(have_key, have), ColumnType::Map(want_key, want)) => {
+            if !same_kind(&have_key.kind, &want_key.kind) {
+                return Err(changed(&below(path, "key"), &have_key.kind, &want_key.kind));
+            }
+            merge_kind(
+                &mut have.kind,
+                &want.kind,
+                last_id,
+                &below(path, &want.name),
+            )
+        }
+        (have, want) => {
+            *have = wider(have, want).ok_or_else(|| changed(path, have, want))?;
+            Ok(())
+        }
+    }
+}
+
+/// The type that holds the values of both, as far as Iceberg can turn one into the other.
+fn wider(have: &ColumnType, want: &ColumnType) -> Option<ColumnType> {
+    use ColumnType::{Decimal, Double, Float, Int, Long};
+    match (have, want) {
+        (Int, Long) | (Long, Int) => Some(Long),
+        (Float, Double) | (Double, Float) => Some(Double),
+        (
+            Decimal {
+                precision: one,
+                scale,
+            },
+            Decimal {
+                precision: other,
+                scale: other_scale,
+            },
+        ) if scale == other_scale => Some(Decimal {
+            precision: *one.max(other),
+            scale: *scale,
+        }),
+        (have, want) if have == want => Some(have.clone()),
+        _ => None,
+    }
+}
+
+/// Are the types equal but for their ids and docs?
+fn same_kind(one: &ColumnType, other: &ColumnType) -> bool {
+    match (one, other) {
+        (ColumnType::Struct(one), ColumnType::Struct(other)) => {
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .zip(other)
+                    .all(|(one, other)| same_field(one, other))
+        }
+        (ColumnType::List(one), ColumnType::List(other)) => same_field(one, other),
+        (ColumnType::Map(one_key, one), ColumnType::Map(other_key, other)) => {
+            same_field(one_key, other_key) && same_field(one, other)
+        }
+        (one, other) => one == other,
+    }
+}
+
+fn same_field(one: &Field, other: &Field) -> bool {
+    one.name == other.name && same_kind(&one.kind, &other.kind)
+}
+
+/// A copy with the next ids, depth first: the field, then what is in it. Everything may be null but
+/// map keys, for a record of another schema version may lack it.
+fn with_ids(field: &Field, last_id: &mut i32, nullable: bool) -> Field {
+    *last_id = last_id
+        .checked_add(1)
+        .expect("columns are capped far below the number of ids");
+    let id = FieldId(*last_id);
+    let kind = match &field.kind {
+        ColumnType::Struct(fields) => ColumnType::Struct(
+            fields
+                .iter()
+                .map(|field| with_ids(field, last_id, true))
+                .collect(),
+        ),
+        ColumnType::List(element) => ColumnType::List(Box::new(with_ids(element, last_id, true))),
+        ColumnType::Map(key, value) => {
+            let key = with_ids(key, last_id, false);
+            ColumnType::Map(Box::new(key), Box::new(with_ids(value, last_id, true)))
+        }
+        plain => plain.clone(),
+    };
+    Field {
+        id,
+        name: field.name.clone(),
+        nullable,
+        kind,
+        doc: field.doc.clone(),
+    }
+}
+
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}
+
+fn changed(path: &str, have: &ColumnType, want: &ColumnType) -> TableColumnsError {
+    TableColumnsError::TypeChanged {
+        path: path.to_owned(),
+        have: have.to_string(),
+        want: want.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(schemas: &[Vec<Field>]) -> Result<Columns, TableColumnsError> {
+        let mut columns = Columns::empty();
+        for schema in schemas {
+            columns.merge(schema)?;
+        }
+        Ok(columns)
+    }
+
+    fn ids(field: &Field, into: &mut Vec<i32>) {
+        into.push(field.id.0);
+        match &field.kind {
+            ColumnType::Struct(fields) => fields.iter().for_each(|field| ids(field, into)),
+            ColumnType::List(element) => ids(element, into),
+            ColumnType::Map(key, value) => {
+                ids(key, into);
+                ids(value, into);
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn ids_are_given_depth_first_and_kept() {
+        let line = ColumnType::Struct(vec![
+            Field::new("sku", ColumnType::String),
+            Field::new("n", ColumnType::Int),
+        ]);
+        let first = vec![
+            Field::new("id", ColumnType::Long).required(),
+            Field::new("lines", ColumnType::list(line.clone())),
+            Field::new("tags", ColumnType::map(ColumnType::String, ColumnType::Int)),
+        ];
+        let columns = merged(std::slice::from_ref(&first)).unwrap();
+        let mut given = Vec::new();
+        columns
+            .fields
+            .iter()
+            .for_each(|field| ids(field, &mut given));
+        assert_eq!(given, (100..=107).collect::<Vec<_>>());
+        assert!(columns.fields[0].nullable);
+        let ColumnType::Map(key, value) = &columns.fields[2].kind else {
+            panic!("not a map")
+        };
+        assert!(!key.nullable && value.nullable);
+
+        let wide = ColumnType::Struct(vec![
+            Field::new("price", ColumnType::Double),
+            Field::new("n", ColumnType::Long),
+        ]);
+        let second = vec![
+            Field::new("lines", ColumnType::list(wide)),
+            Field::new("at", ColumnType::TimestampTz),
+        ];
+        let grown = merged(&[first, second]).unwrap();
+        assert_eq!(grown.fields.len(), 4);
+        assert_eq!(
+            grown.fields[1].kind.to_string(),
+            "array<struct<sku:varchar,n:bigint,price:double>>"
+        );
+        assert_eq!(grown.last_id, 109);
+        assert_eq!(grown.fields[3].id, FieldId(109));
+    }
+
+    #[test]
+    fn types_widen_whatever_came_first() {
+        let decimal = |precision, scale| ColumnType::Decimal { precision, scale };
+        for (one, other, wide) in [
+            (ColumnType::Int, ColumnType::Long, ColumnType::Long),
+            (ColumnType::Float, ColumnType::Double, ColumnType::Double),
+            (decimal(9, 2), decimal(12, 2), decimal(12, 2)),
+        ] {
+            for pair in [[one.clone(), other.clone()], [other, one]] {
+                let columns = merged(&pair.map(|kind| vec![Field::new("x", kind)])).unwrap();
+                assert_eq!(columns.fields[0].kind, wide);
+                assert_eq!(columns.last_id, 100);
+            }
+        }
+    }
+
+    #[test]
+    fn what_iceberg_cannot_turn_is_refused_with_its_path() {
+        let refused = |have: ColumnType, want: ColumnType| {
+            merged(&[vec![Field::new("x", have)], vec![Field::new("x", want)]])
+                .unwrap_err()
+                .to_string()
+        };
+        let cannot = "in the schema; Iceberg cannot turn one into the other";
+        assert_eq!(
+            refused(ColumnType::String, ColumnType::Long),
+            format!("column x is varchar in the table and bigint {cannot}")
+        );
+        assert_eq!(
+            refused(
+                ColumnType::list(ColumnType::Int),
+                ColumnType::list(ColumnType::Date)
+            ),
+            format!("column x.element is int in the table and date {cannot}")
+        );
+        assert_eq!(
+            refused(
+                ColumnType::map(ColumnType::Int, ColumnType::Int),
+                ColumnType::map(ColumnType::Long, ColumnType::Int)
+            ),
+            format!("column x.key is int in the table and bigint {cannot}")
+        );
+        refused(
+            ColumnType::Decimal {
+                precision: 9,
+                scale: 2,
+            },
+            ColumnType::Decimal {
+                precision: 9,
+                scale: 3,
+            },
+        );
+        refused(ColumnType::Struct(Vec::new()), ColumnType::String);
+    }
+
+    #[test]
+    fn too_many_columns_and_too_deep_ones_are_refused() {
+        let many: Vec<Field> = (0..=caps::SCHEMA_COLUMNS_MAX)
+            .map(|i| Field::new(format!("c{i}"), ColumnType::Int))
+            .collect();
+        assert_eq!(
+            merged(&[many]),
+            Err(TableColumnsError::TooMany {
+                max: caps::SCHEMA_COLUMNS_MAX
+            })
+        );
+        let deep = (0..=DEPTH_MAX).fold(ColumnType::Int, |kind, _| ColumnType::list(kind));
+        assert_eq!(
+            merged(&[vec![Field::new("x", deep)]]),
+            Err(TableColumnsError::TooDeep { max: DEPTH_MAX })
+        );
+    }
+}

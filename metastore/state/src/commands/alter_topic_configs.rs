@@ -1,0 +1,158 @@
+//! Changes configs of a topic (KIP-339). The agent has checked names and values; `apply` merges, so
+//! that two who append to one list both count.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use tarn_model::TopicId;
+
+use crate::topics::{check_configs, wants_table};
+use crate::{Context, Outcome, Refusal, State};
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct AlterTopicConfigs {
+    #[n(0)]
+    pub id: TopicId,
+    #[n(1)]
+    pub changes: BTreeMap<String, ConfigChange>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ConfigChange {
+    #[n(0)]
+    Set(#[n(0)] String),
+    /// Back to the default.
+    #[n(1)]
+    Delete,
+    /// To a comma-separated list. The second text is the list it starts from when nothing is set.
+    #[n(2)]
+    Append(#[n(0)] String, #[n(1)] String),
+    #[n(3)]
+    Subtract(#[n(0)] String, #[n(1)] String),
+}
+
+impl AlterTopicConfigs {
+    pub(crate) fn apply(&self, state: &mut State, _ctx: &Context) -> Result<Outcome, Refusal> {
+        let topic = Arc::make_mut(
+            state
+                .topics
+                .get_mut(&self.id)
+                .ok_or(Refusal::NoSuchTopic(self.id))?,
+        );
+        let had_table = wants_table(&topic.name, &topic.configs);
+        for (name, change) in &self.changes {
+            let present = topic.configs.get(name).map(String::as_str);
+            match change.apply(present) {
+                Some(value) => topic.configs.insert(name.clone(), value),
+                None => topic.configs.remove(name),
+            };
+        }
+        check_configs(&topic.configs)?;
+        if wants_table(&topic.name, &topic.configs) != had_table {
+            return Err(Refusal::InvalidConfig {
+                name: "tarn.table".into(),
+                why: "it is decided when the topic is created".into(),
+            });
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl ConfigChange {
+    /// The value that follows `present`; `None` is the default.
+    fn apply(&self, present: Option<&str>) -> Option<String> {
+        match self {
+            ConfigChange::Set(value) => Some(value.clone()),
+            ConfigChange::Delete => None,
+            ConfigChange::Append(items, start) => {
+                let mut list = split(present.unwrap_or(start));
+                for item in split(items) {
+                    if !list.contains(&item) {
+                        list.push(item);
+                    }
+                }
+                Some(list.join(","))
+            }
+            ConfigChange::Subtract(items, start) => {
+                let gone = split(items);
+                let mut list = split(present.unwrap_or(start));
+                list.retain(|item| !gone.contains(item));
+                Some(list.join(","))
+            }
+        }
+    }
+}
+
+fn split(list: &str) -> Vec<&str> {
+    list.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+    use crate::harness::{Cluster, topic};
+
+    fn alter(
+        cluster: &mut Cluster,
+        name: &str,
+        change: ConfigChange,
+    ) -> Result<Option<String>, Refusal> {
+        let changes = BTreeMap::from([(name.to_owned(), change)]);
+        cluster.run(Command::AlterTopicConfigs(AlterTopicConfigs {
+            id: topic(7),
+            changes,
+        }))?;
+        Ok(cluster.state.topics[&topic(7)].configs.get(name).cloned())
+    }
+
+    #[test]
+    fn two_who_append_to_one_list_both_count() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        let append = |item: &str| ConfigChange::Append(item.into(), "delete".into());
+        alter(&mut cluster, "cleanup.policy", append("compact")).unwrap();
+        let list = alter(&mut cluster, "cleanup.policy", append("other,compact")).unwrap();
+        assert_eq!(list.as_deref(), Some("delete,compact,other"));
+        let less = ConfigChange::Subtract("delete,other".into(), String::new());
+        assert_eq!(
+            alter(&mut cluster, "cleanup.policy", less)
+                .unwrap()
+                .as_deref(),
+            Some("compact")
+        );
+        assert_eq!(
+            alter(&mut cluster, "cleanup.policy", ConfigChange::Delete),
+            Ok(None)
+        );
+    }
+
+    #[test]
+    fn what_does_not_exist_or_is_too_long_is_refused() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        let long = ConfigChange::Set("x".repeat(5_000));
+        assert!(matches!(
+            alter(&mut cluster, "x", long),
+            Err(Refusal::TooLong { .. })
+        ));
+        let off = ConfigChange::Set("off".into());
+        assert!(matches!(
+            alter(&mut cluster, "tarn.table", off),
+            Err(Refusal::InvalidConfig { .. })
+        ));
+        let on = ConfigChange::Set("on".into());
+        assert_eq!(
+            alter(&mut cluster, "tarn.table", on).unwrap().as_deref(),
+            Some("on")
+        );
+        let absent = AlterTopicConfigs {
+            id: topic(8),
+            changes: BTreeMap::new(),
+        };
+        let refused = cluster.run(Command::AlterTopicConfigs(absent));
+        assert_eq!(refused, Err(Refusal::NoSuchTopic(topic(8))));
+    }
+}

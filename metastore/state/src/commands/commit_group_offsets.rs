@@ -1,0 +1,233 @@
+//! Commits offsets of a group: by a member of the current generation, or by anybody while the group
+//! has no members (generation −1, Kafka's "simple" consumers).
+
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use tarn_model::{ByteSize, NodeId, Offset, TopicPartition, caps};
+
+use crate::{CommittedOffset, Context, Group, Outcome, Refusal, State};
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct CommitGroupOffsets {
+    #[n(0)]
+    pub group: String,
+    #[n(1)]
+    pub node: NodeId,
+    /// −1 without a membership.
+    #[n(2)]
+    pub generation: i32,
+    #[n(3)]
+    pub member: String,
+    #[n(4)]
+    pub instance: Option<String>,
+    #[n(5)]
+    pub offsets: Vec<GroupOffset>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct GroupOffset {
+    #[n(0)]
+    pub at: TopicPartition,
+    #[n(1)]
+    pub offset: Offset,
+    #[n(2)]
+    pub leader_epoch: i32,
+    #[n(3)]
+    pub metadata: String,
+}
+
+impl CommitGroupOffsets {
+    pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
+        state.check_coordinator(&self.group, self.node, ctx)?;
+        self.check_membership(state.groups.get(&self.group).map(Arc::as_ref))?;
+        for offset in &self.offsets {
+            if !state.partitions.contains_key(&offset.at) {
+                return Err(Refusal::NoSuchPartition(
+                    offset.at.topic,
+                    offset.at.partition,
+                ));
+            }
+            if offset.metadata.len() > caps::NAME_BYTES_MAX {
+                return Err(Refusal::TooLong {
+                    max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
+                });
+            }
+        }
+        let group = Arc::make_mut(state.group_or_new(&self.group, ctx)?);
+        for offset in &self.offsets {
+            let committed = CommittedOffset {
+                offset: offset.offset,
+                leader_epoch: offset.leader_epoch,
+                metadata: offset.metadata.clone(),
+                committed: ctx.cluster_time,
+            };
+            group.offsets.insert(offset.at, committed);
+        }
+        if group.offsets.len() > caps::GROUP_OFFSETS_MAX {
+            let what = "committed offsets of a group".into();
+            return Err(Refusal::Full {
+                what,
+                max: caps::GROUP_OFFSETS_MAX as u64,
+            });
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn check_membership(&self, group: Option<&Group>) -> Result<(), Refusal> {
+        if self.generation < 0 && self.member.is_empty() {
+            return match group {
+                Some(group) if !group.members.is_empty() => Err(Refusal::GroupNotEmpty),
+                _ => Ok(()),
+            };
+        }
+        let group = group.ok_or_else(|| Refusal::NoSuchGroup(self.group.clone()))?;
+        if let Some(instance) = &self.instance {
+            let holder = group
+                .members
+                .iter()
+                .find(|member| member.instance.as_ref() == Some(instance));
+            if holder.is_some_and(|holder| holder.id != self.member) {
+                return Err(Refusal::FencedInstance(instance.clone()));
+            }
+        }
+        let member = group.members.iter().find(|member| member.id == self.member);
+        // A member that joined with an instance id must go on naming it, and the other way round.
+        if member.is_none_or(|member| self.instance.is_some() && member.instance != self.instance) {
+            return Err(Refusal::UnknownMember(self.member.clone()));
+        }
+        if self.generation != group.generation {
+            return Err(Refusal::WrongGeneration {
+                have: group.generation,
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+    use crate::GroupMember;
+    use crate::commands::CompleteGroup;
+    use crate::harness::{Cluster, at};
+    use minicbor::bytes::ByteVec;
+
+    fn commit(
+        generation: i32,
+        member: &str,
+        instance: Option<&str>,
+        offset: u64,
+    ) -> CommitGroupOffsets {
+        CommitGroupOffsets {
+            group: "g".into(),
+            node: NodeId(1),
+            generation,
+            member: member.into(),
+            instance: instance.map(str::to_owned),
+            offsets: vec![GroupOffset {
+                at: at(7, 0),
+                offset: Offset(offset),
+                leader_epoch: 1,
+                metadata: "m".into(),
+            }],
+        }
+    }
+
+    fn member(id: &str, instance: Option<&str>) -> GroupMember {
+        GroupMember {
+            id: id.into(),
+            instance: instance.map(str::to_owned),
+            client_id: String::new(),
+            client_host: String::new(),
+            session_timeout_ms: 45_000,
+            rebalance_timeout_ms: 300_000,
+            protocols: Vec::new(),
+            assignment: ByteVec::from(Vec::new()),
+        }
+    }
+
+    fn committed(cluster: &Cluster) -> u64 {
+        cluster.state.groups["g"].offsets[&at(7, 0)].offset.0
+    }
+
+    #[test]
+    fn anybody_commits_while_the_group_has_no_members() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        assert_eq!(
+            cluster.run(Command::CommitGroupOffsets(commit(-1, "", None, 5))),
+            Ok(Outcome::Done)
+        );
+        assert_eq!(committed(&cluster), 5);
+        let group = &cluster.state.groups["g"];
+        assert_eq!(
+            (group.generation, group.offsets[&at(7, 0)].committed),
+            (0, cluster.now())
+        );
+    }
+
+    #[test]
+    fn only_members_of_the_present_generation_commit() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        let complete = CompleteGroup {
+            group: "g".into(),
+            node: NodeId(1),
+            previous: 0,
+            generation: 4,
+            protocol_type: "consumer".into(),
+            protocol: "range".into(),
+            leader: "a".into(),
+            members: vec![member("a", None), member("b", Some("s"))],
+        };
+        let mut run = |command| cluster.run(Command::CommitGroupOffsets(command));
+        assert_eq!(
+            run(commit(4, "a", None, 1)),
+            Err(Refusal::NoSuchGroup("g".into()))
+        );
+        cluster.run(Command::CompleteGroup(complete)).unwrap();
+        let mut run = |command| cluster.run(Command::CommitGroupOffsets(command));
+        assert_eq!(run(commit(-1, "", None, 1)), Err(Refusal::GroupNotEmpty));
+        assert_eq!(
+            run(commit(3, "a", None, 1)),
+            Err(Refusal::WrongGeneration { have: 4 })
+        );
+        assert_eq!(
+            run(commit(4, "c", None, 1)),
+            Err(Refusal::UnknownMember("c".into()))
+        );
+        assert_eq!(
+            run(commit(4, "old", Some("s"), 1)),
+            Err(Refusal::FencedInstance("s".into()))
+        );
+        assert_eq!(
+            run(commit(4, "a", Some("t"), 1)),
+            Err(Refusal::UnknownMember("a".into()))
+        );
+        assert_eq!(run(commit(4, "a", None, 2)), Ok(Outcome::Done));
+        assert_eq!(run(commit(4, "b", Some("s"), 3)), Ok(Outcome::Done));
+        assert_eq!(committed(&cluster), 3);
+    }
+
+    #[test]
+    fn one_impossible_offset_refuses_all() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        let mut command = commit(-1, "", None, 5);
+        command.offsets.push(GroupOffset {
+            at: at(7, 1),
+            ..command.offsets[0].clone()
+        });
+        let refused = cluster.run(Command::CommitGroupOffsets(command.clone()));
+        assert_eq!(
+            refused,
+            Err(Refusal::NoSuchPartition(at(7, 1).topic, at(7, 1).partition))
+        );
+        command.offsets.pop();
+        command.offsets[0].metadata = "m".repeat(5_000);
+        assert!(matches!(
+            cluster.run(Command::CommitGroupOffsets(command)),
+            Err(Refusal::TooLong { .. })
+        ));
+        assert!(cluster.state.groups.is_empty());
+    }
+}

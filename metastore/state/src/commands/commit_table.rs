@@ -1,0 +1,238 @@
+//! Moves a table's pointer and M together: the rows of `[from, to)` of each partition are in the
+//! files that the new metadata names, exactly once.
+
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use tarn_model::{ByteSize, Offset, PartitionId, TopicId, caps};
+
+use crate::{Context, Counters, Outcome, Refusal, State};
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct CommitTable {
+    #[n(0)]
+    pub topic: TopicId,
+    /// Compared with what the table has; refused if it moved.
+    #[n(1)]
+    pub expected: Option<String>,
+    #[n(2)]
+    pub pointer: String,
+    #[n(3)]
+    pub table_snapshot: Option<i64>,
+    /// Partitions whose M moves; each `from` must be the M that is there.
+    #[n(4)]
+    pub steps: Vec<MaterializedStep>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct MaterializedStep {
+    #[n(0)]
+    pub partition: PartitionId,
+    #[n(1)]
+    pub from: Offset,
+    #[n(2)]
+    pub to: Offset,
+    /// Added to the table's counters; their sum is `to − from`.
+    #[n(3)]
+    pub counted: Counters,
+}
+
+impl CommitTable {
+    pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
+        let table = state
+            .table(self.topic)
+            .ok_or(Refusal::NoSuchTable(self.topic))?;
+        if table.pointer != self.expected {
+            return Err(Refusal::PointerMoved {
+                have: table.pointer.clone(),
+            });
+        }
+        if self.pointer.len() > caps::NAME_BYTES_MAX {
+            return Err(Refusal::TooLong {
+                max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
+            });
+        }
+        let mut table = table.as_ref().clone();
+        for step in &self.steps {
+            let partition = state
+                .partition(self.topic, step.partition)
+                .ok_or(Refusal::NoSuchPartition(self.topic, step.partition))?;
+            let have = table.materialized(step.partition);
+            if step.from != have {
+                return Err(Refusal::MaterializedMoved {
+                    partition: step.partition,
+                    have,
+                });
+            }
+            let invalid = |why: String| {
+                Refusal::TableCommitInvalid(format!("partition {}: {why}", step.partition))
+            };
+            let Some(length) = step.to.0.checked_sub(step.from.0) else {
+                return Err(invalid(format!(
+                    "M would go back from {} to {}",
+                    step.from, step.to
+                )));
+            };
+            let stable = partition.last_stable();
+            if step.to > stable {
+                return Err(invalid(format!(
+                    "{} is above the last stable offset {stable}",
+                    step.to
+                )));
+            }
+            if step.counted.sum() != Some(length) {
+                return Err(invalid(format!(
+                    "the counters do not account for {length} offsets"
+                )));
+            }
+            let counters = table
+                .counters
+                .get(&step.partition)
+                .copied()
+                .unwrap_or_default();
+            let counters = counters
+                .checked_add(step.counted)
+                .ok_or_else(|| invalid("a counter is full".into()))?;
+            table.counters.insert(step.partition, counters);
+            table.materialized.insert(step.partition, step.to);
+        }
+        table.pointer = Some(self.pointer.clone());
+        table.table_snapshot = self.table_snapshot;
+        table.committed = Some(ctx.cluster_time);
+        state.tables.insert(self.topic, Arc::new(table));
+        Ok(Outcome::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+    use crate::commands::DeleteTopic;
+    use crate::harness::{Cluster, at, batch, topic};
+
+    fn step(partition: i32, from: u64, to: u64) -> MaterializedStep {
+        let counted = Counters {
+            rows: to.saturating_sub(from),
+            undecodable: 0,
+            deleted: 0,
+        };
+        MaterializedStep {
+            partition: PartitionId(partition),
+            from: Offset(from),
+            to: Offset(to),
+            counted,
+        }
+    }
+
+    fn commit(expected: Option<&str>, pointer: &str, steps: Vec<MaterializedStep>) -> Command {
+        let expected = expected.map(str::to_owned);
+        Command::CommitTable(CommitTable {
+            topic: topic(7),
+            expected,
+            pointer: pointer.into(),
+            table_snapshot: Some(1),
+            steps,
+        })
+    }
+
+    fn cluster() -> Cluster {
+        let mut cluster = Cluster::with_topic("orders", 2);
+        cluster.produce(at(7, 0), vec![batch(10)]);
+        cluster.produce(at(7, 1), vec![batch(4)]);
+        cluster
+    }
+
+    #[test]
+    fn pointer_and_m_move_together() {
+        let mut cluster = cluster();
+        let mut first = step(0, 0, 6);
+        first.counted = Counters {
+            rows: 3,
+            undecodable: 2,
+            deleted: 1,
+        };
+        cluster
+            .run(commit(None, "v1", vec![first, step(1, 0, 4)]))
+            .unwrap();
+        cluster
+            .run(commit(Some("v1"), "v2", vec![step(0, 6, 10)]))
+            .unwrap();
+        let table = cluster.state.table(topic(7)).unwrap();
+        assert_eq!(table.pointer.as_deref(), Some("v2"));
+        assert_eq!(
+            (
+                table.materialized(PartitionId(0)),
+                table.materialized(PartitionId(1))
+            ),
+            (Offset(10), Offset(4))
+        );
+        assert_eq!(
+            table.counters[&PartitionId(0)],
+            Counters {
+                rows: 7,
+                undecodable: 2,
+                deleted: 1
+            }
+        );
+        assert_eq!(table.committed, Some(cluster.now()));
+        cluster.run(commit(Some("v2"), "v3", Vec::new())).unwrap();
+    }
+
+    #[test]
+    fn a_commit_from_an_old_view_is_refused_whole() {
+        let mut cluster = cluster();
+        cluster
+            .run(commit(None, "v1", vec![step(0, 0, 6)]))
+            .unwrap();
+        let before = cluster.state.tables.clone();
+        let moved = Refusal::PointerMoved {
+            have: Some("v1".into()),
+        };
+        assert_eq!(cluster.run(commit(None, "v2", Vec::new())), Err(moved));
+        let moved = Refusal::MaterializedMoved {
+            partition: PartitionId(0),
+            have: Offset(6),
+        };
+        assert_eq!(
+            cluster.run(commit(
+                Some("v1"),
+                "v2",
+                vec![step(1, 0, 4), step(0, 0, 10)]
+            )),
+            Err(moved)
+        );
+        for wrong in [
+            step(0, 6, 11),
+            step(0, 6, 5),
+            MaterializedStep {
+                counted: Counters::default(),
+                ..step(0, 6, 7)
+            },
+        ] {
+            let refused = cluster.run(commit(Some("v1"), "v2", vec![wrong]));
+            assert!(
+                matches!(refused, Err(Refusal::TableCommitInvalid(_))),
+                "{refused:?}"
+            );
+        }
+        let absent = Refusal::NoSuchPartition(topic(7), PartitionId(2));
+        assert_eq!(
+            cluster.run(commit(Some("v1"), "v2", vec![step(2, 0, 0)])),
+            Err(absent)
+        );
+        assert_eq!(cluster.state.tables, before);
+    }
+
+    #[test]
+    fn nothing_is_added_to_a_detached_table() {
+        let mut cluster = cluster();
+        cluster
+            .run(Command::DeleteTopic(DeleteTopic { id: topic(7) }))
+            .unwrap();
+        assert_eq!(
+            cluster.run(commit(None, "v1", Vec::new())),
+            Err(Refusal::NoSuchTable(topic(7)))
+        );
+    }
+}

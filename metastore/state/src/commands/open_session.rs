@@ -1,0 +1,208 @@
+//! Opens a node session. Stands alone in the session's first entry, together with the closing of
+//! every session this process ever tried to open.
+
+use minicbor::{Decode, Encode};
+use tarn_model::{ClusterTime, Hash, NodeId, SessionId, defect};
+
+use crate::{Advertised, Context, Entry, FeatureLevel, Outcome, Refusal, Session, State};
+
+/// Sessions that end here.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Closes {
+    /// Those this process tried to open and has not seen closed. An id that was never open gets a
+    /// tombstone, so that a late copy of its first entry opens nothing.
+    #[n(0)]
+    Own(#[n(0)] Vec<SessionId>),
+    /// All: the process holds the lock of the only folder there is, so nobody else lives.
+    #[n(1)]
+    All,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct OpenSession {
+    #[n(0)]
+    pub closes: Closes,
+    #[n(1)]
+    pub agent: Option<Advertised>,
+    #[n(2)]
+    pub level_max: FeatureLevel,
+}
+
+impl OpenSession {
+    /// In any entry but a session's first the session is open already.
+    pub(crate) fn apply(&self, _state: &mut State, _ctx: &Context) -> Result<Outcome, Refusal> {
+        Err(Refusal::SessionKnown)
+    }
+
+    /// Opens the session of an entry that `State::apply` has found to be a session's first. Cluster
+    /// time is not known before this, since the new session votes: the caller fills it in.
+    pub(crate) fn open(
+        &self,
+        state: &mut State,
+        entry: &Entry,
+        entry_hash: Hash,
+    ) -> Result<NodeId, Refusal> {
+        if self.level_max < state.level {
+            return Err(Refusal::LevelRefused(state.level.0));
+        }
+        let mut predecessor: Option<Session> = None;
+        for id in self.closing(state) {
+            if id == entry.session {
+                continue;
+            }
+            let Some(closed) = state.close_session(id, state.n) else {
+                continue;
+            };
+            let age = |session: &Session| (session.opened_at, session.seen, session.node);
+            if predecessor
+                .as_ref()
+                .is_none_or(|newest| age(newest) < age(&closed))
+            {
+                predecessor = Some(closed);
+            }
+        }
+        let liveness = state.liveness_time;
+        let (node, opened) = match predecessor {
+            // The same process goes on: its advice does not start from nothing.
+            Some(predecessor) => (predecessor.node, predecessor.opened),
+            None => {
+                let node = state.next_node;
+                let next = node.0.checked_add(1);
+                let full = || Refusal::Full {
+                    what: "node ids".into(),
+                    max: i32::MAX.unsigned_abs().into(),
+                };
+                state.next_node = NodeId(next.ok_or_else(full)?);
+                (node, liveness)
+            }
+        };
+        let session = Session {
+            node,
+            agent: self.agent.clone(),
+            level_max: self.level_max,
+            sequence: entry.sequence,
+            entry_hash,
+            wall: entry.wall,
+            monotonic: entry.monotonic,
+            votes: entry.votes,
+            seen: liveness,
+            opened,
+            opened_at: ClusterTime::default(),
+            observed: entry.observed,
+        };
+        state.sessions.insert(entry.session, session);
+        Ok(node)
+    }
+
+    fn closing(&self, state: &State) -> Vec<SessionId> {
+        let mut ids = match &self.closes {
+            Closes::Own(ids) => ids.clone(),
+            Closes::All => {
+                let mut open: Vec<_> = state
+                    .sessions
+                    .iter()
+                    .map(|(id, session)| (session.opened_at, session.seen, *id))
+                    .collect();
+                open.sort_unstable();
+                open.into_iter().map(|(_, _, id)| id).collect()
+            }
+        };
+        if defect("close-only-last-session") {
+            ids.drain(..ids.len().saturating_sub(1));
+        }
+        ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{Cluster, open_command, session};
+    use crate::{Command, Ignored, ProposalOutcome};
+
+    #[test]
+    fn who_closes_its_predecessor_inherits_its_node_id() {
+        let mut cluster = Cluster::one();
+        assert_eq!(cluster.open(2), NodeId(2));
+        cluster.live(&[1, 2], 6_000);
+        let opened = cluster.state.sessions[&session(1)].opened;
+        assert_eq!(
+            cluster.open_closing(3, Closes::Own(vec![session(1), session(9)])),
+            NodeId(1)
+        );
+        assert_eq!(cluster.state.sessions[&session(3)].opened, opened);
+        assert_eq!(cluster.open(4), NodeId(3));
+        assert_eq!(cluster.state.tombstones[&session(9)].sequence, 0);
+        // A late copy of the first entry of an id that was closed before it came.
+        let late = cluster.entry(9, vec![vec![open_command(Closes::Own(Vec::new()))]]);
+        assert_eq!(
+            cluster.append(&late).unwrap().outcomes,
+            Err(Ignored::SessionKnown)
+        );
+    }
+
+    #[test]
+    fn who_closes_all_inherits_the_newest_node_id() {
+        let mut cluster = Cluster::one();
+        cluster.pass(1_000);
+        cluster.open(2);
+        assert_eq!(cluster.open_closing(3, Closes::All), NodeId(2));
+        assert_eq!(cluster.state.sessions.len(), 1);
+        assert_eq!(cluster.state.tombstones.len(), 2);
+    }
+
+    #[test]
+    fn a_session_opens_once() {
+        let mut cluster = Cluster::empty();
+        let entry = cluster.entry(1, vec![vec![open_command(Closes::All)]]);
+        cluster.append(&entry).unwrap().outcomes.unwrap();
+        assert_eq!(
+            cluster.append(&entry).unwrap().outcomes,
+            Err(Ignored::SessionKnown)
+        );
+        let refused = cluster.run(open_command(Closes::All));
+        assert_eq!(refused, Err(Refusal::SessionKnown));
+        assert_eq!(cluster.state.sessions.len(), 1);
+    }
+
+    #[test]
+    fn the_opening_stands_alone() {
+        let mut cluster = Cluster::one();
+        let open = || open_command(Closes::All);
+        let other = || Command::CloseSession(crate::commands::CloseSession {});
+        for proposals in [
+            vec![vec![open(), other()]],
+            vec![vec![open()], vec![other()]],
+            vec![vec![other()]],
+            vec![],
+        ] {
+            let entry = cluster.entry(2, proposals);
+            assert_eq!(
+                cluster.append(&entry).unwrap().outcomes,
+                Err(Ignored::NoSession)
+            );
+        }
+        assert!(cluster.state.sessions.contains_key(&session(1)));
+    }
+
+    #[test]
+    fn a_process_that_cannot_apply_the_level_opens_no_session() {
+        let mut cluster = Cluster::empty();
+        let open = OpenSession {
+            closes: Closes::All,
+            agent: None,
+            level_max: FeatureLevel(0),
+        };
+        let entry = cluster.entry(1, vec![vec![Command::OpenSession(open)]]);
+        let outcomes = cluster.append(&entry).unwrap().outcomes.unwrap();
+        let refusal = Refusal::LevelRefused(FeatureLevel::NEWEST.0);
+        assert_eq!(
+            outcomes,
+            [ProposalOutcome::Refused {
+                command: 0,
+                refusal
+            }]
+        );
+        assert!(cluster.state.sessions.is_empty());
+    }
+}

@@ -1,0 +1,257 @@
+//! Registers a schema under a subject and gives new columns their field ids.
+//!
+//! The same schema (by guid) under the same subject gives the version that is there; under another
+//! subject the same id. When the subject is `<topic>-value` of a topic with a table, the table's
+//! columns grow in the same entry, or the registration is refused with what does not fit.
+
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use tarn_model::{ByteSize, Field, SchemaId, caps};
+
+use crate::columns::{Columns, check_columns};
+use crate::{Context, Outcome, Refusal, Schema, State, Subject};
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RegisterSchema {
+    #[n(0)]
+    pub subject: String,
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    pub guid: [u8; 16],
+    #[n(2)]
+    pub format: String,
+    #[n(3)]
+    pub text: String,
+    /// As columns, without ids.
+    #[n(4)]
+    pub columns: Vec<Field>,
+}
+
+impl RegisterSchema {
+    pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
+        self.check()?;
+        let known = state.schema_guids.get(&self.guid).copied();
+        if let (Some(id), Some(subject)) = (known, state.subjects.get(&self.subject))
+            && let Some((version, _)) = subject
+                .versions
+                .iter()
+                .find(|(_, (schema, _))| *schema == id)
+        {
+            return Ok(Outcome::SchemaRegistered {
+                id,
+                version: *version,
+            });
+        }
+        let id = match known {
+            Some(id) => id,
+            None => self.add_schema(state, ctx)?,
+        };
+        let version = self.add_version(id, state, ctx)?;
+        self.grow_table(id, state, ctx)?;
+        Ok(Outcome::SchemaRegistered { id, version })
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        if self.text.len() > caps::SCHEMA_BYTES_MAX {
+            return Err(Refusal::TooLong {
+                max: ByteSize::bytes(caps::SCHEMA_BYTES_MAX as u64),
+            });
+        }
+        if self.subject.len().max(self.format.len()) > caps::NAME_BYTES_MAX {
+            return Err(Refusal::TooLong {
+                max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
+            });
+        }
+        Ok(check_columns(&self.columns)?)
+    }
+
+    fn add_schema(&self, state: &mut State, ctx: &Context) -> Result<SchemaId, Refusal> {
+        let full = || Refusal::Full {
+            what: "schemas".into(),
+            max: caps::SCHEMAS_MAX as u64,
+        };
+        if state.schemas.len() >= caps::SCHEMAS_MAX {
+            return Err(full());
+        }
+        let id = state.next_schema;
+        state.next_schema = SchemaId(id.0.checked_add(1).ok_or_else(full)?);
+        let schema = Schema {
+            id,
+            guid: self.guid,
+            format: self.format.clone(),
+            text: self.text.clone(),
+            columns: self.columns.clone(),
+            registered_at: ctx.lsn.n,
+            registered_time: ctx.cluster_time,
+        };
+        state.schemas.insert(id, Arc::new(schema));
+        state.schema_guids.insert(self.guid, id);
+        Ok(id)
+    }
+
+    fn add_version(&self, id: SchemaId, state: &mut State, ctx: &Context) -> Result<u32, Refusal> {
+        if !state.subjects.contains_key(&self.subject) {
+            if state.subjects.len() >= caps::SCHEMAS_MAX {
+                return Err(Refusal::Full {
+                    what: "subjects".into(),
+                    max: caps::SCHEMAS_MAX as u64,
+                });
+            }
+            state
+                .subjects
+                .insert(self.subject.clone(), Arc::new(Subject::default()));
+        }
+        let subject = Arc::make_mut(
+            state
+                .subjects
+                .get_mut(&self.subject)
+                .expect("it is there by now"),
+        );
+        // Each version names another schema, of which there are at most `SCHEMAS_MAX`.
+        let version = subject.latest().map_or(0, |(version, _)| version) + 1;
+        subject.versions.insert(version, (id, ctx.lsn.n));
+        Ok(version)
+    }
+
+    /// The column exists in the same entry as the schema.
+    fn grow_table(&self, id: SchemaId, state: &mut State, ctx: &Context) -> Result<(), Refusal> {
+        let Some(topic) = state.table_of_subject(&self.subject) else {
+            return Ok(());
+        };
+        let table = Arc::make_mut(state.tables.get_mut(&topic).expect("it was just found"));
+        let mut columns = Columns {
+            fields: table.columns.clone(),
+            last_id: table.last_field_id,
+        };
+        columns.merge(&self.columns)?;
+        table.columns = columns.fields;
+        table.last_field_id = columns.last_id;
+        table.typed = true;
+        table.schemas.insert(id, ctx.lsn.n);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+    use crate::harness::{Cluster, topic};
+    use tarn_model::{ColumnType, FieldId};
+
+    fn register(
+        cluster: &mut Cluster,
+        subject: &str,
+        guid: u8,
+        columns: Vec<Field>,
+    ) -> Result<Outcome, Refusal> {
+        let (subject, format, text) = (subject.into(), "AVRO".into(), guid.to_string());
+        cluster.run(Command::RegisterSchema(RegisterSchema {
+            subject,
+            guid: [guid; 16],
+            format,
+            text,
+            columns,
+        }))
+    }
+
+    fn registered(id: u32, version: u32) -> Result<Outcome, Refusal> {
+        Ok(Outcome::SchemaRegistered {
+            id: SchemaId(id),
+            version,
+        })
+    }
+
+    #[test]
+    fn ids_are_global_and_versions_count_per_subject() {
+        let mut cluster = Cluster::one();
+        let columns = || vec![Field::new("id", ColumnType::Long)];
+        assert_eq!(register(&mut cluster, "a", 1, columns()), registered(1, 1));
+        assert_eq!(register(&mut cluster, "a", 2, columns()), registered(2, 2));
+        assert_eq!(register(&mut cluster, "b", 2, columns()), registered(2, 1));
+        let at = cluster.state.subjects["a"].versions[&1].1;
+        assert_eq!(register(&mut cluster, "a", 1, columns()), registered(1, 1));
+        assert_eq!(cluster.state.subjects["a"].versions[&1], (SchemaId(1), at));
+        assert_eq!(cluster.state.schemas.len(), 2);
+    }
+
+    #[test]
+    fn the_column_exists_in_the_entry_of_the_schema() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        register(
+            &mut cluster,
+            "orders-value",
+            1,
+            vec![Field::new("id", ColumnType::Int)],
+        )
+        .unwrap();
+        let first = cluster.state.n;
+        register(
+            &mut cluster,
+            "orders-key",
+            3,
+            vec![Field::new("key", ColumnType::Int)],
+        )
+        .unwrap();
+        let columns = vec![
+            Field::new("id", ColumnType::Long),
+            Field::new("name", ColumnType::String),
+        ];
+        register(&mut cluster, "orders-value", 2, columns).unwrap();
+        let table = cluster.state.table(topic(7)).unwrap();
+        assert!(table.typed && table.with_value);
+        let named: Vec<_> = table
+            .columns
+            .iter()
+            .map(|field| (field.id, field.name.as_str()))
+            .collect();
+        assert_eq!(named, [(FieldId(100), "id"), (FieldId(101), "name")]);
+        assert_eq!(table.columns[0].kind, ColumnType::Long);
+        assert_eq!(table.last_field_id, 101);
+        let schemas: Vec<_> = table.schemas.iter().map(|(id, at)| (id.0, *at)).collect();
+        assert_eq!(schemas, [(1, first), (3, cluster.state.n)]);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_table_registers_nothing() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        register(
+            &mut cluster,
+            "orders-value",
+            1,
+            vec![Field::new("id", ColumnType::String)],
+        )
+        .unwrap();
+        let before = cluster.state.clone();
+        let columns = vec![
+            Field::new("new", ColumnType::Int),
+            Field::new("id", ColumnType::Int),
+        ];
+        let refused = register(&mut cluster, "orders-value", 2, columns.clone()).unwrap_err();
+        let reason = "column id is varchar in the table and int in the schema; Iceberg cannot turn one into the other";
+        assert_eq!(refused.to_string(), reason);
+        assert_eq!(cluster.state.schemas, before.schemas);
+        assert_eq!(cluster.state.subjects, before.subjects);
+        assert_eq!(cluster.state.tables, before.tables);
+        register(&mut cluster, "elsewhere", 2, columns).unwrap();
+    }
+
+    #[test]
+    fn too_long_a_text_is_refused() {
+        let mut cluster = Cluster::one();
+        let text = "x".repeat(caps::SCHEMA_BYTES_MAX + 1);
+        let (subject, format) = ("s".into(), "AVRO".into());
+        let schema = RegisterSchema {
+            subject,
+            guid: [1; 16],
+            format,
+            text,
+            columns: Vec::new(),
+        };
+        assert!(matches!(
+            cluster.run(Command::RegisterSchema(schema)),
+            Err(Refusal::TooLong { .. })
+        ));
+    }
+}

@@ -1,0 +1,114 @@
+//! Members left or expired. The last one leaves the group empty, with its offsets.
+//! A member that is not there is no error: it may never have come into a completed generation.
+
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use tarn_model::NodeId;
+
+use crate::{Context, Outcome, Refusal, State};
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RemoveGroupMembers {
+    #[n(0)]
+    pub group: String,
+    #[n(1)]
+    pub node: NodeId,
+    #[n(2)]
+    pub members: Vec<String>,
+}
+
+impl RemoveGroupMembers {
+    pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
+        state.check_coordinator(&self.group, self.node, ctx)?;
+        let group = state
+            .groups
+            .get_mut(&self.group)
+            .ok_or_else(|| Refusal::NoSuchGroup(self.group.clone()))?;
+        let group = Arc::make_mut(group);
+        let before = group.members.len();
+        group
+            .members
+            .retain(|member| !self.members.contains(&member.id));
+        if group.members.len() == before {
+            return Ok(Outcome::Done);
+        }
+        group.changed = ctx.cluster_time;
+        if group.members.iter().all(|member| member.id != group.leader) {
+            group.leader.clear();
+        }
+        if group.members.is_empty() {
+            group.protocol.clear();
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+    use crate::GroupMember;
+    use crate::commands::{CompleteGroup, DeleteGroup};
+    use crate::harness::Cluster;
+    use minicbor::bytes::ByteVec;
+
+    fn member(id: &str) -> GroupMember {
+        GroupMember {
+            id: id.into(),
+            instance: None,
+            client_id: String::new(),
+            client_host: String::new(),
+            session_timeout_ms: 45_000,
+            rebalance_timeout_ms: 300_000,
+            protocols: Vec::new(),
+            assignment: ByteVec::from(Vec::new()),
+        }
+    }
+
+    #[test]
+    fn the_last_member_leaves_an_empty_group_that_can_be_deleted() {
+        let mut cluster = Cluster::one();
+        let remove = |members: &[&str]| {
+            let members = members.iter().map(|&id| id.to_owned()).collect();
+            Command::RemoveGroupMembers(RemoveGroupMembers {
+                group: "g".into(),
+                node: NodeId(1),
+                members,
+            })
+        };
+        let delete = || {
+            Command::DeleteGroup(DeleteGroup {
+                group: "g".into(),
+                node: NodeId(1),
+            })
+        };
+        assert_eq!(
+            cluster.run(remove(&["a"])),
+            Err(Refusal::NoSuchGroup("g".into()))
+        );
+        assert_eq!(cluster.run(delete()), Err(Refusal::NoSuchGroup("g".into())));
+        let complete = CompleteGroup {
+            group: "g".into(),
+            node: NodeId(1),
+            previous: 0,
+            generation: 1,
+            protocol_type: "consumer".into(),
+            protocol: "range".into(),
+            leader: "a".into(),
+            members: vec![member("a"), member("b")],
+        };
+        cluster.run(Command::CompleteGroup(complete)).unwrap();
+        cluster.run(remove(&["a", "nobody"])).unwrap();
+        let group = &cluster.state.groups["g"];
+        assert_eq!(
+            (group.members.len(), group.leader.as_str(), group.generation),
+            (1, "", 1)
+        );
+        assert_eq!(cluster.run(delete()), Err(Refusal::GroupNotEmpty));
+        cluster.run(remove(&["b"])).unwrap();
+        assert!(cluster.state.groups["g"].members.is_empty());
+        cluster.run(delete()).unwrap();
+        assert!(cluster.state.groups.is_empty());
+    }
+}

@@ -1,0 +1,110 @@
+//! Consumer groups: the last completed generation and the committed offsets. Joins in progress are
+//! memory of the coordinator (`design/topics.md` §3).
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+use tarn_model::{ByteSize, ClusterTime, NodeId, Offset, TopicPartition, caps};
+
+use crate::advice::is_coordinator;
+use crate::{Context, Refusal, State};
+
+/// A group. `members` is empty when it has only offsets, or everybody left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Of the last completed rebalance; 0 before the first.
+    pub generation: i32,
+    pub protocol_type: String,
+    pub protocol: String,
+    /// Member id of the leader.
+    pub leader: String,
+    /// In the order of their ids.
+    pub members: Vec<GroupMember>,
+    pub offsets: OrdMap<TopicPartition, CommittedOffset>,
+    pub changed: ClusterTime,
+}
+
+/// A member of a completed generation.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct GroupMember {
+    #[n(0)]
+    pub id: String,
+    /// `group.instance.id` of a static member (KIP-345).
+    #[n(1)]
+    pub instance: Option<String>,
+    #[n(2)]
+    pub client_id: String,
+    #[n(3)]
+    pub client_host: String,
+    #[n(4)]
+    pub session_timeout_ms: i32,
+    #[n(5)]
+    pub rebalance_timeout_ms: i32,
+    /// Every protocol the member offered, with its metadata, by preference: a coordinator that takes
+    /// over must know them.
+    #[n(6)]
+    pub protocols: Vec<(String, ByteVec)>,
+    #[n(7)]
+    pub assignment: ByteVec,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct CommittedOffset {
+    #[n(0)]
+    pub offset: Offset,
+    /// −1 when the client did not say.
+    #[n(1)]
+    pub leader_epoch: i32,
+    #[n(2)]
+    pub metadata: String,
+    #[n(3)]
+    pub committed: ClusterTime,
+}
+
+impl State {
+    /// Is `node`, for which a command speaks, the coordinator, and the command's proposer?
+    pub(crate) fn check_coordinator(
+        &self,
+        group: &str,
+        node: NodeId,
+        ctx: &Context,
+    ) -> Result<(), Refusal> {
+        if node != ctx.node || !is_coordinator(self, group, node) {
+            return Err(Refusal::NotCoordinator(node));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn group_or_new(
+        &mut self,
+        name: &str,
+        ctx: &Context,
+    ) -> Result<&mut Arc<Group>, Refusal> {
+        if !self.groups.contains_key(name) {
+            if name.len() > caps::NAME_BYTES_MAX {
+                return Err(Refusal::TooLong {
+                    max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
+                });
+            }
+            if self.groups.len() >= caps::GROUPS_MAX {
+                return Err(Refusal::Full {
+                    what: "groups".into(),
+                    max: caps::GROUPS_MAX as u64,
+                });
+            }
+            let group = Group {
+                generation: 0,
+                protocol_type: String::new(),
+                protocol: String::new(),
+                leader: String::new(),
+                members: Vec::new(),
+                offsets: OrdMap::new(),
+                changed: ctx.cluster_time,
+            };
+            self.groups.insert(name.to_owned(), Arc::new(group));
+        }
+        Ok(self.groups.get_mut(name).expect("it is there by now"))
+    }
+}

@@ -1,0 +1,645 @@
+//! Named predicates over a state, checked after each apply in tests and simulation.
+//!
+//! [`State::check_invariants`] walks over everything. [`State::check_step`] looks at what changed
+//! between two states, which costs what the change cost since they share the rest: `apply` runs it
+//! in builds with debug assertions, and the proposer on its own trial in every build.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imbl::ordmap::DiffItem;
+use tarn_model::{ColumnType, Field, Offset, PartitionId, SegmentId, TopicPartition, caps};
+
+use crate::{Counters, Extent, FIRST_PAYLOAD_FIELD_ID, Group, Partition, Producer, State, Table};
+
+/// A predicate that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {detail}")]
+pub struct BrokenInvariant {
+    pub name: &'static str,
+    pub detail: String,
+}
+
+type Check = Result<(), BrokenInvariant>;
+
+fn broken(name: &'static str, detail: String) -> BrokenInvariant {
+    BrokenInvariant { name, detail }
+}
+
+fn ensure(name: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Check {
+    if holds {
+        Ok(())
+    } else {
+        Err(broken(name, detail()))
+    }
+}
+
+impl State {
+    /// Checks every predicate over the whole state.
+    pub fn check_invariants(&self) -> Check {
+        self.check_hashes()?;
+        self.check_sessions()?;
+        self.check_topics()?;
+        for (at, partition) in &self.partitions {
+            check_partition(*at, partition)?;
+        }
+        self.check_segments()?;
+        self.check_producers()?;
+        self.check_groups()?;
+        self.check_schemas()?;
+        self.check_tables()
+    }
+
+    /// Checks what changed from `before` to `after`, one entry or one proposal later.
+    pub fn check_step(before: &State, after: &State) -> Check {
+        ensure(
+            "clocks-never-go-back",
+            before.cluster_time <= after.cluster_time,
+            || {
+                format!(
+                    "cluster time from {} to {}",
+                    before.cluster_time, after.cluster_time
+                )
+            },
+        )?;
+        ensure(
+            "clocks-never-go-back",
+            before.liveness_time <= after.liveness_time,
+            || {
+                format!(
+                    "liveness time from {} to {}",
+                    before.liveness_time.0, after.liveness_time.0
+                )
+            },
+        )?;
+        after.check_sessions()?;
+        for change in before.partitions.diff(&after.partitions) {
+            match change {
+                DiffItem::Add(at, partition) => check_partition(*at, partition)?,
+                DiffItem::Update {
+                    old: (_, old),
+                    new: (at, new),
+                } => check_partition_step(*at, old, new)?,
+                DiffItem::Remove(at, _) => ensure(
+                    "partitions-belong-to-topics",
+                    !after.topics.contains_key(&at.topic),
+                    || format!("{at} is gone, its topic is not"),
+                )?,
+            }
+        }
+        for change in before.producers.diff(&after.producers) {
+            if let DiffItem::Add((at, id), producer)
+            | DiffItem::Update {
+                new: ((at, id), producer),
+                ..
+            } = change
+            {
+                check_producer(producer).map_err(|detail| {
+                    broken("producer-window", format!("{at} producer {id}: {detail}"))
+                })?;
+            }
+        }
+        for change in before.tables.diff(&after.tables) {
+            if let DiffItem::Add(_, table)
+            | DiffItem::Update {
+                new: (_, table), ..
+            } = change
+            {
+                after.check_table(table)?;
+            }
+        }
+        for change in before.topics.diff(&after.topics) {
+            if let DiffItem::Add(id, topic)
+            | DiffItem::Update {
+                new: (id, topic), ..
+            } = change
+            {
+                ensure(
+                    "names-and-topics-agree",
+                    after.topic_names.get(&topic.name) == Some(id),
+                    || topic.name.clone(),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_hashes(&self) -> Check {
+        let newest = self.recent_hashes.last();
+        let agree = newest.is_none_or(|newest| *newest == (self.log_hash, self.outcome_hash));
+        ensure("hashes", agree, || {
+            "the newest kept ones are not those of the state".into()
+        })?;
+        let kept = self.recent_hashes.len() as u64;
+        ensure(
+            "hashes",
+            kept <= caps::LOG_HASHES_KEPT && kept <= self.n,
+            || format!("{kept} are kept"),
+        )
+    }
+
+    fn check_sessions(&self) -> Check {
+        let mut nodes = BTreeSet::new();
+        for (id, session) in &self.sessions {
+            ensure(
+                "sessions-are-open-or-closed",
+                !self.tombstones.contains_key(id),
+                || format!("{id} is both"),
+            )?;
+            let fresh = session.node < self.next_node && nodes.insert(session.node);
+            ensure("node-ids-are-unique", fresh, || {
+                format!("node {} of {id}", session.node)
+            })?;
+            let times = session.seen <= self.liveness_time && session.opened <= session.seen;
+            ensure("sessions-live-in-the-past", times, || format!("{id}"))?;
+        }
+        Ok(())
+    }
+
+    fn check_topics(&self) -> Check {
+        let same = self.topics.len() == self.topic_names.len();
+        ensure("names-and-topics-agree", same, || {
+            "one more than the other".into()
+        })?;
+        let mut partitions = 0usize;
+        for (id, topic) in &self.topics {
+            ensure(
+                "names-and-topics-agree",
+                self.topic_names.get(&topic.name) == Some(id),
+                || topic.name.clone(),
+            )?;
+            for partition in 0..topic.partitions {
+                let at = TopicPartition::new(*id, PartitionId(partition));
+                ensure(
+                    "partitions-belong-to-topics",
+                    self.partitions.contains_key(&at),
+                    || format!("{at} is missing"),
+                )?;
+                partitions += 1;
+            }
+        }
+        ensure(
+            "partitions-belong-to-topics",
+            partitions == self.partitions.len(),
+            || "there are more".into(),
+        )
+    }
+
+    fn check_segments(&self) -> Check {
+        let mut counted: BTreeMap<SegmentId, u64> = BTreeMap::new();
+        for (at, partition) in &self.partitions {
+            for extent in partition.extents.values() {
+                *counted.entry(extent.segment).or_insert(0) += 1;
+                let segment = self.segments.get(&extent.segment);
+                let fits = segment.is_some_and(|segment| extent.position.end() <= segment.bytes);
+                ensure("extents-lie-in-segments", fits, || {
+                    format!("{at} {} in {}", extent.offsets, extent.segment)
+                })?;
+            }
+        }
+        for (id, segment) in &self.segments {
+            let real = counted.get(id).copied().unwrap_or(0);
+            ensure(
+                "segments-count-their-extents",
+                segment.extents == real,
+                || format!("{id} says {}, there are {real}", segment.extents),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn check_producers(&self) -> Check {
+        let mut counted: BTreeMap<TopicPartition, usize> = BTreeMap::new();
+        for ((at, id), producer) in &self.producers {
+            *counted.entry(*at).or_insert(0) += 1;
+            let checked = check_producer(producer).and_then(|()| match self.partitions.get(at) {
+                None => Err("its partition is gone".to_owned()),
+                Some(partition)
+                    if producer
+                        .batches
+                        .iter()
+                        .any(|batch| batch.base >= partition.high_watermark) =>
+                {
+                    Err("a batch lies above the high watermark".to_owned())
+                }
+                Some(_) => Ok(()),
+            });
+            checked.map_err(|detail| {
+                broken("producer-window", format!("{at} producer {id}: {detail}"))
+            })?;
+        }
+        let same = counted.len() == self.producer_counts.len()
+            && counted
+                .iter()
+                .all(|(at, count)| self.producer_counts.get(at) == Some(count));
+        ensure("producers-are-counted", same, || "the counts differ".into())
+    }
+
+    fn check_groups(&self) -> Check {
+        for (name, group) in &self.groups {
+            check_group(group).map_err(|detail| broken("groups", format!("{name:?}: {detail}")))?;
+            for at in group.offsets.keys() {
+                let there = self.partitions.contains_key(at);
+                ensure("groups", there, || {
+                    format!("{name:?} has an offset of {at}, which is gone")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_schemas(&self) -> Check {
+        ensure(
+            "schemas",
+            self.schemas.len() == self.schema_guids.len(),
+            || "guids and ids differ in number".into(),
+        )?;
+        for (id, schema) in &self.schemas {
+            let known = schema.id == *id
+                && *id < self.next_schema
+                && self.schema_guids.get(&schema.guid) == Some(id);
+            ensure("schemas", known, || format!("schema {id}"))?;
+        }
+        for (name, subject) in &self.subjects {
+            let known = subject
+                .versions
+                .values()
+                .all(|(schema, _)| self.schemas.contains_key(schema));
+            ensure("schemas", known, || {
+                format!("subject {name:?} names one that is not there")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_tables(&self) -> Check {
+        let mut names = BTreeSet::new();
+        for (id, table) in &self.tables {
+            ensure("tables-belong-to-topics", table.topic == *id, || {
+                table.name.clone()
+            })?;
+            let unique = names.insert((table.namespace.as_str(), table.name.as_str()));
+            ensure("table-names-are-unique", unique, || table.name.clone())?;
+            self.check_table(table)?;
+        }
+        Ok(())
+    }
+
+    fn check_table(&self, table: &Table) -> Check {
+        let lives = self
+            .topics
+            .get(&table.topic)
+            .is_some_and(|topic| topic.name == table.name);
+        ensure("tables-belong-to-topics", lives != table.detached, || {
+            table.name.clone()
+        })?;
+        for (partition, materialized) in &table.materialized {
+            let counted = table
+                .counters
+                .get(partition)
+                .copied()
+                .and_then(Counters::sum);
+            ensure(
+                "counters-account-for-m",
+                counted == Some(materialized.0),
+                || {
+                    format!(
+                        "{} partition {partition}: {counted:?} of {materialized}",
+                        table.name
+                    )
+                },
+            )?;
+            if !table.detached {
+                let stable = self
+                    .partition(table.topic, *partition)
+                    .map(|partition| partition.last_stable());
+                ensure(
+                    "m-is-stable",
+                    stable.is_some_and(|stable| *materialized <= stable),
+                    || {
+                        format!(
+                            "{} partition {partition}: {materialized} of {stable:?}",
+                            table.name
+                        )
+                    },
+                )?;
+            }
+        }
+        let mut ids = BTreeSet::new();
+        let fresh = table
+            .columns
+            .iter()
+            .all(|field| collect_ids(field, &mut ids));
+        let highest = ids.last().copied().unwrap_or(FIRST_PAYLOAD_FIELD_ID - 1);
+        ensure(
+            "field-ids-are-unique",
+            fresh && highest <= table.last_field_id,
+            || table.name.clone(),
+        )
+    }
+}
+
+/// False if an id stands twice.
+fn collect_ids(field: &Field, ids: &mut BTreeSet<i32>) -> bool {
+    ids.insert(field.id.0)
+        && match &field.kind {
+            ColumnType::Struct(fields) => fields.iter().all(|field| collect_ids(field, ids)),
+            ColumnType::List(element) => collect_ids(element, ids),
+            ColumnType::Map(key, value) => collect_ids(key, ids) && collect_ids(value, ids),
+            _ => true,
+        }
+}
+
+/// I3 and I4 of a partition by itself.
+fn check_partition(at: TopicPartition, partition: &Partition) -> Check {
+    let Partition {
+        log_start,
+        high_watermark,
+        ..
+    } = *partition;
+    ensure(
+        "log-start-is-not-above-the-high-watermark",
+        log_start <= high_watermark,
+        || format!("{at}: {}", partition.offsets()),
+    )?;
+    ensure(
+        "last-stable-is-not-above-the-high-watermark",
+        partition.last_stable() <= high_watermark,
+        || format!("{at}"),
+    )?;
+    let mut bytes = 0u64;
+    let first = partition
+        .extents
+        .get_min()
+        .map_or(high_watermark, |(first, _)| *first);
+    ensure("offsets-are-dense", first <= log_start, || {
+        format!("{at}: starts at {log_start}, the first extent at {first}")
+    })?;
+    let end = check_dense(at, first, partition.extents.iter(), &mut bytes)?;
+    ensure("offsets-are-dense", end == high_watermark, || {
+        format!("{at}: ends at {end}, not at {high_watermark}")
+    })?;
+    ensure(
+        "partitions-count-their-bytes",
+        bytes == partition.bytes,
+        || format!("{at} says {}, there are {bytes}", partition.bytes),
+    )
+}
+
+/// The extents follow one another from `next` on. Gives where they end.
+fn check_dense<'p>(
+    at: TopicPartition,
+    mut next: Offset,
+    extents: impl Iterator<Item = (&'p Offset, &'p Extent)>,
+    bytes: &mut u64,
+) -> Result<Offset, BrokenInvariant> {
+    for (key, extent) in extents {
+        let dense = *key == extent.offsets.start && *key == next && !extent.offsets.is_empty();
+        ensure("offsets-are-dense", dense, || {
+            format!("{at}: {} where {next} comes next", extent.offsets)
+        })?;
+        next = extent.offsets.end;
+        *bytes = bytes.saturating_add(extent.position.length);
+    }
+    Ok(next)
+}
+
+/// I3 and I4 of a partition that changed: nothing goes back, and what was committed stays.
+fn check_partition_step(at: TopicPartition, old: &Partition, new: &Partition) -> Check {
+    let rises = old.log_start <= new.log_start && old.high_watermark <= new.high_watermark;
+    ensure("offsets-never-go-back", rises, || {
+        format!("{at}: from {} to {}", old.offsets(), new.offsets())
+    })?;
+    let mut bytes = 0;
+    let end = check_dense(
+        at,
+        old.high_watermark,
+        new.extents.range(old.high_watermark..),
+        &mut bytes,
+    )?;
+    ensure("offsets-are-dense", end == new.high_watermark, || {
+        format!("{at}: ends at {end}")
+    })?;
+    for change in old.extents.diff(&new.extents) {
+        let allowed = match change {
+            DiffItem::Add(start, _) => *start >= old.high_watermark,
+            DiffItem::Remove(_, extent) => extent.offsets.end <= new.log_start,
+            DiffItem::Update { .. } => false,
+        };
+        ensure("what-was-committed-stays", allowed, || format!("{at}"))?;
+    }
+    Ok(())
+}
+
+fn check_producer(producer: &Producer) -> Result<(), String> {
+    let batches = producer.batches.len();
+    if batches == 0 || batches > caps::PRODUCER_WINDOW {
+        return Err(format!("{batches} batches are remembered"));
+    }
+    let ordered = producer
+        .batches
+        .iter()
+        .zip(producer.batches.iter().skip(1))
+        .all(|(one, next)| one.base < next.base);
+    if ordered {
+        Ok(())
+    } else {
+        Err("its batches are not in order".to_owned())
+    }
+}
+
+fn check_group(group: &Group) -> Result<(), &'static str> {
+    if !group
+        .members
+        .windows(2)
+        .all(|pair| matches!(pair, [one, next] if one.id < next.id))
+    {
+        return Err("its members are not in order");
+    }
+    let leads =
+        group.leader.is_empty() || group.members.iter().any(|member| member.id == group.leader);
+    if !leads {
+        return Err("its leader is no member");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{Cluster, at, batch, session};
+    use std::sync::Arc;
+    use tarn_model::{ClusterTime, NodeId};
+
+    /// A sound state that has something of most kinds.
+    fn sound() -> Cluster {
+        let mut cluster = Cluster::with_topic("orders", 2);
+        cluster.open(2);
+        cluster.produce(at(7, 0), vec![batch(3)]);
+        cluster.produce(at(7, 0), vec![crate::harness::idempotent(2, 1, 0, 0)]);
+        cluster.state.check_invariants().unwrap();
+        cluster
+    }
+
+    fn found(spoil: impl FnOnce(&mut State)) -> &'static str {
+        let mut state = sound().state;
+        spoil(&mut state);
+        state.check_invariants().unwrap_err().name
+    }
+
+    fn spoil_partition(state: &mut State, spoil: impl FnOnce(&mut Partition)) {
+        spoil(Arc::make_mut(state.partitions.get_mut(&at(7, 0)).unwrap()));
+    }
+
+    #[test]
+    fn every_forged_state_is_found() {
+        let partition = |spoil: fn(&mut Partition)| found(|state| spoil_partition(state, spoil));
+        assert_eq!(
+            partition(|partition| partition.high_watermark = Offset(9)),
+            "offsets-are-dense"
+        );
+        assert_eq!(
+            partition(|partition| {
+                let _ = partition.extents.remove(&Offset(0));
+            }),
+            "offsets-are-dense"
+        );
+        assert_eq!(
+            partition(|partition| partition.log_start = Offset(6)),
+            "log-start-is-not-above-the-high-watermark"
+        );
+        assert_eq!(
+            partition(|partition| partition.bytes += 1),
+            "partitions-count-their-bytes"
+        );
+    }
+
+    #[test]
+    fn references_that_lead_nowhere_are_found() {
+        assert_eq!(
+            found(|state| {
+                let first = *state.segments.get_min().unwrap();
+                state.segments.remove(&first.0);
+            }),
+            "extents-lie-in-segments"
+        );
+        assert_eq!(
+            found(|state| {
+                let first = *state.segments.get_min().unwrap();
+                state.segments.get_mut(&first.0).unwrap().extents += 1;
+            }),
+            "segments-count-their-extents"
+        );
+        assert_eq!(
+            found(|state| {
+                let _ = state.topic_names.remove("orders");
+            }),
+            "names-and-topics-agree"
+        );
+        assert_eq!(
+            found(|state| {
+                let _ = state.partitions.remove(&at(7, 1));
+            }),
+            "partitions-belong-to-topics"
+        );
+        assert_eq!(
+            found(|state| {
+                let _ = state.producer_counts.remove(&at(7, 0));
+            }),
+            "producers-are-counted"
+        );
+        let table = |spoil: fn(&mut Table)| {
+            found(|state| {
+                spoil(Arc::make_mut(
+                    state.tables.get_mut(&crate::harness::topic(7)).unwrap(),
+                ))
+            })
+        };
+        assert_eq!(
+            table(|table| table.detached = true),
+            "tables-belong-to-topics"
+        );
+        assert_eq!(
+            table(|table| table.last_field_id = 98),
+            "field-ids-are-unique"
+        );
+        assert_eq!(
+            table(|table| {
+                table.materialized.insert(PartitionId(0), Offset(6));
+                table.counters.insert(
+                    PartitionId(0),
+                    Counters {
+                        rows: 6,
+                        undecodable: 0,
+                        deleted: 0,
+                    },
+                );
+            }),
+            "m-is-stable"
+        );
+        assert_eq!(
+            table(|table| {
+                let _ = table.materialized.insert(PartitionId(0), Offset(2));
+            }),
+            "counters-account-for-m"
+        );
+    }
+
+    #[test]
+    fn sessions_that_contradict_each_other_are_found() {
+        assert_eq!(
+            found(|state| state.sessions.get_mut(&session(2)).unwrap().node = NodeId(1)),
+            "node-ids-are-unique"
+        );
+        assert_eq!(
+            found(|state| {
+                let tombstone = crate::Tombstone {
+                    sequence: 0,
+                    closed_at: 1,
+                };
+                state.tombstones.insert(session(2), tombstone);
+            }),
+            "sessions-are-open-or-closed"
+        );
+    }
+
+    #[test]
+    fn steps_back_are_found() {
+        let before = sound().state;
+        let step = |spoil: &dyn Fn(&mut State)| {
+            let mut after = before.clone();
+            spoil(&mut after);
+            State::check_step(&before, &after)
+                .err()
+                .map(|broken| broken.name)
+        };
+        assert_eq!(step(&|_| {}), None);
+        assert_eq!(
+            step(&|state| state.cluster_time = ClusterTime(0)),
+            Some("clocks-never-go-back")
+        );
+        let partition = |spoil: fn(&mut Partition)| step(&|state| spoil_partition(state, spoil));
+        assert_eq!(
+            partition(|partition| partition.high_watermark = Offset(3)),
+            Some("offsets-never-go-back")
+        );
+        assert_eq!(
+            partition(|partition| partition.high_watermark = Offset(6)),
+            Some("offsets-are-dense")
+        );
+        assert_eq!(
+            partition(|partition| {
+                let _ = partition.extents.remove(&Offset(0));
+            }),
+            Some("what-was-committed-stays")
+        );
+        assert_eq!(
+            partition(|partition| partition
+                .extents
+                .get_mut(&Offset(0))
+                .unwrap()
+                .position
+                .start += 1),
+            Some("what-was-committed-stays")
+        );
+    }
+}

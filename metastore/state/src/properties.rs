@@ -1,0 +1,399 @@
+//! Random histories: whatever is proposed, in whatever order it comes, the invariants hold, replicas
+//! agree, and a snapshot can stand for what came before it.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use tarn_model::{
+    ColumnType, Field, NodeId, Offset, PartitionId, Timestamp, TopicPartition, encode,
+};
+
+use crate::commands::commit_segment::BatchOutcome;
+use crate::commands::{
+    AllocateProducerId, AlterTopicConfigs, CloseSession, Closes, CommitGroupOffsets, CommitMode,
+    CommitTable, CompleteGroup, ConfigChange, CreatePartitions, DeleteGroup, DeleteTopic,
+    ExpireSession, GroupOffset, MaterializedStep, RegisterSchema, RemoveGroupMembers,
+};
+use crate::harness::{Cluster, at, batch, create_topic, idempotent, open_command, session, topic};
+use crate::{Command, Counters, Entry, GroupMember, Outcome, ProposalOutcome, State};
+
+/// What happens next, as numbers that a story is made of.
+type Step = (u8, u8, u8, u16);
+
+/// Which records were given which place: per topic partition, producer, epoch and sequence.
+type Places = BTreeMap<(TopicPartition, i64, i16, i32), Offset>;
+
+fn pick<T: Copy>(from: &[T], number: impl Into<usize>) -> T {
+    from[number.into() % from.len()]
+}
+
+fn member(id: u8) -> GroupMember {
+    GroupMember {
+        id: format!("m{id}"),
+        instance: None,
+        client_id: String::new(),
+        client_host: String::new(),
+        session_timeout_ms: 1,
+        rebalance_timeout_ms: 1,
+        protocols: Vec::new(),
+        assignment: Vec::new().into(),
+    }
+}
+
+fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Command {
+    let id = u128::from(a % 4) + 10;
+    let partition = PartitionId(i32::from(b % 3));
+    let group = format!("g{}", a % 2);
+    let generation = cluster
+        .state
+        .groups
+        .get(&group)
+        .map_or(0, |group| group.generation);
+    match what % 24 {
+        0 | 1 => {
+            let mut create = create_topic(
+                id,
+                pick(&["a", "b", "a.b", "a_b", "c"], b),
+                i32::from(c % 4),
+            );
+            create.table = tarn_model::TableUuid::from_u128(id << 96);
+            Command::CreateTopic(create)
+        }
+        2 => Command::DeleteTopic(DeleteTopic { id: topic(id) }),
+        3 => Command::CreatePartitions(CreatePartitions {
+            id: topic(id),
+            total: i32::from(b % 5),
+        }),
+        4 => {
+            let value = || pick(&["x", "x,y", "z", ""], b).to_owned();
+            let change = match c % 4 {
+                0 => ConfigChange::Set(value()),
+                1 => ConfigChange::Delete,
+                2 => ConfigChange::Append(value(), "x".into()),
+                _ => ConfigChange::Subtract(value(), "x".into()),
+            };
+            let name = pick(&["cleanup.policy", "tarn.table"], c).to_owned();
+            Command::AlterTopicConfigs(AlterTopicConfigs {
+                id: topic(id),
+                changes: BTreeMap::from([(name, change)]),
+            })
+        }
+        5..=12 => {
+            let producer = i64::from(b % 3);
+            let (epoch, first) = (
+                i16::from(pick(&[0u8, 0, 0, 1], c >> 8)),
+                i32::from(pick(&[0u8, 2, 4, 6, 9], c)),
+            );
+            let batches = match c % 3 {
+                0 => vec![batch(u32::from(c % 7) + 1)],
+                1 => vec![
+                    idempotent(2, producer, epoch, first),
+                    batch(1),
+                    idempotent(2, producer, epoch, first),
+                ],
+                _ => vec![
+                    idempotent(2, producer, epoch, first),
+                    idempotent(2, producer, epoch, first + 2),
+                ],
+            };
+            let mode = pick(
+                &[CommitMode::Each, CommitMode::Each, CommitMode::All],
+                b >> 4,
+            );
+            let other = at(id + 1, 0);
+            Command::CommitSegment(cluster.segment(
+                mode,
+                vec![(at(id, partition.0), batches), (other, vec![batch(1)])],
+            ))
+        }
+        13 => Command::AllocateProducerId(AllocateProducerId {}),
+        14 => {
+            let generations = (generation, generation + i32::from(b % 3));
+            let members = (0..b % 3).map(member).collect();
+            Command::CompleteGroup(CompleteGroup {
+                group,
+                node,
+                previous: generations.0,
+                generation: generations.1,
+                protocol_type: "consumer".into(),
+                protocol: "range".into(),
+                leader: "m0".into(),
+                members,
+            })
+        }
+        15 => {
+            let members = vec![format!("m{}", b % 3)];
+            Command::RemoveGroupMembers(RemoveGroupMembers {
+                group,
+                node,
+                members,
+            })
+        }
+        16 | 17 => {
+            let offset = Offset(u64::from(c));
+            let offsets = vec![GroupOffset {
+                at: at(id, partition.0),
+                offset,
+                leader_epoch: -1,
+                metadata: String::new(),
+            }];
+            let (generation, member) = if c.is_multiple_of(2) {
+                (generation, "m0")
+            } else {
+                (-1, "")
+            };
+            let member = member.into();
+            Command::CommitGroupOffsets(CommitGroupOffsets {
+                group,
+                node,
+                generation,
+                member,
+                instance: None,
+                offsets,
+            })
+        }
+        18 => Command::DeleteGroup(DeleteGroup { group, node }),
+        19 | 20 => {
+            let kinds = [
+                ColumnType::Int,
+                ColumnType::Long,
+                ColumnType::String,
+                ColumnType::list(ColumnType::Int),
+            ];
+            let kind = kinds[usize::from(c) % kinds.len()].clone();
+            let columns = vec![Field::new(pick(&["x", "y"], b), kind)];
+            let subject = format!("{}-value", pick(&["a", "b"], a));
+            let guid = [b % 2 * 4 + u8::try_from(c % 4).unwrap(); 16];
+            let (format, text) = ("AVRO".into(), String::new());
+            Command::RegisterSchema(RegisterSchema {
+                subject,
+                guid,
+                format,
+                text,
+                columns,
+            })
+        }
+        21 | 22 => {
+            let table = cluster.state.tables.get(&topic(id));
+            let from = table.map_or(Offset::ZERO, |table| table.materialized(partition));
+            let rows = u64::from(c % 4);
+            let counted = Counters {
+                rows,
+                undecodable: 0,
+                deleted: 0,
+            };
+            Command::CommitTable(CommitTable {
+                topic: topic(id),
+                expected: table.and_then(|table| table.pointer.clone()),
+                pointer: format!("v{c}"),
+                table_snapshot: None,
+                steps: vec![MaterializedStep {
+                    partition,
+                    from,
+                    to: from.advance(rows),
+                    counted,
+                }],
+            })
+        }
+        _ => match cluster.state.silent_sessions().next() {
+            Some(silent) => Command::ExpireSession(ExpireSession { session: silent }),
+            None if b.is_multiple_of(8) => Command::CloseSession(CloseSession {}),
+            None => Command::ExpireSession(ExpireSession {
+                session: session(u128::from(a % 8)),
+            }),
+        },
+    }
+}
+
+/// A batch that was taken has one place, and whoever asks again is told the same.
+fn note_places(places: &mut Places, entry: &Entry, outcomes: &[ProposalOutcome]) {
+    for (proposal, outcome) in entry.proposals.iter().zip(outcomes) {
+        let ProposalOutcome::Applied(outcomes) = outcome else {
+            continue;
+        };
+        for (command, outcome) in proposal.commands.iter().zip(outcomes) {
+            let (Command::CommitSegment(commit), Outcome::SegmentCommitted(outcomes)) =
+                (command, outcome)
+            else {
+                continue;
+            };
+            for (extent, outcomes) in commit.extents.iter().zip(outcomes) {
+                let at = TopicPartition::new(extent.topic, extent.partition);
+                for (batch, outcome) in extent.batches.iter().zip(outcomes) {
+                    let Some(stamp) = batch.producer else {
+                        continue;
+                    };
+                    let key = (at, stamp.id.0, stamp.epoch.0, stamp.first_sequence);
+                    match outcome {
+                        BatchOutcome::Appended(base) => {
+                            assert_eq!(places.insert(key, *base), None, "{key:?}")
+                        }
+                        BatchOutcome::Duplicate(base) => {
+                            assert_eq!(places.get(&key), Some(base), "{key:?}")
+                        }
+                        BatchOutcome::DuplicateForgotten => {
+                            assert!(places.contains_key(&key), "{key:?}")
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Plays a story and checks every step.
+fn play(story: &[Vec<Step>]) -> Cluster {
+    let mut cluster = Cluster::one();
+    let mut places = Places::new();
+    let mut late: Vec<Entry> = Vec::new();
+    for steps in story {
+        let Some(&(what, a, b, c)) = steps.first() else {
+            continue;
+        };
+        cluster.pass(u64::from(pick(&[10u16, 500, 3_000, 9_000, 60_000], a)));
+        let open: Vec<_> = cluster
+            .state
+            .sessions
+            .iter()
+            .map(|(id, session)| (*id, session.node))
+            .collect();
+        let entry = match (what, open.is_empty()) {
+            (0..=20, _) | (_, true) => {
+                let tried = |number: u8| session(u128::from(number % 8));
+                let closes = if c.is_multiple_of(16) {
+                    Closes::All
+                } else {
+                    Closes::Own(vec![tried(b), tried(b.wrapping_add(1))])
+                };
+                let fresh = cluster.state.n % 5 + 2;
+                Entry {
+                    sequence: 1,
+                    previous: tarn_model::Hash::ZERO,
+                    ..cluster.entry(u128::from(fresh), vec![vec![open_command(closes)]])
+                }
+            }
+            (21..=40, _) if !late.is_empty() => late.swap_remove(usize::from(b) % late.len()),
+            _ => {
+                let (id, node) = pick(&open, b);
+                let commands: Vec<Command> = steps
+                    .iter()
+                    .map(|step| command(&mut cluster, node, *step))
+                    .collect();
+                let (one, other) = commands.split_at(commands.len() / 2);
+                let id = u128::from_be_bytes(id.0);
+                let mut entry = cluster.entry(id, vec![one.to_vec(), other.to_vec()]);
+                if what > 250 {
+                    entry.wall = Timestamp(entry.wall.0 + i64::from(c) * 100);
+                }
+                entry
+            }
+        };
+        // Some entries come twice, or much later than they were written.
+        if what.is_multiple_of(5) {
+            late.push(entry.clone());
+        }
+        if what.is_multiple_of(15) {
+            continue;
+        }
+        let before = cluster.state.clone();
+        let applied = cluster
+            .append(&entry)
+            .expect("every entry was written on this history");
+        State::check_step(&before, &cluster.state).unwrap();
+        cluster.state.check_invariants().unwrap();
+        if let Ok(outcomes) = applied.outcomes {
+            note_places(&mut places, &entry, &outcomes);
+        }
+    }
+    cluster
+}
+
+fn replay(mut state: State, log: &[Vec<u8>]) -> State {
+    for bytes in log {
+        state
+            .apply(state.lsn().next(), bytes)
+            .expect("it was applied before");
+    }
+    state
+}
+
+fn story() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    vec(vec(any::<Step>(), 1..5), 1..80)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_proposed_the_invariants_hold_and_replicas_agree(story in story(), cut in any::<u16>()) {
+        let cluster = play(&story);
+        let empty = State::new(cluster.state.cluster);
+
+        let again = replay(empty.clone(), &cluster.log);
+        prop_assert_eq!(again.hash(), cluster.state.hash());
+
+        let (first, rest) = cluster.log.split_at(usize::from(cut) % (cluster.log.len() + 1));
+        let snapshot = replay(empty, first).to_snapshot();
+        let read = State::from_snapshot(&snapshot, cluster.state.cluster).unwrap();
+        prop_assert_eq!(replay(read, rest), cluster.state);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_and_change_nothing(bytes in vec(any::<u8>(), 0..200)) {
+        let mut cluster = Cluster::one();
+        let before = cluster.state.clone();
+        let lsn = cluster.state.lsn().next();
+        prop_assert!(cluster.state.apply(lsn, &bytes).is_err());
+        prop_assert!(State::from_snapshot(&bytes, before.cluster).is_err());
+        prop_assert_eq!(cluster.state, before);
+    }
+
+    #[test]
+    fn a_flipped_bit_makes_another_entry_or_none(place in any::<usize>(), bit in 0..8u8) {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        let segment = cluster.segment(CommitMode::Each, vec![(at(7, 0), vec![idempotent(2, 1, 0, 0)])]);
+        let mut bytes = encode(&cluster.entry(1, vec![vec![Command::CommitSegment(segment)]]));
+        let place = place % bytes.len();
+        bytes[place] ^= 1 << bit;
+        let before = cluster.state.clone();
+        match cluster.state.apply(before.lsn().next(), &bytes) {
+            Ok(_) => cluster.state.check_invariants().unwrap(),
+            Err(_) => prop_assert_eq!(cluster.state, before),
+        }
+    }
+}
+
+#[test]
+fn stories_reach_what_they_are_about() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut most = [0; 8];
+    for _ in 0..48 {
+        let story = story().new_tree(&mut runner).expect("a story").current();
+        let state = play(&story).state;
+        let counts = [
+            state.sessions.len(),
+            state.tombstones.len(),
+            state.topics.len(),
+            state
+                .partitions
+                .values()
+                .map(|partition| partition.extents.len())
+                .sum(),
+            state.producers.len(),
+            state.groups.values().map(|group| group.offsets.len()).sum(),
+            state
+                .tables
+                .values()
+                .filter(|table| table.typed && !table.materialized.is_empty())
+                .count(),
+            state.tables.values().filter(|table| table.detached).count(),
+        ];
+        most.iter_mut()
+            .zip(counts)
+            .for_each(|(most, count)| *most = count.max(*most));
+    }
+    assert!(most.iter().all(|count| *count > 0), "{most:?}");
+}

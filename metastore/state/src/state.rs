@@ -1,0 +1,152 @@
+//! Everything the log has decided, as one value.
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, Vector};
+use tarn_model::{
+    ClusterId, ClusterTime, Generation, Hash, LivenessTime, Lsn, NodeId, PartitionId, ProducerId,
+    SchemaId, SegmentId, SessionId, TopicId, TopicPartition,
+};
+
+use crate::{
+    Compatibility, FeatureLevel, Group, Partition, Producer, Schema, Segment, Session, Subject,
+    Table, Tombstone, Topic,
+};
+
+/// The state at an Lsn. A clone costs a few pointers; a view is an `Arc<State>`.
+///
+/// Bounds: sessions by the processes that run, tombstones and log hashes by a window of entries,
+/// topics, partitions, groups, schemas and producers by `tarn_model::caps`, segments and extents by
+/// what retention keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    pub cluster: ClusterId,
+    pub generation: Generation,
+    /// The last entry applied.
+    pub n: u64,
+    pub level: FeatureLevel,
+
+    /// Rolls over the bytes of every entry.
+    pub log_hash: Hash,
+    /// Rolls over every outcome.
+    pub outcome_hash: Hash,
+    /// Log and outcome hash after each of the newest entries, oldest first; the last is at `n`.
+    pub recent_hashes: Vector<(Hash, Hash)>,
+
+    pub cluster_time: ClusterTime,
+    pub liveness_time: LivenessTime,
+
+    pub sessions: OrdMap<SessionId, Session>,
+    pub tombstones: OrdMap<SessionId, Tombstone>,
+    pub next_node: NodeId,
+
+    pub topics: OrdMap<TopicId, Arc<Topic>>,
+    pub topic_names: OrdMap<String, TopicId>,
+    pub partitions: OrdMap<TopicPartition, Arc<Partition>>,
+    pub segments: OrdMap<SegmentId, Segment>,
+
+    pub next_producer: ProducerId,
+    pub producers: OrdMap<(TopicPartition, ProducerId), Producer>,
+    /// How many of them each partition has; follows from `producers`.
+    pub producer_counts: OrdMap<TopicPartition, usize>,
+    /// The last one that the search for idle producers looked at.
+    pub producer_cursor: Option<(TopicPartition, ProducerId)>,
+
+    pub groups: OrdMap<String, Arc<Group>>,
+
+    pub next_schema: SchemaId,
+    pub schemas: OrdMap<SchemaId, Arc<Schema>>,
+    pub schema_guids: OrdMap<[u8; 16], SchemaId>,
+    pub subjects: OrdMap<String, Arc<Subject>>,
+    pub compatibility: Compatibility,
+
+    /// By the topic's id; also of topics that were deleted.
+    pub tables: OrdMap<TopicId, Arc<Table>>,
+}
+
+impl State {
+    /// Before the first entry of a new cluster.
+    pub fn new(cluster: ClusterId) -> State {
+        State {
+            cluster,
+            generation: Generation::FIRST,
+            n: 0,
+            level: FeatureLevel::NEWEST,
+            log_hash: Hash::ZERO,
+            outcome_hash: Hash::ZERO,
+            recent_hashes: Vector::new(),
+            cluster_time: ClusterTime::default(),
+            liveness_time: LivenessTime::default(),
+            sessions: OrdMap::new(),
+            tombstones: OrdMap::new(),
+            next_node: NodeId(1),
+            topics: OrdMap::new(),
+            topic_names: OrdMap::new(),
+            partitions: OrdMap::new(),
+            segments: OrdMap::new(),
+            next_producer: ProducerId(1),
+            producers: OrdMap::new(),
+            producer_counts: OrdMap::new(),
+            producer_cursor: None,
+            groups: OrdMap::new(),
+            next_schema: SchemaId(1),
+            schemas: OrdMap::new(),
+            schema_guids: OrdMap::new(),
+            subjects: OrdMap::new(),
+            compatibility: Compatibility::Backward,
+            tables: OrdMap::new(),
+        }
+    }
+
+    pub fn lsn(&self) -> Lsn {
+        Lsn::new(self.generation, self.n)
+    }
+
+    /// Log and outcome hash after entry `n`, while they are kept.
+    pub fn hashes_at(&self, n: u64) -> Option<(Hash, Hash)> {
+        if n == self.n {
+            return Some((self.log_hash, self.outcome_hash));
+        }
+        if n == 0 && self.generation == Generation::FIRST {
+            return Some((Hash::ZERO, Hash::ZERO));
+        }
+        let back = usize::try_from(self.n.checked_sub(n)?).ok()?;
+        let index = self.recent_hashes.len().checked_sub(back)?.checked_sub(1)?;
+        self.recent_hashes.get(index).copied()
+    }
+
+    pub fn topic(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.topics.get(&id)
+    }
+
+    pub fn topic_named(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.topics.get(self.topic_names.get(name)?)
+    }
+
+    pub fn partition(&self, topic: TopicId, partition: PartitionId) -> Option<&Arc<Partition>> {
+        self.partitions.get(&TopicPartition { topic, partition })
+    }
+
+    pub fn producer(&self, at: TopicPartition, producer: ProducerId) -> Option<&Producer> {
+        self.producers.get(&(at, producer))
+    }
+
+    /// The table of a topic that lives.
+    pub fn table(&self, topic: TopicId) -> Option<&Arc<Table>> {
+        self.tables.get(&topic).filter(|table| !table.detached)
+    }
+
+    pub fn table_named(&self, namespace: &str, name: &str) -> Option<&Arc<Table>> {
+        self.tables
+            .values()
+            .find(|table| table.namespace == namespace && table.name == name)
+    }
+
+    pub fn schema(&self, id: SchemaId) -> Option<&Arc<Schema>> {
+        self.schemas.get(&id)
+    }
+
+    pub fn subject(&self, name: &str) -> Option<&Arc<Subject>> {
+        self.subjects.get(name)
+    }
+}
