@@ -1,0 +1,24 @@
+//! One process's replica of the metastore: it follows the commit log, publishes views, proposes,
+//! answers barriers, writes snapshots and the archive, and trims.
+//!
+//! [`Node::open`] gives a process everything its roles share; [`Metastore`] is the handle they hold.
+
+mod archive;
+mod barrier;
+mod clock_guard;
+mod follower;
+mod metastore;
+mod metrics;
+mod node;
+mod proposer;
+mod queue;
+mod session;
+mod settings;
+mod snapshotter;
+
+#[cfg(test)]
+mod tests;
+
+pub use metastore::{BarrierError, Committed, Metastore, ProposeError, View};
+pub use node::{Node, OpenError, Parts};
+pub use settings::{LogSettings, NodeSettings};

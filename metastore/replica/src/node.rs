@@ -1,0 +1,416 @@
+//! Everything that the roles of one process share, and how a process starts.
+//!
+//! ```text
+//! cluster id ─▶ clock ─▶ floor, end ─▶ did the log go back? ─▶ snapshot ─▶ follow to the end ─▶ session
+//! ```
+//!
+//! Holds: no session is opened on a log that is older than what object storage knows of it, nor by a
+//! process whose clock is wrong; a node is handed out when its session is open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::pending;
+use minicbor::{Decode, Encode};
+use tarn_commit_log::{CommitLog, Floor, LogError};
+use tarn_model::{ClusterId, Generation, Lsn, caps, decode, encode, format_duration};
+use tarn_runtime::{Budget, Runtime, Scope, step};
+use tarn_state::{Advertised, State};
+use tarn_store::{ChunkCache, Store, StoreError, paths};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::archive::{self, Archiver, Recent};
+use crate::barrier::BarrierTask;
+use crate::clock_guard::{self, ClockGuard};
+use crate::follower::{self, Follower, LoadError, Progress, superseded};
+use crate::metastore::{Receivers, Shared, View};
+use crate::proposer::{self, Proposer};
+use crate::snapshotter::Snapshotter;
+use crate::{Metastore, NodeSettings, queue};
+
+/// Published views that the proposer has not looked at: the follower waits beyond it.
+const PROGRESS_MAX: usize = 64;
+/// How often a process that cannot open its session says what it waits for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The outside worlds of a node, opened by whoever starts the process.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    pub runtime: Runtime,
+    pub store: Store,
+    pub log: Arc<dyn CommitLog>,
+    /// Where clients reach this process's agent; `None` for a process without one.
+    pub agent: Option<Advertised>,
+}
+
+/// One process: its store, metastore, cache, budget, metrics (in `runtime`) and tasks.
+///
+/// Roles start their tasks in children of `scope`, made after the node was opened: they drain first,
+/// the node session closes last.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub runtime: Runtime,
+    pub scope: Scope,
+    pub store: Store,
+    pub cache: ChunkCache,
+    pub budget: Budget,
+    pub metastore: Metastore,
+}
+
+/// Why a process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the object store: {0}")]
+    Store(#[from] StoreError),
+    #[error("the commit log: {0}")]
+    Log(#[from] LogError),
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The object that holds the cluster id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+struct ClusterObject {
+    #[n(0)]
+    id: ClusterId,
+    /// Set once the log holds a first entry. A log without one is new before, and lost after.
+    #[n(1)]
+    begun: bool,
+}
+
+impl Node {
+    /// Checks the clock and the log, replays from floor and snapshot, opens a node session.
+    ///
+    /// It fails if store or log do not answer within their deadlines. Once it replays it waits for the
+    /// log, and says so; whoever starts the process decides how long.
+    pub async fn open(
+        settings: NodeSettings,
+        parts: Parts,
+        scope: Scope,
+    ) -> Result<Node, OpenError> {
+        let replica = scope.child("replica");
+        match Box::pin(open_replica(&settings, &parts, &replica)).await {
+            Ok(metastore) => Ok(Node {
+                cache: ChunkCache::new(
+                    parts.store.clone(),
+                    settings.cache_bytes,
+                    parts.runtime.metrics(),
+                ),
+                budget: Budget::new(settings.memory_budget),
+                runtime: parts.runtime,
+                scope,
+                store: parts.store,
+                metastore,
+            }),
+            Err(error) => {
+                replica.drain().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops what was started on this node, youngest first, and closes the node session last.
+    pub async fn drain(&self) {
+        self.scope.drain().await;
+    }
+}
+
+async fn open_replica(
+    settings: &NodeSettings,
+    parts: &Parts,
+    replica: &Scope,
+) -> Result<Metastore, OpenError> {
+    let Parts {
+        runtime,
+        store,
+        log,
+        agent,
+    } = parts;
+    let found = find_cluster(store).await?;
+    // In this order: the end is never below a floor that was read before.
+    let floor = log.floor().await?;
+    if floor.lsn.generation != log.generation() {
+        return Err(OpenError::Refused(superseded(
+            &floor,
+            Lsn::new(log.generation(), 0),
+        )));
+    }
+    let end = log.end().await?;
+    let cluster = match found {
+        Some(cluster) => cluster,
+        None => make_cluster(store, runtime, end).await?,
+    };
+    step!(runtime, "open.cluster-id");
+    let clocks = clock_guard::clocks(runtime);
+    if !settings.alone {
+        check_clock(store, runtime).await?;
+    }
+    check_log(store, cluster, &floor, end).await?;
+    let state = first_state(store, replica, cluster.id, &floor).await?;
+    info!(cluster = %cluster.id, from = %state.lsn(), to = %end, "replaying the commit log");
+
+    let queued_bytes = Budget::new(queue::QUEUED_BYTES);
+    let (shared, receivers) = Shared::new(
+        runtime.clone(),
+        store.clone(),
+        Arc::clone(log),
+        state.clone(),
+        queued_bytes,
+    );
+    let Receivers { queue, barriers } = receivers;
+    let (progress, mut progress_end) = mpsc::channel(PROGRESS_MAX);
+    let recent = Arc::new(Recent::default());
+
+    // The first child drains last: the proposer needs the follower to see its session closed.
+    let scope = replica.child("follower");
+    let follower = Follower {
+        shared: Arc::clone(&shared),
+        state,
+        progress,
+        recent: Arc::clone(&recent),
+    };
+    drop(scope.spawn("follower", follower.run(scope.clone())));
+    let view = unless_stopped(&shared, replay(&mut progress_end, shared.view(), end)).await?;
+    if settings.alone
+        && let Some(warning) = clock_guard::warning(runtime.clock().wall(), view.cluster_time)
+    {
+        warn!("{warning}");
+    }
+
+    let scope = replica.child("proposer");
+    let proposer_settings = proposer::Settings {
+        tick: settings.tick,
+        agent: agent.clone(),
+        alone: settings.alone,
+        view,
+    };
+    let proposer = Proposer::new(Arc::clone(&shared), progress_end, queue, proposer_settings);
+    drop(scope.spawn("proposer", proposer.run(scope.clone())));
+    unless_stopped(&shared, opened(&shared)).await?;
+    step!(runtime, "open.session");
+    if !cluster.begun {
+        begin(store, cluster.id).await?;
+    }
+
+    let scope = replica.child("background");
+    drop(
+        scope.spawn(
+            "barrier",
+            BarrierTask {
+                shared: Arc::clone(&shared),
+                waiters: barriers,
+            }
+            .run(scope.clone()),
+        ),
+    );
+    drop(
+        scope.spawn(
+            "archive",
+            Archiver {
+                shared: Arc::clone(&shared),
+                recent,
+            }
+            .run(scope.clone()),
+        ),
+    );
+    let snapshotter = Snapshotter {
+        shared: Arc::clone(&shared),
+        snapshot_bytes: settings.snapshot_bytes,
+        snapshot_entries: settings.snapshot_entries,
+    };
+    drop(scope.spawn("snapshots", snapshotter.run(scope.clone())));
+    if !settings.alone {
+        drop(
+            scope.spawn(
+                "clock-guard",
+                ClockGuard {
+                    shared: Arc::clone(&shared),
+                    checked: clocks,
+                }
+                .run(scope.clone()),
+            ),
+        );
+    }
+    Ok(Metastore::new(shared))
+}
+
+/// The cluster's object, if there is one.
+async fn find_cluster(store: &Store) -> Result<Option<ClusterObject>, OpenError> {
+    match store.get(&paths::cluster()).await {
+        Ok(content) => Ok(Some(read_cluster(&content)?)),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(OpenError::Store(error)),
+    }
+}
+
+/// Draws the id of a new cluster, unless another process did so first. `end` was read after none was
+/// found.
+async fn make_cluster(
+    store: &Store,
+    runtime: &Runtime,
+    end: Lsn,
+) -> Result<ClusterObject, OpenError> {
+    if end.n > 0 {
+        // A cluster that another process has begun meanwhile, or the log of a cluster that is not here.
+        return find_cluster(store).await?.ok_or_else(|| {
+            OpenError::Refused(format!(
+                "the commit log ends at {end}, but object storage holds no cluster: is it the right bucket and prefix?"
+            ))
+        });
+    }
+    let new = ClusterObject {
+        id: runtime.random().cluster_id(),
+        begun: false,
+    };
+    match store
+        .create_or_read(&paths::cluster(), encode(&new).into())
+        .await?
+    {
+        Ok(_) => {
+            info!(cluster = %new.id, "a new cluster");
+            Ok(new)
+        }
+        Err(content) => Ok(read_cluster(&content)?),
+    }
+}
+
+fn read_cluster(content: &[u8]) -> Result<ClusterObject, StoreError> {
+    decode(content).map_err(|error| StoreError::Corrupt {
+        path: paths::cluster(),
+        reason: error.to_string(),
+    })
+}
+
+/// Notes that the log holds a first entry.
+async fn begin(store: &Store, id: ClusterId) -> Result<(), OpenError> {
+    let begun = ClusterObject { id, begun: true };
+    let mark = |content: Option<&Bytes>| {
+        // Another's id never stands here: ids are read before anything is written.
+        let is_marked = content.is_some_and(|content| **content == encode(&begun));
+        (!is_marked).then(|| encode(&begun).into())
+    };
+    store.raise(&paths::cluster(), mark).await?;
+    Ok(())
+}
+
+async fn check_clock(store: &Store, runtime: &Runtime) -> Result<(), OpenError> {
+    let skew = clock_guard::skew(store, runtime).await?;
+    if skew > caps::CLOCK_SKEW_MAX {
+        return Err(OpenError::Refused(format!(
+            "this machine's clock is {} off the object store's; at most {} are allowed: set the clock and start again",
+            format_duration(Duration::from_secs(skew.as_secs())),
+            format_duration(caps::CLOCK_SKEW_MAX),
+        )));
+    }
+    Ok(())
+}
+
+/// Is the log at least as new as what object storage knows of it?
+async fn check_log(
+    store: &Store,
+    cluster: ClusterObject,
+    floor: &Floor,
+    end: Lsn,
+) -> Result<(), OpenError> {
+    let archived = archive::newest_above(store, end).await?;
+    let snapshot = newest_snapshot_above(store, end).await?;
+    let is_empty = end.n == 0 && *floor == Floor::START;
+    if archived.is_none() && snapshot.is_none() && !(is_empty && cluster.begun) {
+        return Ok(());
+    }
+    let generation = end.generation;
+    let known = |what: &str, n: Option<u64>, folder: &dyn std::fmt::Display| match n {
+        Some(n) => format!("{what} in {folder} reach {}", Lsn::new(generation, n)),
+        None => format!("{what} in {folder} reach no further"),
+    };
+    Err(OpenError::Refused(format!(
+        "the commit log of cluster {} went back: it ends at {end}, {}; {}; {}. It was wiped or restored from an older \
+         copy, and writing to it would give other entries the same places. Nothing was changed. What is archived can \
+         be recovered from the newest snapshot and the archive; up to a second of entries may be in neither",
+        cluster.id,
+        if is_empty {
+            "but the cluster has begun".to_owned()
+        } else {
+            format!("its floor is {}", floor.lsn)
+        },
+        known("archived entries", archived, &paths::archive(generation)),
+        known("state snapshots", snapshot, &paths::snapshots(generation)),
+    )))
+}
+
+async fn newest_snapshot_above(store: &Store, at: Lsn) -> Result<Option<u64>, StoreError> {
+    let above = store
+        .list(
+            &paths::snapshots(at.generation),
+            Some(&paths::snapshot(at, u64::MAX)),
+            1000,
+        )
+        .await?;
+    let newest = above
+        .iter()
+        .filter_map(|listed| paths::parse_snapshot(&listed.path))
+        .map(|(lsn, _)| lsn.n)
+        .max();
+    Ok(newest.filter(|n| *n > at.n))
+}
+
+/// Where the fold begins.
+async fn first_state(
+    store: &Store,
+    scope: &Scope,
+    cluster: ClusterId,
+    floor: &Floor,
+) -> Result<State, OpenError> {
+    if floor.snapshot.is_none() && floor.lsn == Lsn::new(Generation::FIRST, 0) {
+        return Ok(State::new(cluster));
+    }
+    follower::load(store, scope, cluster, floor)
+        .await
+        .map_err(|error| match error {
+            LoadError::Store(error) => OpenError::Store(error),
+            error => OpenError::Refused(format!(
+                "the commit log's floor {} cannot be used: {error}",
+                floor.lsn
+            )),
+        })
+}
+
+/// Waits until the view is at `end`; answers it. Takes what the follower tells the proposer, which
+/// does not run yet.
+async fn replay(progress: &mut mpsc::Receiver<Progress>, mut view: View, end: Lsn) -> View {
+    while view.lsn() < end {
+        match timeout(PATIENCE, progress.recv()).await {
+            Ok(Some(progress)) => view = progress.view,
+            // The follower stopped, and `unless_stopped` says why.
+            Ok(None) => pending().await,
+            Err(_) => {
+                warn!(at = %view.lsn(), %end, "still waiting for the commit log to yield its entries")
+            }
+        }
+    }
+    view
+}
+
+/// Waits until a node session is open.
+async fn opened(shared: &Shared) {
+    let mut identity = shared.identity.subscribe();
+    while identity.borrow_and_update().is_none() {
+        if timeout(PATIENCE, identity.changed()).await.is_err() {
+            warn!("still waiting for the commit log to open a node session");
+        }
+    }
+}
+
+async fn unless_stopped<T>(
+    shared: &Arc<Shared>,
+    future: impl Future<Output = T>,
+) -> Result<T, OpenError> {
+    tokio::select! {
+        biased;
+        why = Arc::clone(shared).when_stopped() => Err(OpenError::Refused(why)),
+        value = future => Ok(value),
+    }
+}

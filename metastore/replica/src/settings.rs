@@ -1,0 +1,45 @@
+//! Settings of a node. The doc comments are the manual.
+
+use std::time::Duration;
+
+use tarn_model::{ByteSize, caps};
+
+/// Where the order comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogSettings {
+    /// Entries are objects beside the data.
+    Object,
+    /// In memory, for tests and `--ephemeral`: gone with the process.
+    Memory,
+}
+
+/// Settings of the parts that every process has.
+#[derive(Debug, Clone)]
+pub struct NodeSettings {
+    /// A snapshot of the state is written and the log trimmed after this many bytes of entries …
+    pub snapshot_bytes: ByteSize,
+    /// … or this many entries.
+    pub snapshot_entries: u64,
+    /// Bytes of object chunks kept in memory.
+    pub cache_bytes: ByteSize,
+    /// Bytes in flight in the whole process.
+    pub memory_budget: ByteSize,
+    /// Every process appends at least this often.
+    pub tick: Duration,
+    /// True under the lock of a local folder: nobody else lives, entry 1 closes every session.
+    pub alone: bool,
+}
+
+impl Default for NodeSettings {
+    /// A process of a cluster over the `object` log.
+    fn default() -> NodeSettings {
+        NodeSettings {
+            snapshot_bytes: ByteSize::mib(64),
+            snapshot_entries: 10_000,
+            cache_bytes: ByteSize::mib(256),
+            memory_budget: ByteSize::mib(512),
+            tick: caps::TICK_INTERVAL,
+            alone: false,
+        }
+    }
+}
