@@ -1,0 +1,125 @@
+//! Batches as they are handed out: stamped with their place, and opened into records.
+
+use std::iter;
+
+use bytes::{Bytes, BytesMut};
+use tarn_kafka::records::Limits;
+use tarn_kafka::{RecordHeader, Records, ValidBatch, stamp};
+use tarn_model::{ClusterTime, Offset, OffsetRange, Timestamp};
+
+use super::read::RawBatch;
+
+/// The batches one after the other in one buffer, each stamped with its base offset and leader epoch.
+/// Both stand outside the batch's checksum.
+pub(super) fn join(batches: &[RawBatch]) -> Bytes {
+    let mut joined = BytesMut::with_capacity(batches.iter().map(|batch| batch.bytes.len()).sum());
+    for batch in batches {
+        let start = joined.len();
+        joined.extend_from_slice(&batch.bytes);
+        let epoch = i32::try_from(batch.leader_epoch).unwrap_or(i32::MAX);
+        let copied = joined.get_mut(start..).expect("it was just appended");
+        stamp(copied, batch.base.to_wire(), epoch).expect("its header was parsed");
+    }
+    joined.freeze()
+}
+
+/// A committed batch with its place.
+#[derive(Debug, Clone)]
+pub struct StoredBatch {
+    pub base: Offset,
+    /// `n` of the entry that committed it: its records are judged by the schemas registered before.
+    pub committed_at: u64,
+    pub committed_time: ClusterTime,
+    /// Stamped with its base offset and leader epoch.
+    pub batch: ValidBatch,
+}
+
+/// A record with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicRecord {
+    pub offset: Offset,
+    pub timestamp: Timestamp,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: Vec<RecordHeader>,
+    /// `n` of the entry that committed it.
+    pub committed_at: u64,
+    pub committed_time: ClusterTime,
+}
+
+/// Offsets whose records cannot be read, for ever: they are counted, so that they wedge nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecodable {
+    pub offsets: OffsetRange,
+    pub reason: String,
+    pub committed_at: u64,
+}
+
+/// What stands at an offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordItem {
+    Record(TopicRecord),
+    Undecodable(Undecodable),
+}
+
+impl StoredBatch {
+    pub fn offsets(&self) -> OffsetRange {
+        let count = u64::try_from(self.batch.header().offset_count()).unwrap_or(0);
+        OffsetRange::new(self.base, self.base.advance(count))
+    }
+
+    /// The batch is a transaction's marker, which is no record.
+    pub fn is_control(&self) -> bool {
+        self.batch.header().is_control()
+    }
+
+    /// The records with offsets in `within`. Of a control batch there are none. What cannot be opened
+    /// or is malformed is one last item that says how far it goes.
+    pub fn records(
+        &self,
+        within: OffsetRange,
+        limits: &Limits,
+    ) -> impl Iterator<Item = RecordItem> + Send + use<> {
+        let (base, committed_at, committed_time) =
+            (self.base, self.committed_at, self.committed_time);
+        let all = self.offsets();
+        let mut unreadable = None;
+        let mut records = None;
+        if !self.is_control() {
+            match Records::open(&self.batch, limits) {
+                Ok(opened) => records = Some(opened),
+                Err(error) => unreadable = Some((all.start, error.to_string())),
+            }
+        }
+        let mut next = all.start;
+        iter::from_fn(move || {
+            while let Some(record) = records.as_mut().and_then(Iterator::next) {
+                match record {
+                    Ok(record) => {
+                        let offset = base.advance(u64::try_from(record.offset_delta).unwrap_or(0));
+                        next = offset.advance(1);
+                        if within.contains(offset) {
+                            return Some(RecordItem::Record(TopicRecord {
+                                offset,
+                                timestamp: Timestamp(record.timestamp),
+                                key: record.key,
+                                value: record.value,
+                                headers: record.headers,
+                                committed_at,
+                                committed_time,
+                            }));
+                        }
+                    }
+                    Err(error) => unreadable = Some((next, error.to_string())),
+                }
+            }
+            let (start, reason) = unreadable.take()?;
+            let offsets = OffsetRange::new(start, all.end).intersect(within);
+            (!offsets.is_empty()).then_some(RecordItem::Undecodable(Undecodable {
+                offsets,
+                reason,
+                committed_at,
+            }))
+        })
+    }
+}

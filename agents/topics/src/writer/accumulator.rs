@@ -1,0 +1,787 @@
+//! One task owns the open segment and everything that is on its way.
+//!
+//! Batches join the open segment; it is closed by size, by time, or at once when nothing is on its
+//! way; closed segments go up side by side and are committed in the order in which their uploads
+//! began. A later one goes first only if it shares no partition with those before it.
+//!
+//! What fails drags along what must not come without it: batches of the same producer and partition
+//! behind a failed one fail too, because `apply` would take them from a producer it does not know,
+//! and the retry of the first would then look like a duplicate.
+
+mod door;
+mod producers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tarn_kafka::ValidBatch;
+use tarn_model::{ByteSize, ClusterId, Generation, TopicPartition, defect};
+use tarn_replica::{BarrierError, Metastore, Node, View};
+use tarn_runtime::{Runtime, Scope, TaskError, step};
+use tarn_store::{ChunkCache, Store};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use super::commit::{Verdict, commit};
+use super::upload::{Uploaded, upload};
+use super::{AppendError, AppendResult, Appended, Ticket};
+use crate::WriterSettings;
+use crate::metrics::{DoorEnd, Flush, FlushReason, WriterMetrics};
+use crate::segment::{self, Builder};
+use crate::settings::COMMIT_BYTES_MAX;
+use door::{Door, Waiting};
+use producers::{Judgement, Key, Producers, Stamp};
+
+/// Largest batch that a segment is made for, whatever a topic allows.
+const BATCH_BYTES_MAX: ByteSize = ByteSize::mib(64);
+/// Messages taken before the task looks at what else happened.
+const MESSAGES_AT_ONCE: usize = 256;
+/// How long an unknown producer's batch waits to learn whether the log knows the producer.
+const BARRIER_WITHIN: Duration = Duration::from_secs(2);
+
+/// One call of `append`.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) batches: Vec<Pending>,
+}
+
+/// A batch that is to be answered.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) at: TopicPartition,
+    pub(super) batch: ValidBatch,
+    pub(super) ticket: Ticket,
+}
+
+impl Pending {
+    fn bytes(&self) -> u64 {
+        self.batch.bytes().len() as u64
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        Stamp::of(self.at, self.batch.header())
+    }
+}
+
+/// What the tasks of a writer share.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    pub(super) runtime: Runtime,
+    pub(super) scope: Scope,
+    pub(super) store: Store,
+    pub(super) cache: ChunkCache,
+    pub(super) metastore: Metastore,
+    pub(super) settings: WriterSettings,
+    pub(super) metrics: WriterMetrics,
+}
+
+/// The open segment, or one that waits for its upload.
+#[derive(Debug, Default)]
+struct Open {
+    partitions: BTreeMap<TopicPartition, Vec<Pending>>,
+    bytes: u64,
+    /// An upper bound of its encoded commit, without what every commit has.
+    commit_bytes: u64,
+    since: Option<Instant>,
+}
+
+/// A segment on its way.
+#[derive(Debug)]
+struct Flight {
+    partitions: BTreeMap<TopicPartition, Vec<Sent>>,
+    commit_bytes: u64,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Uploading,
+    Uploaded(Uploaded),
+    Committing,
+}
+
+/// What is left of a batch once its bytes are in the segment.
+#[derive(Debug)]
+struct Sent {
+    ticket: Ticket,
+    stamp: Option<Stamp>,
+    bytes: u64,
+    offsets: u64,
+}
+
+/// A task's result.
+enum Event {
+    Uploaded(u64, Result<Result<Uploaded, AppendError>, TaskError>),
+    Committed(Vec<u64>, Result<Vec<(Uploaded, Verdict)>, TaskError>),
+    Barrier(Result<View, BarrierError>),
+}
+
+pub(super) struct Accumulator {
+    parts: Parts,
+    cluster: ClusterId,
+    generation: Generation,
+    views: watch::Receiver<View>,
+    view: View,
+    open: Open,
+    /// Closed, in order; their uploads have not begun.
+    ready: VecDeque<Open>,
+    /// In the order in which their uploads began.
+    flights: BTreeMap<u64, Flight>,
+    next_flight: u64,
+    committing: bool,
+    producers: Producers,
+    door: Door,
+    events: FuturesUnordered<BoxFuture<'static, Event>>,
+}
+
+impl Accumulator {
+    pub(super) fn new(
+        node: &Node,
+        settings: WriterSettings,
+        metrics: WriterMetrics,
+    ) -> Accumulator {
+        let views = node.metastore.watch();
+        let view = views.borrow().clone();
+        let parts = Parts {
+            runtime: node.runtime.clone(),
+            scope: node.scope.child("writer"),
+            store: node.store.with_deadline(settings.give_up_after),
+            cache: node.cache.clone(),
+            metastore: node.metastore.clone(),
+            settings,
+            metrics,
+        };
+        Accumulator {
+            cluster: view.cluster,
+            generation: view.generation,
+            parts,
+            views,
+            view,
+            open: Open::default(),
+            ready: VecDeque::new(),
+            flights: BTreeMap::new(),
+            next_flight: 0,
+            committing: false,
+            producers: Producers::default(),
+            door: Door::default(),
+            events: FuturesUnordered::new(),
+        }
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        self.parts.scope.clone()
+    }
+
+    /// Runs until the scope stops and everything is answered.
+    pub(super) async fn run(mut self, mut received: mpsc::Receiver<Message>) {
+        let mut stopped: Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(self.parts.scope.stopped());
+        let mut stopping = false;
+        let mut queue_ended = false;
+        let mut views_ended = false;
+        loop {
+            let wake = self.wake_at(stopping);
+            tokio::select! {
+                // Results first, new work last: a flood of calls delays no answer. Timers need no
+                // turn of their own, since what is due is looked at after every one.
+                biased;
+                Some(event) = self.events.next(), if !self.events.is_empty() => self.handle(event),
+                changed = self.views.changed(), if !views_ended => match changed {
+                    Ok(()) => self.see_newest_view(),
+                    Err(_) => views_ended = true,
+                },
+                () = &mut stopped, if !stopping => {
+                    stopping = true;
+                    received.close();
+                }
+                message = received.recv(), if !queue_ended => match message {
+                    Some(message) => {
+                        self.accept(message).await;
+                        for _ in 1..MESSAGES_AT_ONCE {
+                            let Ok(message) = received.try_recv() else { break };
+                            self.accept(message).await;
+                        }
+                    }
+                    None => queue_ended = true,
+                },
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+            self.open_door(stopping);
+            self.close_segments(stopping);
+            self.start_uploads();
+            self.start_commits();
+            if stopping && queue_ended && self.is_idle() {
+                break;
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.open.partitions.is_empty()
+            && self.ready.is_empty()
+            && self.flights.is_empty()
+            && self.door.is_empty()
+    }
+
+    /// When something is due by itself.
+    fn wake_at(&self, stopping: bool) -> Option<Instant> {
+        let can_upload = self.uploading() < self.parts.settings.uploads_max.max(1);
+        let linger = self
+            .open
+            .since
+            .filter(|_| can_upload && !stopping)
+            .map(|since| since + self.parts.settings.linger);
+        match (linger, self.door.next_timeout()) {
+            (Some(linger), Some(door)) => Some(linger.min(door)),
+            (linger, door) => linger.or(door),
+        }
+    }
+
+    async fn accept(&mut self, message: Message) {
+        self.see_newest_view();
+        for pending in message.batches {
+            let bytes = ByteSize(pending.bytes());
+            if bytes > BATCH_BYTES_MAX {
+                pending.ticket.answer(Err(AppendError::TooLarge {
+                    bytes,
+                    max: BATCH_BYTES_MAX,
+                }));
+                continue;
+            }
+            if let Some(stamp) = pending.stamp()
+                && (stamp.epoch.0 < 0 || stamp.first_sequence < 0)
+            {
+                // `apply` would refuse the segment with everybody else's batches.
+                pending.ticket.answer(Err(AppendError::Refused {
+                    why: "its producer has no epoch or no sequence",
+                }));
+                continue;
+            }
+            self.accept_one(pending);
+        }
+        step!(self.parts.runtime, "produce.accepted");
+    }
+
+    fn accept_one(&mut self, pending: Pending) {
+        let Some(stamp) = pending.stamp() else {
+            self.admit(pending, None);
+            return;
+        };
+        let judgement = self.producers.judge(&stamp, &self.view);
+        match judgement {
+            Judgement::Admit => {
+                self.admit(pending, Some(stamp));
+                self.recheck(stamp.key);
+            }
+            Judgement::Failed => pending.ticket.answer(Err(AppendError::NotDone {
+                why: "the batch before it failed",
+            })),
+            Judgement::Wait | Judgement::Ask => {
+                let bytes = pending.bytes();
+                if !self
+                    .door
+                    .has_room(stamp.key, bytes, self.parts.settings.door_bytes.0)
+                {
+                    self.count_door(DoorEnd::Full);
+                    self.admit(pending, Some(stamp));
+                    self.recheck(stamp.key);
+                    return;
+                }
+                let until = Instant::now() + self.parts.settings.door_wait;
+                let asks = if judgement == Judgement::Ask {
+                    Some(self.ask_log())
+                } else {
+                    None
+                };
+                self.door.push(Waiting {
+                    pending,
+                    stamp,
+                    until,
+                    asks,
+                });
+                self.parts
+                    .metrics
+                    .door_bytes
+                    .set(i64::try_from(self.door.bytes()).unwrap_or(i64::MAX));
+                // The predecessor may have been committed by another agent a moment ago.
+                self.parts.metastore.wake();
+            }
+        }
+    }
+
+    /// The round of the barrier that answers a question asked now.
+    fn ask_log(&mut self) -> u64 {
+        let (round, start) = self.door.ask();
+        if start {
+            self.start_barrier();
+        }
+        round
+    }
+
+    fn start_barrier(&mut self) {
+        let metastore = self.parts.metastore.clone();
+        let task =
+            async move { Event::Barrier(metastore.barrier(Instant::now() + BARRIER_WITHIN).await) };
+        self.events.push(task.boxed());
+    }
+
+    /// Puts a batch into the open segment.
+    fn admit(&mut self, pending: Pending, stamp: Option<Stamp>) {
+        if let Some(stamp) = stamp {
+            self.producers.admit(&stamp);
+        }
+        let first = !self.open.partitions.contains_key(&pending.at);
+        let limit = self
+            .parts
+            .settings
+            .commit_bytes
+            .min(COMMIT_BYTES_MAX)
+            .0
+            .saturating_sub(segment::COMMIT_OVERHEAD_BYTES);
+        if self.open.commit_bytes + segment::commit_bytes_of(first) > limit
+            && !self.open.partitions.is_empty()
+        {
+            self.close(FlushReason::Commit);
+        }
+        let open = &mut self.open;
+        let first = !open.partitions.contains_key(&pending.at);
+        open.commit_bytes += segment::commit_bytes_of(first);
+        open.bytes += pending.bytes();
+        open.since.get_or_insert_with(Instant::now);
+        open.partitions.entry(pending.at).or_default().push(pending);
+        if open.bytes >= self.parts.settings.segment_bytes.0 {
+            self.close(FlushReason::Size);
+        }
+    }
+
+    fn close(&mut self, reason: FlushReason) {
+        self.parts
+            .metrics
+            .flushes
+            .get_or_create(&Flush { reason })
+            .inc();
+        self.ready.push_back(std::mem::take(&mut self.open));
+    }
+
+    /// Closes the open segment if it has waited for long enough, or need not wait.
+    fn close_segments(&mut self, stopping: bool) {
+        let Some(since) = self.open.since else { return };
+        let nothing_under_way = self.flights.is_empty() && self.ready.is_empty();
+        // While no upload can begin, the open segment had better grow.
+        let can_upload =
+            self.ready.is_empty() && self.uploading() < self.parts.settings.uploads_max.max(1);
+        if stopping {
+            self.close(FlushReason::Stop);
+        } else if self.parts.settings.eager && nothing_under_way {
+            self.close(FlushReason::Idle);
+        } else if can_upload && Instant::now() >= since + self.parts.settings.linger {
+            self.close(FlushReason::Linger);
+        }
+    }
+
+    fn uploading(&self) -> usize {
+        self.flights
+            .values()
+            .filter(|flight| matches!(flight.stage, Stage::Uploading))
+            .count()
+    }
+
+    fn start_uploads(&mut self) {
+        while self.uploading() < self.parts.settings.uploads_max.max(1) {
+            let Some(closed) = self.ready.pop_front() else {
+                return;
+            };
+            if closed.partitions.is_empty() {
+                continue;
+            }
+            let mut builder = Builder::new(self.cluster, self.generation);
+            let mut partitions: BTreeMap<TopicPartition, Vec<Sent>> = BTreeMap::new();
+            for (at, batches) in closed.partitions {
+                let sent = partitions.entry(at).or_default();
+                for pending in batches {
+                    let header = pending.batch.header();
+                    sent.push(Sent {
+                        stamp: pending.stamp(),
+                        bytes: pending.bytes(),
+                        offsets: u64::try_from(header.offset_count()).unwrap_or(0),
+                        ticket: pending.ticket,
+                    });
+                    builder.push(at.topic, at.partition, pending.batch);
+                }
+            }
+            let number = self.next_flight;
+            self.next_flight += 1;
+            let commit_bytes = closed.commit_bytes + segment::COMMIT_OVERHEAD_BYTES;
+            self.flights.insert(
+                number,
+                Flight {
+                    partitions,
+                    commit_bytes,
+                    stage: Stage::Uploading,
+                },
+            );
+            let parts = self.parts.clone();
+            let task =
+                self.parts.scope.spawn(
+                    "segment.upload",
+                    async move { upload(&parts, builder).await },
+                );
+            self.events
+                .push(async move { Event::Uploaded(number, task.await) }.boxed());
+        }
+    }
+
+    /// Proposes every uploaded segment whose turn it is, in one proposal. The log takes one append of
+    /// a process at a time, so what is uploaded meanwhile goes with the next one.
+    fn start_commits(&mut self) {
+        if self.committing {
+            return;
+        }
+        let limit = self.parts.settings.commit_bytes.min(COMMIT_BYTES_MAX).0;
+        let mut before: BTreeSet<TopicPartition> = BTreeSet::new();
+        let mut commit_bytes = 0;
+        let mut numbers = Vec::new();
+        let mut group = Vec::new();
+        for (number, flight) in &mut self.flights {
+            let is_free = flight.partitions.keys().all(|at| !before.contains(at));
+            let fits = group.is_empty() || commit_bytes + flight.commit_bytes <= limit;
+            if !(is_free && fits && matches!(flight.stage, Stage::Uploaded(_))) {
+                before.extend(flight.partitions.keys().copied());
+                continue;
+            }
+            if let Stage::Uploaded(mut uploaded) =
+                std::mem::replace(&mut flight.stage, Stage::Committing)
+            {
+                let partitions = &flight.partitions;
+                uploaded.commit.extents.retain(|extent| {
+                    partitions.contains_key(&TopicPartition::new(extent.topic, extent.partition))
+                });
+                commit_bytes += flight.commit_bytes;
+                numbers.push(*number);
+                group.push(uploaded);
+            }
+        }
+        if group.is_empty() {
+            return;
+        }
+        self.committing = true;
+        let parts = self.parts.clone();
+        let task = self
+            .parts
+            .scope
+            .spawn("segment.commit", async move { commit(&parts, group).await });
+        self.events
+            .push(async move { Event::Committed(numbers, task.await) }.boxed());
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Uploaded(number, Ok(Ok(uploaded))) => {
+                if defect("ack-before-commit") {
+                    self.acknowledge_too_early(number);
+                }
+                if let Some(flight) = self.flights.get_mut(&number) {
+                    flight.stage = Stage::Uploaded(uploaded);
+                }
+                self.drop_empty_flight(number);
+            }
+            Event::Uploaded(number, Ok(Err(error))) => self.fail_flight(number, error),
+            Event::Uploaded(number, Err(error)) => {
+                warn!(%error, "an upload ended without a result");
+                self.fail_flight(
+                    number,
+                    AppendError::NotDone {
+                        why: "its upload ended without a result",
+                    },
+                );
+            }
+            Event::Committed(numbers, Ok(verdicts)) => {
+                self.committing = false;
+                self.see_newest_view();
+                let mut failures = Vec::new();
+                for (number, (uploaded, verdict)) in numbers.into_iter().zip(verdicts) {
+                    match verdict {
+                        Verdict::Settled(results) => self.settle_flight(number, &uploaded, results),
+                        Verdict::Failed(error) => failures.push((number, error)),
+                        Verdict::Again => {
+                            if let Some(flight) = self.flights.get_mut(&number) {
+                                flight.stage = Stage::Uploaded(uploaded);
+                            }
+                        }
+                    }
+                }
+                for (number, error) in failures {
+                    self.fail_flight(number, error);
+                }
+            }
+            Event::Committed(numbers, Err(error)) => {
+                warn!(%error, "a commit ended without a result");
+                self.committing = false;
+                for number in numbers {
+                    self.fail_flight(
+                        number,
+                        AppendError::Unknown {
+                            why: "its commit ended without a result",
+                        },
+                    );
+                }
+            }
+            Event::Barrier(answered) => {
+                if let Ok(view) = answered {
+                    self.see(view);
+                }
+                // Without an answer `apply` decides, which knows for sure.
+                if self.door.answered() {
+                    self.start_barrier();
+                }
+                self.recheck_all();
+            }
+        }
+    }
+
+    fn see_newest_view(&mut self) {
+        let view = self.views.borrow_and_update().clone();
+        self.see(view);
+    }
+
+    fn see(&mut self, view: View) {
+        if view.lsn() > self.view.lsn() {
+            self.view = view;
+            self.recheck_all();
+        }
+    }
+
+    /// Answers the batches of a committed segment.
+    fn settle_flight(&mut self, number: u64, uploaded: &Uploaded, results: Vec<Vec<AppendResult>>) {
+        let Some(mut flight) = self.flights.remove(&number) else {
+            return;
+        };
+        for (extent, results) in uploaded.commit.extents.iter().zip(results) {
+            let at = TopicPartition::new(extent.topic, extent.partition);
+            let Some(sent) = flight.partitions.remove(&at) else {
+                continue;
+            };
+            for (sent, result) in sent.into_iter().zip(results) {
+                if let Ok(Appended {
+                    committed_time: Some(_),
+                    ..
+                }) = result
+                {
+                    self.parts.metrics.bytes.inc_by(sent.bytes);
+                    self.parts.metrics.records.inc_by(sent.offsets);
+                }
+                self.producers.release(sent.stamp.as_ref());
+                sent.ticket.answer(result);
+            }
+        }
+    }
+
+    /// Answers the batches of a segment that failed, and with them the later ones of their producers.
+    fn fail_flight(&mut self, number: u64, error: AppendError) {
+        let Some(flight) = self.flights.remove(&number) else {
+            return;
+        };
+        let mut failed_keys = BTreeSet::new();
+        for sent in flight.partitions.into_values().flatten() {
+            self.fail_sent(sent, error, &mut failed_keys);
+        }
+        if failed_keys.is_empty() {
+            return;
+        }
+        let behind = AppendError::NotDone {
+            why: "the batch before it failed",
+        };
+        // Of an uploaded segment only whole extents can be left out, which fails others' batches in
+        // the same partition with them: they are told so, and send again.
+        let later: Vec<u64> = self
+            .flights
+            .range(number..)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in later {
+            let Some(flight) = self.flights.get_mut(&number) else {
+                continue;
+            };
+            if matches!(flight.stage, Stage::Committing) {
+                continue;
+            }
+            let error = match &flight.stage {
+                Stage::Uploaded(Uploaded {
+                    uncertain: true, ..
+                }) => AppendError::Unknown {
+                    why: "the batch before it failed",
+                },
+                _ => behind,
+            };
+            let concerned: Vec<TopicPartition> = flight
+                .partitions
+                .iter()
+                .filter(|(_, batches)| {
+                    batches
+                        .iter()
+                        .any(|sent| is_behind(sent.stamp, &failed_keys))
+                })
+                .map(|(at, _)| *at)
+                .collect();
+            let dropped: Vec<Sent> = concerned
+                .iter()
+                .filter_map(|at| flight.partitions.remove(at))
+                .flatten()
+                .collect();
+            for sent in dropped {
+                self.fail_sent(sent, error, &mut failed_keys);
+            }
+            self.drop_empty_flight(number);
+        }
+        let mut dropped = Vec::new();
+        for closed in self.ready.iter_mut().chain([&mut self.open]) {
+            closed.partitions.retain(|_, batches| {
+                dropped.extend(
+                    batches.extract_if(.., |pending| is_behind(pending.stamp(), &failed_keys)),
+                );
+                !batches.is_empty()
+            });
+            closed.bytes = closed
+                .partitions
+                .values()
+                .flatten()
+                .map(Pending::bytes)
+                .sum();
+            if closed.partitions.is_empty() {
+                *closed = Open::default();
+            }
+        }
+        for pending in dropped {
+            self.producers.release(pending.stamp().as_ref());
+            pending.ticket.answer(Err(behind));
+        }
+        self.recheck_all();
+    }
+
+    fn fail_sent(&mut self, sent: Sent, error: AppendError, failed_keys: &mut BTreeSet<Key>) {
+        self.producers.release(sent.stamp.as_ref());
+        sent.ticket.answer(Err(error));
+        let Some(stamp) = sent.stamp else { return };
+        failed_keys.insert(stamp.key);
+        self.producers.remember_failure(&stamp);
+    }
+
+    /// A segment of which nothing is left to be committed is garbage.
+    fn drop_empty_flight(&mut self, number: u64) {
+        let is_over = self.flights.get(&number).is_some_and(|flight| {
+            flight.partitions.is_empty() && matches!(flight.stage, Stage::Uploaded(_))
+        });
+        if is_over {
+            self.flights.remove(&number);
+        }
+    }
+
+    /// Lets in what waited for too long; sends back everybody when the process stops.
+    fn open_door(&mut self, stopping: bool) {
+        if stopping {
+            for waiting in self.door.take_all() {
+                waiting.pending.ticket.answer(Err(AppendError::NotDone {
+                    why: "this process is stopping",
+                }));
+            }
+        } else if self
+            .door
+            .next_timeout()
+            .is_some_and(|timeout| timeout <= Instant::now())
+        {
+            self.recheck_all();
+        }
+        self.parts
+            .metrics
+            .door_bytes
+            .set(i64::try_from(self.door.bytes()).unwrap_or(i64::MAX));
+    }
+
+    fn recheck_all(&mut self) {
+        for key in self.door.keys() {
+            self.recheck(key);
+        }
+    }
+
+    /// Looks at a producer's waiting batches again, first sequence first.
+    fn recheck(&mut self, key: Key) {
+        while let Some(first) = self.door.first(key) {
+            let (stamp, asks) = (first.stamp, first.asks);
+            let is_late = self.door.is_late(key);
+            let end = match (self.producers.judge(&stamp, &self.view), asks) {
+                (Judgement::Admit, _) => DoorEnd::Predecessor,
+                // The log does not know the producer either, so it may begin anywhere.
+                (Judgement::Ask, Some(round)) if self.door.is_answered(round) => {
+                    DoorEnd::Predecessor
+                }
+                (Judgement::Failed, _) => {
+                    if let Some(waiting) = self.door.pop(key) {
+                        let why = "the batch before it failed";
+                        waiting
+                            .pending
+                            .ticket
+                            .answer(Err(AppendError::NotDone { why }));
+                    }
+                    continue;
+                }
+                (Judgement::Wait | Judgement::Ask, _) if is_late => DoorEnd::Timeout,
+                (Judgement::Ask, None) => {
+                    let round = self.ask_log();
+                    self.door.set_asks(key, round);
+                    return;
+                }
+                (Judgement::Wait | Judgement::Ask, _) => return,
+            };
+            let Some(waiting) = self.door.pop(key) else {
+                return;
+            };
+            self.count_door(end);
+            self.admit(waiting.pending, Some(waiting.stamp));
+        }
+    }
+
+    fn count_door(&self, end: DoorEnd) {
+        self.parts
+            .metrics
+            .door
+            .get_or_create(&crate::metrics::Door { end })
+            .inc();
+    }
+
+    /// The planted defect: answers before the commit, with the offsets that it will probably get.
+    fn acknowledge_too_early(&mut self, number: u64) {
+        let Some(flight) = self.flights.get_mut(&number) else {
+            return;
+        };
+        let mut released = Vec::new();
+        for (at, batches) in std::mem::take(&mut flight.partitions) {
+            let partition = self.view.partitions.get(&at);
+            let log_start =
+                partition.map_or_else(Default::default, |partition| partition.log_start);
+            let mut base =
+                partition.map_or_else(Default::default, |partition| partition.high_watermark);
+            let mut kept = Vec::with_capacity(batches.len());
+            for mut sent in batches {
+                let committed_time = Some(self.view.cluster_time);
+                sent.ticket.settle(Ok(Appended {
+                    base,
+                    log_start,
+                    committed_time,
+                }));
+                base = base.advance(sent.offsets);
+                kept.push(sent);
+            }
+            released.push((at, kept));
+        }
+        flight.partitions = released.into_iter().collect();
+    }
+}
+
+fn is_behind(stamp: Option<Stamp>, failed: &BTreeSet<Key>) -> bool {
+    stamp.is_some_and(|stamp| failed.contains(&stamp.key))
+}

@@ -1,0 +1,381 @@
+//! The commit of uploaded segments: one proposal for all that are ready, and what is done when the
+//! log does not say what became of it.
+//!
+//! Holds: a batch gets an offset only from an outcome or from the state itself; after a proposal
+//! whose fate is unknown, nothing is called `NotDone` under that segment's name any more.
+
+use std::time::Duration;
+
+use tarn_model::{Offset, TopicPartition};
+use tarn_replica::{ProposeError, View};
+use tarn_runtime::step;
+use tarn_state::commands::commit_segment::BatchOutcome;
+use tarn_state::commands::{CommitSegment, NewBatch, NewExtent};
+use tarn_state::{Command, Outcome, Refusal};
+use tarn_store::paths;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+use super::accumulator::Parts;
+use super::upload::{Uploaded, upload_again};
+use super::{AppendError, AppendResult, Appended};
+use crate::metrics::seconds_since;
+
+/// The pause after a proposal that did not go out; it doubles.
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long a look at the log may take when the time to propose is over.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+
+/// What became of one segment of a group.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Per extent of its commit, per batch.
+    Settled(Vec<Vec<AppendResult>>),
+    Failed(AppendError),
+    /// Another one of the group failed, which may concern this one: it is to be proposed again.
+    Again,
+}
+
+/// Commits segments, in this order, together.
+pub(super) async fn commit(parts: &Parts, mut group: Vec<Uploaded>) -> Vec<(Uploaded, Verdict)> {
+    let until = Instant::now() + parts.settings.give_up_after;
+    let mut verdicts: Vec<Option<Verdict>> = group.iter().map(|_| None).collect();
+    let mut pause = PAUSE;
+    loop {
+        let open: Vec<usize> = verdicts
+            .iter()
+            .enumerate()
+            .filter(|(_, v)| v.is_none())
+            .map(|(i, _)| i)
+            .collect();
+        if open.is_empty() {
+            break;
+        }
+        let commands = open
+            .iter()
+            .map(|i| Command::CommitSegment(group[*i].commit.clone()))
+            .collect();
+        match parts.metastore.propose(commands, until).await {
+            Ok(committed) => {
+                step!(parts.runtime, "produce.committed");
+                for (i, outcome) in open.iter().zip(&committed.outcomes) {
+                    verdicts[*i] = Some(settle(parts, &group[*i], outcome, &committed.view));
+                }
+                // An outcome per command, or the replica is broken.
+                for i in open.into_iter().skip(committed.outcomes.len()) {
+                    verdicts[i] = Some(Verdict::Failed(AppendError::Unknown {
+                        why: "it has no outcome",
+                    }));
+                }
+            }
+            Err(ProposeError::Refused { command, refusal }) => {
+                let refused = usize::try_from(command)
+                    .ok()
+                    .and_then(|command| open.get(command))
+                    .copied();
+                let Some(i) = refused else {
+                    fail(&group, &mut verdicts, "the refusal names no command");
+                    break;
+                };
+                verdicts[i] = refused_one(parts, &mut group[i], refusal, until).await;
+            }
+            Err(ProposeError::NotDone { why }) => {
+                debug!(why, "a commit was not proposed");
+                if Instant::now() + pause >= until {
+                    fail(&group, &mut verdicts, "its commit could not be proposed");
+                    break;
+                }
+                sleep(parts.runtime.random().jitter(pause)).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            Err(ProposeError::Unknown { why }) => {
+                warn!(
+                    why,
+                    segments = open.len(),
+                    "the fate of a commit is unknown, looking for it"
+                );
+                for i in &open {
+                    group[*i].uncertain = true;
+                }
+                let look_until = until.max(Instant::now() + LOOK_WITHIN);
+                let Some(view) = look(parts, look_until).await else {
+                    fail(&group, &mut verdicts, "the commit log does not answer");
+                    break;
+                };
+                for i in open {
+                    verdicts[i] = find(parts, &group[i], &view);
+                }
+                if Instant::now() >= until {
+                    fail(&group, &mut verdicts, "the commit log does not answer");
+                    break;
+                }
+                sleep(parts.runtime.random().jitter(pause)).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            Err(ProposeError::Stopped { .. }) => {
+                for uploaded in &mut group {
+                    uploaded.uncertain = true;
+                }
+                fail(&group, &mut verdicts, "this process has stopped");
+                break;
+            }
+        }
+        // What follows a segment that failed may have to fail with it: its owner decides.
+        if verdicts
+            .iter()
+            .any(|verdict| matches!(verdict, Some(Verdict::Failed(_))))
+        {
+            break;
+        }
+    }
+    group
+        .into_iter()
+        .zip(verdicts)
+        .map(|(one, verdict)| (one, verdict.unwrap_or(Verdict::Again)))
+        .collect()
+}
+
+/// Gives up on all that have no verdict yet.
+fn fail(group: &[Uploaded], verdicts: &mut [Option<Verdict>], why: &'static str) {
+    for (one, verdict) in group.iter().zip(verdicts) {
+        verdict.get_or_insert_with(|| {
+            Verdict::Failed(if one.uncertain {
+                AppendError::Unknown { why }
+            } else {
+                AppendError::NotDone { why }
+            })
+        });
+    }
+}
+
+/// What to do about a segment that made `apply` refuse the proposal; the others are proposed again.
+async fn refused_one(
+    parts: &Parts,
+    one: &mut Uploaded,
+    refusal: Refusal,
+    until: Instant,
+) -> Option<Verdict> {
+    let segment = one.commit.segment;
+    match refusal {
+        Refusal::SegmentTooOld(_) => {
+            if one.uncertain {
+                // An earlier proposal may have come in before it was too late; none can any more.
+                let Some(view) = look(parts, until.max(Instant::now() + LOOK_WITHIN)).await else {
+                    return Some(Verdict::Failed(AppendError::Unknown {
+                        why: "the commit log does not answer",
+                    }));
+                };
+                let found = find(parts, one, &view);
+                if found.is_some() {
+                    return found;
+                }
+            }
+            if one.renewed {
+                return Some(Verdict::Failed(AppendError::NotDone {
+                    why: "its segment grew too old, twice",
+                }));
+            }
+            warn!(%segment, "a segment grew too old before its commit, uploading it again");
+            match upload_again(parts, &one.object).await {
+                Ok(mut again) => {
+                    again
+                        .commit
+                        .extents
+                        .retain(|extent| keeps(&one.commit.extents, extent));
+                    *one = again;
+                    None
+                }
+                Err(error) => Some(Verdict::Failed(error)),
+            }
+        }
+        Refusal::SegmentKnown(_) => {
+            match look(parts, until.max(Instant::now() + LOOK_WITHIN)).await {
+                Some(view) => Some(find(parts, one, &view).unwrap_or(Verdict::Failed(
+                    AppendError::Unknown {
+                        why: "its segment was committed and is no longer known",
+                    },
+                ))),
+                None => Some(Verdict::Failed(AppendError::Unknown {
+                    why: "the commit log does not answer",
+                })),
+            }
+        }
+        refusal => {
+            warn!(%segment, %refusal, "a segment was refused");
+            Some(Verdict::Failed(AppendError::Refused {
+                why: "apply does not take the segment",
+            }))
+        }
+    }
+}
+
+/// The extent is still to be committed: some may have been dropped since the upload.
+fn keeps(wanted: &[NewExtent], extent: &NewExtent) -> bool {
+    wanted
+        .iter()
+        .any(|wanted| wanted.topic == extent.topic && wanted.partition == extent.partition)
+}
+
+/// A view that contains everything the log held when this was called; `None` if there is none in time.
+async fn look(parts: &Parts, until: Instant) -> Option<View> {
+    let mut pause = PAUSE;
+    loop {
+        match parts.metastore.barrier(until).await {
+            Ok(view) => return Some(view),
+            Err(error) => {
+                debug!(%error, "looking for a commit failed");
+                if Instant::now() + pause >= until {
+                    return None;
+                }
+            }
+        }
+        sleep(parts.runtime.random().jitter(pause)).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// The verdict of a segment that a view knows; `None` if the view does not know it.
+fn find(parts: &Parts, one: &Uploaded, view: &View) -> Option<Verdict> {
+    view.segments.get(&one.commit.segment)?;
+    keep(parts, one, view);
+    Some(Verdict::Settled(derive(&one.commit, view)))
+}
+
+fn settle(parts: &Parts, one: &Uploaded, outcome: &Outcome, view: &View) -> Verdict {
+    let Outcome::SegmentCommitted(outcomes) = outcome else {
+        return Verdict::Failed(AppendError::Unknown {
+            why: "its outcome is of another command",
+        });
+    };
+    keep(parts, one, view);
+    let extents = one.commit.extents.iter().zip(outcomes);
+    Verdict::Settled(
+        extents
+            .map(|(extent, batches)| {
+                batches
+                    .iter()
+                    .map(|batch| answer(extent, *batch, view))
+                    .collect()
+            })
+            .collect(),
+    )
+}
+
+/// The segment is real: consumers will ask for it in a moment.
+fn keep(parts: &Parts, one: &Uploaded, view: &View) {
+    parts.metrics.segments.inc();
+    parts.metrics.commit_seconds.observe(seconds_since(one.at));
+    // Of duplicates alone nobody will ask for anything.
+    if view
+        .segments
+        .get(&one.commit.segment)
+        .is_some_and(|segment| segment.extents > 0)
+    {
+        parts
+            .cache
+            .insert(&paths::segment(one.commit.segment), one.object.clone());
+    }
+}
+
+fn answer(extent: &NewExtent, outcome: BatchOutcome, view: &View) -> AppendResult {
+    let partition = view.partition(extent.topic, extent.partition);
+    let log_start = partition.map_or(Offset::ZERO, |partition| partition.log_start);
+    match outcome {
+        BatchOutcome::Appended(base) => {
+            let committed = partition.and_then(|partition| partition.extents_from(base).next());
+            let committed_time =
+                committed.map_or(view.cluster_time, |extent| extent.committed_time);
+            Ok(Appended {
+                base,
+                log_start,
+                committed_time: Some(committed_time),
+            })
+        }
+        BatchOutcome::Duplicate(base) => Ok(Appended {
+            base,
+            log_start,
+            committed_time: None,
+        }),
+        BatchOutcome::DuplicateForgotten => Err(AppendError::DuplicateForgotten),
+        BatchOutcome::OutOfOrder { expected } => Err(AppendError::OutOfOrder { expected }),
+        BatchOutcome::FencedEpoch { current } => Err(AppendError::FencedEpoch { current }),
+        BatchOutcome::NoSuchPartition => Err(AppendError::NoSuchPartition),
+    }
+}
+
+/// The outcomes of a commit that is known to have happened, as far as the state still tells them.
+fn derive(commit: &CommitSegment, view: &View) -> Vec<Vec<AppendResult>> {
+    commit
+        .extents
+        .iter()
+        .map(|extent| derive_extent(commit, extent, view))
+        .collect()
+}
+
+fn derive_extent(commit: &CommitSegment, extent: &NewExtent, view: &View) -> Vec<AppendResult> {
+    let at = TopicPartition::new(extent.topic, extent.partition);
+    let Some(partition) = view.partitions.get(&at) else {
+        return extent
+            .batches
+            .iter()
+            .map(|_| Err(AppendError::NoSuchPartition))
+            .collect();
+    };
+    // One that was cut by refused batches is several extents in the state.
+    let taken: Vec<_> = partition
+        .extents
+        .values()
+        .filter(|taken| taken.segment == commit.segment)
+        .collect();
+    let mut results = Vec::with_capacity(extent.batches.len());
+    let mut position = extent.position.start;
+    // Within the extent of the state that was met last.
+    let mut next: Option<(u64, Offset)> = None;
+    for batch in &extent.batches {
+        let inside = taken
+            .iter()
+            .find(|taken| taken.position.start <= position && position < taken.position.end());
+        results.push(match inside {
+            Some(taken) => {
+                let base = match next {
+                    Some((start, base)) if start == taken.position.start => base,
+                    _ => taken.offsets.start,
+                };
+                next = Some((taken.position.start, base.advance(u64::from(batch.offsets))));
+                Ok(Appended {
+                    base,
+                    log_start: partition.log_start,
+                    committed_time: Some(taken.committed_time),
+                })
+            }
+            None => remembered(at, batch, view).map_or(
+                Err(AppendError::Unknown {
+                    why: "its segment was committed, but not what became of the batch is known",
+                }),
+                |base| {
+                    Ok(Appended {
+                        base,
+                        log_start: partition.log_start,
+                        committed_time: None,
+                    })
+                },
+            ),
+        });
+        position += u64::from(batch.bytes);
+    }
+    results
+}
+
+/// Where the state remembers this batch of an idempotent producer.
+fn remembered(at: TopicPartition, batch: &NewBatch, view: &View) -> Option<Offset> {
+    let stamp = batch.producer?;
+    let producer = view
+        .producer(at, stamp.id)
+        .filter(|producer| producer.epoch == stamp.epoch)?;
+    let same = producer
+        .batches
+        .iter()
+        .find(|known| known.first_sequence == stamp.first_sequence)?;
+    Some(same.base)
+}
