@@ -1,0 +1,480 @@
+//! Decodes records of one table, whatever schema versions they were written with.
+//!
+//! **A record is judged by the schemas that were registered below its own commit**, and by nothing
+//! that came later: hot tier, materializer and every replay agree on what is undecodable.
+//!
+//! | record | row |
+//! | --- | --- |
+//! | committed before the topic had a schema | its value in `_value` |
+//! | names a schema and decodes to its last byte | payload columns and `_schema_id` |
+//! | null value in a typed topic (a tombstone) | payload columns null, `_schema_id` null |
+//! | anything else | none: undecodable, with the [`Reason`] |
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Int32Array, Int32Builder, Int64Array, LargeBinaryBuilder, RecordBatch,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use tarn_model::{Field, Kind, Offset, PartitionId, SchemaId};
+use tarn_schema::{ColumnsError, Framing, ParseError, schema_reference, table_columns};
+
+use crate::arrow_schema::arrow_schema;
+use crate::column::{Column, Values, last, length, mispaired, offset};
+use crate::cursor::Cursor;
+use crate::plan::{RecordPlan, compile};
+
+/// Most records of one [`Decoder::decode`], and most bytes unless it is a single record. Together
+/// with the budget of each record they keep Arrow's 32-bit offsets from overflowing.
+pub const BATCH_ROWS_MAX: usize = 8192;
+pub const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// What a header takes in the columns besides its name and value.
+const HEADER_BYTES: usize = 16;
+
+/// A record as it was committed.
+#[derive(Debug, Clone)]
+pub struct DecodeRecord {
+    pub partition: PartitionId,
+    pub offset: Offset,
+    /// Milliseconds since 1970. What microseconds cannot hold becomes the nearest that they can.
+    pub timestamp_ms: i64,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    /// Names should be UTF-8; what is not is replaced.
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+    /// `n` of the Lsn that committed the record.
+    pub lsn_n: u64,
+}
+
+impl DecodeRecord {
+    fn size(&self) -> usize {
+        let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| HEADER_BYTES + name.len() + optional(value))
+            .sum();
+        headers + optional(&self.key) + optional(&self.value)
+    }
+}
+
+/// What the decoder has to know about a table.
+#[derive(Debug, Clone)]
+pub struct TableShape {
+    /// Payload columns, with their ids.
+    pub columns: Vec<Field>,
+    /// The table has `_value`: the topic has, or once had, records without a schema.
+    pub with_value: bool,
+    /// `n` of the Lsn that gave the topic its first schema; records committed above it need one.
+    pub typed_since: Option<u64>,
+    /// All schemas that its records may name.
+    pub schemas: Vec<WriterSchema>,
+}
+
+#[derive(Debug, Clone)]
+pub struct WriterSchema {
+    pub id: SchemaId,
+    pub guid: [u8; 16],
+    pub text: String,
+    /// Texts of the schemas that it refers to, each after those that it uses itself.
+    pub references: Vec<String>,
+    /// `n` of the Lsn that registered it.
+    pub registered_n: u64,
+}
+
+/// Why a record has no row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Neither header nor prefix names a schema.
+    NoSchema,
+    /// It names one that was not registered for the topic when the record was committed.
+    UnknownSchema,
+    /// It names one that this table's columns cannot take.
+    UnusableSchema,
+    /// The payload ends too early.
+    Truncated,
+    /// The payload goes on after its last value.
+    TrailingBytes,
+    InvalidUtf8,
+    /// A number, a branch, a symbol, a boolean, a UUID or a time of day that is none.
+    InvalidValue,
+    /// Its rows would be out of all proportion to its bytes.
+    TooLarge,
+}
+
+impl Reason {
+    pub const ALL: [Reason; 8] = [
+        Reason::NoSchema,
+        Reason::UnknownSchema,
+        Reason::UnusableSchema,
+        Reason::Truncated,
+        Reason::TrailingBytes,
+        Reason::InvalidUtf8,
+        Reason::InvalidValue,
+        Reason::TooLarge,
+    ];
+
+    /// For metrics and for the dead letter.
+    pub fn label(self) -> &'static str {
+        match self {
+            Reason::NoSchema => "no_schema",
+            Reason::UnknownSchema => "unknown_schema",
+            Reason::UnusableSchema => "unusable_schema",
+            Reason::Truncated => "truncated",
+            Reason::TrailingBytes => "trailing_bytes",
+            Reason::InvalidUtf8 => "invalid_utf8",
+            Reason::InvalidValue => "invalid_value",
+            Reason::TooLarge => "too_large",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// A schema that the table cannot take. Registration refuses such schemas, so this is a defect of
+/// ours or a column that an outside writer changed; only records that name the schema suffer.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum UnusableSchema {
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    #[error(transparent)]
+    Columns(#[from] ColumnsError),
+    #[error("field {field} does not fit its column of type {column}")]
+    Mismatch { field: String, column: String },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("{rows} records of {bytes} bytes are too much for one Arrow batch")]
+    TooMuch { rows: usize, bytes: usize },
+    #[error("the decoded columns are no Arrow batch")]
+    Arrow(#[from] ArrowError),
+}
+
+impl DecodeError {
+    pub fn kind(&self) -> Kind {
+        match self {
+            DecodeError::TooMuch { .. } => Kind::Invalid,
+            DecodeError::Arrow(_) => Kind::Internal,
+        }
+    }
+}
+
+/// A record without a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Undecodable {
+    /// Its place among the records given.
+    pub index: usize,
+    pub partition: PartitionId,
+    pub offset: Offset,
+    pub reason: Reason,
+}
+
+#[derive(Debug)]
+pub struct Decoded {
+    /// Rows in the order of the records.
+    pub batch: RecordBatch,
+    /// In the order of the records.
+    pub undecodable: Vec<Undecodable>,
+}
+
+/// Decodes records of one table. Cheap to share: decoding does not change it.
+#[derive(Debug)]
+pub struct Decoder {
+    columns: Vec<Field>,
+    with_value: bool,
+    typed_since: Option<u64>,
+    writers: HashMap<SchemaId, Writer>,
+    /// The earliest registered first.
+    by_guid: HashMap<[u8; 16], Vec<SchemaId>>,
+    schema: SchemaRef,
+}
+
+#[derive(Debug)]
+struct Writer {
+    registered_n: u64,
+    plan: Result<RecordPlan, UnusableSchema>,
+}
+
+/// Cuts records into runs that [`Decoder::decode`] takes.
+pub fn split(records: &[DecodeRecord]) -> Vec<&[DecodeRecord]> {
+    let mut runs = Vec::new();
+    let mut rest = records;
+    while !rest.is_empty() {
+        let mut bytes = 0_usize;
+        let mut rows = 0;
+        for record in rest.iter().take(BATCH_ROWS_MAX) {
+            bytes = bytes.saturating_add(record.size());
+            if rows > 0 && bytes > BATCH_BYTES_MAX {
+                break;
+            }
+            rows += 1;
+        }
+        let (run, after) = rest.split_at(rows);
+        runs.push(run);
+        rest = after;
+    }
+    runs
+}
+
+impl Decoder {
+    pub fn new(shape: &TableShape) -> Decoder {
+        let mut writers = HashMap::new();
+        let mut by_guid: HashMap<[u8; 16], Vec<SchemaId>> = HashMap::new();
+        let mut schemas: Vec<&WriterSchema> = shape.schemas.iter().collect();
+        schemas.sort_by_key(|schema| (schema.registered_n, schema.id));
+        for schema in schemas {
+            let plan = writer_plan(schema, &shape.columns);
+            writers.insert(
+                schema.id,
+                Writer {
+                    registered_n: schema.registered_n,
+                    plan,
+                },
+            );
+            by_guid.entry(schema.guid).or_default().push(schema.id);
+        }
+        Decoder {
+            schema: arrow_schema(&table_columns(&shape.columns, shape.with_value)),
+            columns: shape.columns.clone(),
+            with_value: shape.with_value,
+            typed_since: shape.typed_since,
+            writers,
+            by_guid,
+        }
+    }
+
+    /// Schema of every batch that this decoder makes.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Schemas whose records have no rows in this table, for the log.
+    pub fn unusable(&self) -> Vec<(SchemaId, &UnusableSchema)> {
+        let mut unusable: Vec<_> = self
+            .writers
+            .iter()
+            .filter_map(|(id, writer)| Some((*id, writer.plan.as_ref().err()?)))
+            .collect();
+        unusable.sort_by_key(|(id, _)| *id);
+        unusable
+    }
+
+    /// One row for each record that decodes, in the given order.
+    pub fn decode(&self, records: &[DecodeRecord]) -> Result<Decoded, DecodeError> {
+        let bytes = records
+            .iter()
+            .fold(0, |sum: usize, record| sum.saturating_add(record.size()));
+        if records.len() > BATCH_ROWS_MAX || (records.len() > 1 && bytes > BATCH_BYTES_MAX) {
+            return Err(DecodeError::TooMuch {
+                rows: records.len(),
+                bytes,
+            });
+        }
+        let mut payload: Vec<Column> = self
+            .columns
+            .iter()
+            .map(|field| Column::new(&field.kind))
+            .collect();
+        let mut meta = MetaColumns::new(self.with_value);
+        let mut undecodable = Vec::new();
+        let mut rows = 0;
+        for (index, record) in records.iter().enumerate() {
+            let appended = self
+                .append(record, &mut payload)
+                .and_then(|(schema_id, value)| meta.append(record, schema_id, value));
+            match appended {
+                Ok(()) => rows += 1,
+                Err(reason) => {
+                    payload.iter_mut().for_each(|column| column.truncate(rows));
+                    let DecodeRecord {
+                        partition, offset, ..
+                    } = *record;
+                    undecodable.push(Undecodable {
+                        index,
+                        partition,
+                        offset,
+                        reason,
+                    });
+                }
+            }
+        }
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        for (column, field) in payload.into_iter().zip(self.schema.fields()) {
+            arrays.push(column.finish(field.data_type())?);
+        }
+        meta.finish(&self.schema, &mut arrays)?;
+        Ok(Decoded {
+            batch: RecordBatch::try_new(self.schema.clone(), arrays)?,
+            undecodable,
+        })
+    }
+
+    /// Appends a row to the payload's columns, and gives `_schema_id` and `_value` of the row.
+    fn append<'r>(
+        &self,
+        record: &'r DecodeRecord,
+        payload: &mut [Column],
+    ) -> Result<(Option<SchemaId>, Option<&'r Bytes>), Reason> {
+        let typed = self.typed_since.is_some_and(|since| since < record.lsn_n);
+        let value = match &record.value {
+            Some(value) if typed => value,
+            // Without a schema there is nothing to judge a record by, and `_value` takes all of it.
+            value if typed || self.with_value => {
+                payload.iter_mut().for_each(Column::append_null);
+                return Ok((None, value.as_ref()));
+            }
+            _ => return Err(Reason::NoSchema),
+        };
+        let headers = record
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_deref()));
+        let (id, writer, bytes) = match schema_reference(value, headers) {
+            Framing::None => return Err(Reason::NoSchema),
+            Framing::ById(id, bytes) => (id, self.writer(id, record.lsn_n), bytes),
+            Framing::ByGuid(guid, bytes) => {
+                // Ids of the same schema are in the order of their registration.
+                let id = self
+                    .by_guid
+                    .get(&guid)
+                    .and_then(|ids| ids.first())
+                    .ok_or(Reason::UnknownSchema)?;
+                (*id, self.writer(*id, record.lsn_n), bytes)
+            }
+        };
+        let writer = writer.ok_or(Reason::UnknownSchema)?;
+        let plan = writer.plan.as_ref().map_err(|_| Reason::UnusableSchema)?;
+        let mut cursor = Cursor::new(bytes);
+        plan.read(&mut cursor, payload)?;
+        if cursor.remaining() > 0 {
+            return Err(Reason::TrailingBytes);
+        }
+        Ok((Some(id), None))
+    }
+
+    /// The schema of this id, if it was there when the record was committed.
+    fn writer(&self, id: SchemaId, lsn_n: u64) -> Option<&Writer> {
+        self.writers
+            .get(&id)
+            .filter(|writer| writer.registered_n < lsn_n)
+    }
+}
+
+fn writer_plan(schema: &WriterSchema, columns: &[Field]) -> Result<RecordPlan, UnusableSchema> {
+    let references: Vec<&str> = schema.references.iter().map(String::as_str).collect();
+    compile(&tarn_schema::parse(&schema.text, &references)?, columns)
+}
+
+/// `_partition` to `_value`, as `tarn_schema::meta_columns` lists them.
+struct MetaColumns {
+    partition: Vec<i32>,
+    offset: Vec<i64>,
+    timestamp: Vec<i64>,
+    key: LargeBinaryBuilder,
+    headers: Column,
+    schema_id: Int32Builder,
+    value: Option<LargeBinaryBuilder>,
+}
+
+impl MetaColumns {
+    fn new(with_value: bool) -> MetaColumns {
+        let columns = tarn_schema::meta_columns(false);
+        let headers = columns
+            .iter()
+            .find(|field| field.name == tarn_schema::HEADERS);
+        MetaColumns {
+            partition: Vec::new(),
+            offset: Vec::new(),
+            timestamp: Vec::new(),
+            key: LargeBinaryBuilder::new(),
+            headers: Column::new(
+                &headers
+                    .expect("the list of metadata columns has the headers")
+                    .kind,
+            ),
+            schema_id: Int32Builder::new(),
+            value: with_value.then(LargeBinaryBuilder::new),
+        }
+    }
+
+    /// Fails, leaving everything as it was, only on headers beyond 32-bit offsets.
+    fn append(
+        &mut self,
+        record: &DecodeRecord,
+        schema_id: Option<SchemaId>,
+        value: Option<&Bytes>,
+    ) -> Result<(), Reason> {
+        if let Err(reason) = append_headers(&mut self.headers, &record.headers) {
+            self.headers.truncate(self.partition.len());
+            return Err(reason);
+        }
+        self.partition.push(record.partition.0);
+        self.offset.push(record.offset.to_wire());
+        self.timestamp
+            .push(record.timestamp_ms.saturating_mul(1_000));
+        self.key.append_option(record.key.as_deref());
+        // Ids are positive 32-bit numbers for Kafka's clients; larger ones keep their bits.
+        self.schema_id
+            .append_option(schema_id.map(|id| id.0.cast_signed()));
+        if let Some(column) = &mut self.value {
+            column.append_option(value.map(Bytes::as_ref));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, schema: &SchemaRef, arrays: &mut Vec<ArrayRef>) -> Result<(), ArrowError> {
+        let type_of = |name: &str| {
+            Ok::<DataType, ArrowError>(schema.field_with_name(name)?.data_type().clone())
+        };
+        arrays.push(Arc::new(Int32Array::from(self.partition)));
+        arrays.push(Arc::new(Int64Array::from(self.offset)));
+        let timestamps = TimestampMicrosecondArray::from(self.timestamp);
+        arrays.push(Arc::new(
+            timestamps.with_data_type(type_of(tarn_schema::TIMESTAMP)?),
+        ));
+        arrays.push(Arc::new(self.key.finish()));
+        arrays.push(self.headers.finish(&type_of(tarn_schema::HEADERS)?)?);
+        arrays.push(Arc::new(self.schema_id.finish()));
+        if let Some(mut value) = self.value {
+            arrays.push(Arc::new(value.finish()));
+        }
+        Ok(())
+    }
+}
+
+fn append_headers(column: &mut Column, headers: &[(Bytes, Option<Bytes>)]) -> Result<(), Reason> {
+    let Values::List { offsets, element } = &mut column.values else {
+        mispaired("headers")
+    };
+    for (name, value) in headers {
+        let Values::Struct(fields) = &mut element.values else {
+            mispaired("a header")
+        };
+        let [key_column, value_column] = fields.as_mut_slice() else {
+            mispaired("a header")
+        };
+        key_column.push_string(&String::from_utf8_lossy(name))?;
+        match value {
+            Some(value) => value_column.push_binary(value)?,
+            None => value_column.append_null(),
+        }
+        element.mark_valid();
+    }
+    offsets.push(offset(length(last(offsets)) + headers.len())?);
+    column.mark_valid();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
