@@ -1,0 +1,223 @@
+//! One round of the materializer: from M to the last stable offset, or as far as memory allows.
+//!
+//! ```text
+//! view ──▶ plan ──▶ read and decode ──▶ files ──▶ upload ──▶ pointer and M in one proposal
+//!              materialize.read            materialize.written     materialize.committed
+//! ```
+//!
+//! Holds: every offset in `[M, new M)` is a row of the new files, or counted as undecodable, or as
+//! deleted before its time, and their sum is the number of offsets. A record that cannot be decoded,
+//! or a batch that cannot be opened, stops nobody. A round that fails or loses against another leaves
+//! files that nothing refers to, and no other trace.
+
+mod commit;
+mod plan;
+mod read;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tarn_decode::{DecodeError, Decoder, TableShape};
+use tarn_model::{Fate, Kind, TopicId};
+use tarn_replica::{BarrierError, Node, View};
+use tarn_runtime::{BudgetError, Permit, Scope, TaskError, step};
+use tarn_state::{Counters, Refusal};
+use tarn_tables::{Append, Catalog, CommitError, Committed, Committer, LoadError, ParquetError};
+use tarn_topics::{ReadError, Reader};
+
+use crate::metrics::CompactorMetrics;
+
+pub(crate) use plan::{is_large, lag, waiting};
+
+/// Config of a topic: the column whose day is the table partition.
+const EVENT_TIME_CONFIG: &str = "tarn.event.time";
+/// How long the commit log may take for one answer.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+/// The least memory a round starts with. Less is not waited for in front of other requests.
+const MEMORY_MIN: u64 = 8 << 20;
+
+/// A round did not end with a commit.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterializeError {
+    #[error("topic {0} has no table")]
+    NoTable(TopicId),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("its records could not be read: {0}")]
+    Read(#[from] ReadError),
+    #[error("its records could not be decoded: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("its rows could not be written: {0}")]
+    Write(#[from] ParquetError),
+    #[error("its files could not be uploaded: {0}")]
+    Upload(#[from] tarn_store::StoreError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error(transparent)]
+    Memory(#[from] BudgetError),
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    #[error("the newest view could not be had: {0}")]
+    Barrier(#[from] BarrierError),
+}
+
+impl MaterializeError {
+    pub fn kind(&self) -> Kind {
+        match self {
+            MaterializeError::NoTable(_) => Kind::NotFound,
+            MaterializeError::Load(error) => error.kind(),
+            MaterializeError::Read(error) => error.kind(),
+            MaterializeError::Decode(error) => error.kind(),
+            MaterializeError::Write(error) => error.kind(),
+            MaterializeError::Upload(error) => error.kind(),
+            MaterializeError::Commit(error) => error.kind(),
+            MaterializeError::Memory(_) => Kind::Overloaded,
+            MaterializeError::Task(_) => Kind::Internal,
+            MaterializeError::Barrier(_) => Kind::Unavailable,
+        }
+    }
+
+    pub fn fate(&self) -> Fate {
+        match self {
+            MaterializeError::Commit(error) => error.fate(),
+            MaterializeError::NoTable(_)
+            | MaterializeError::Load(_)
+            | MaterializeError::Read(_)
+            | MaterializeError::Decode(_)
+            | MaterializeError::Write(_)
+            | MaterializeError::Upload(_)
+            | MaterializeError::Memory(_)
+            | MaterializeError::Task(_)
+            | MaterializeError::Barrier(_) => Fate::NotDone,
+        }
+    }
+
+    pub(crate) fn is_topic_gone(&self) -> bool {
+        matches!(
+            self,
+            MaterializeError::NoTable(_)
+                | MaterializeError::Commit(CommitError::Refused(Refusal::NoSuchTable(_)))
+        )
+    }
+
+    /// Another process was first; there is nothing to worry about.
+    pub(crate) fn is_moved(&self) -> bool {
+        matches!(self, MaterializeError::Commit(CommitError::Moved(_)))
+    }
+}
+
+/// What a round did.
+#[derive(Debug)]
+pub(crate) struct Round {
+    pub(crate) committed: Committed,
+    /// Offsets of all partitions together.
+    pub(crate) counted: Counters,
+    /// Of the undecodable ones, why.
+    pub(crate) reasons: BTreeMap<&'static str, u64>,
+    /// Memory ended the round before the records did.
+    pub(crate) is_partial: bool,
+}
+
+/// Materializes tables. One per process.
+#[derive(Debug, Clone)]
+pub(crate) struct Materializer {
+    node: Node,
+    scope: Scope,
+    catalog: Catalog,
+    committer: Committer,
+    reader: Reader,
+    metrics: CompactorMetrics,
+    memory: u64,
+}
+
+impl Materializer {
+    pub(crate) fn new(
+        node: &Node,
+        scope: &Scope,
+        metrics: &CompactorMetrics,
+        memory: u64,
+    ) -> Materializer {
+        let catalog = Catalog::new(node);
+        Materializer {
+            node: node.clone(),
+            scope: scope.clone(),
+            committer: Committer::new(node, &catalog),
+            catalog,
+            reader: Reader::new(node),
+            metrics: metrics.clone(),
+            memory: memory.min(node.budget.total().0 / 2).max(MEMORY_MIN),
+        }
+    }
+
+    /// One round for the topic as the view has it. `None` if no record waits.
+    pub(crate) async fn round(
+        &self,
+        view: &View,
+        topic: TopicId,
+    ) -> Result<Option<Round>, MaterializeError> {
+        let table = view.table(topic).ok_or(MaterializeError::NoTable(topic))?;
+        let mut waiting = waiting(view, table);
+        if waiting.is_empty() {
+            return Ok(None);
+        }
+        let memory = self.take_memory().await?;
+        let configs = view.topic(topic).map(|topic| &topic.configs);
+        let event_time = configs
+            .and_then(|configs| configs.get(EVENT_TIME_CONFIG))
+            .map(String::as_str);
+        let loaded = self.catalog.load_to_commit(table, event_time).await?;
+
+        let decoder = Arc::new(Decoder::new(&TableShape::of(view, table)));
+        plan::oldest_first(&mut waiting);
+        let rows = Box::pin(self.read(view, topic, &decoder, waiting, memory.bytes())).await?;
+        step!(self.node.runtime, "materialize.read");
+
+        let files = Box::pin(self.write(&loaded, rows.batches)).await?;
+        step!(self.node.runtime, "materialize.written");
+
+        let (steps, counted) = commit::steps(rows.partitions);
+        let append = Append {
+            table: Arc::clone(table),
+            loaded,
+            time: view.cluster_time,
+            files,
+            steps,
+        };
+        let uploaded = append.files.len() as u64;
+        let committed = match Box::pin(self.committer.append(append, COMMIT_PATIENCE)).await {
+            Ok(committed) => committed,
+            Err(error) => {
+                if error.fate() == Fate::NotDone {
+                    self.metrics.count_orphans(uploaded + error.files_left());
+                }
+                return Err(error.into());
+            }
+        };
+        step!(self.node.runtime, "materialize.committed");
+        drop(memory);
+        Ok(Some(Round {
+            committed,
+            counted,
+            reasons: rows.reasons,
+            is_partial: rows.is_partial,
+        }))
+    }
+
+    /// Takes what is free, down to a minimum. Only the minimum is waited for: waiters are served in
+    /// order, and a large request in front would hold up every producer.
+    async fn take_memory(&self) -> Result<Permit, BudgetError> {
+        let mut bytes = self.memory;
+        while bytes > MEMORY_MIN {
+            if let Ok(permit) = self.node.budget.try_acquire(bytes) {
+                return Ok(permit);
+            }
+            bytes /= 2;
+        }
+        self.node
+            .budget
+            .acquire(MEMORY_MIN.min(self.node.budget.total().0))
+            .await
+    }
+}

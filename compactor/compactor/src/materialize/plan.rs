@@ -1,0 +1,190 @@
+//! Which offsets wait to be materialized: a pure function of a view.
+
+use std::time::Duration;
+
+use tarn_model::{ClusterTime, Offset, OffsetRange, PartitionId, TopicPartition};
+use tarn_state::{Partition, State, Table};
+
+/// Offsets of one partition that are in no table file yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) partition: PartitionId,
+    /// M.
+    pub(crate) from: Offset,
+    /// From M, or from the log start where that is higher, to the last stable offset.
+    pub(crate) readable: OffsetRange,
+    /// When the oldest of them was committed.
+    pub(crate) since: ClusterTime,
+}
+
+impl Waiting {
+    /// Offsets that retention took before they were read.
+    pub(crate) fn deleted(&self) -> u64 {
+        OffsetRange::new(self.from, self.readable.start).len()
+    }
+}
+
+/// Partitions with offsets between M and the last stable offset, in their order.
+pub(crate) fn waiting(state: &State, table: &Table) -> Vec<Waiting> {
+    let mut waiting = Vec::new();
+    let first = TopicPartition::new(table.topic, PartitionId(0));
+    let last = TopicPartition::new(table.topic, PartitionId(i32::MAX));
+    for (at, partition) in state.partitions.range(first..=last) {
+        let from = table.materialized(at.partition);
+        let end = partition.last_stable();
+        if from < end {
+            let readable = OffsetRange::new(from.max(partition.log_start), end);
+            let since = committed_time(partition, readable.start).unwrap_or(state.cluster_time);
+            waiting.push(Waiting {
+                partition: at.partition,
+                from,
+                readable,
+                since,
+            });
+        }
+    }
+    waiting
+}
+
+fn committed_time(partition: &Partition, offset: Offset) -> Option<ClusterTime> {
+    partition
+        .extents_from(offset)
+        .next()
+        .map(|extent| extent.committed_time)
+}
+
+/// Those that waited longest first: where memory ends a round early, none is always left out.
+pub(crate) fn oldest_first(waiting: &mut [Waiting]) {
+    waiting.sort_by_key(|waiting| (waiting.since, waiting.partition));
+}
+
+/// How long the oldest record waits, in cluster time.
+pub(crate) fn lag(state: &State, waiting: &[Waiting]) -> Duration {
+    let oldest = waiting.iter().map(|waiting| waiting.since).min();
+    oldest.map_or(Duration::ZERO, |oldest| state.cluster_time.since(oldest))
+}
+
+/// Do at least so many bytes of batches wait?
+pub(crate) fn is_large(state: &State, table: &Table, waiting: &[Waiting], bytes: u64) -> bool {
+    let mut sum = 0;
+    for waiting in waiting {
+        let Some(partition) = state.partition(table.topic, waiting.partition) else {
+            continue;
+        };
+        for extent in partition.extents_from(waiting.readable.start) {
+            sum += extent.position.length;
+            if sum >= bytes {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use tarn_model::{ClusterId, SegmentId, TableUuid, Timestamp, TopicId};
+    use tarn_state::{Extent, Position};
+
+    use super::*;
+
+    const TOPIC: TopicId = TopicId([7; 16]);
+
+    /// Log start, the starts of extents with their times, high watermark.
+    fn a_partition(log_start: u64, extents: &[(u64, i64)], high_watermark: u64) -> Partition {
+        let mut partition = Partition::empty();
+        (partition.log_start, partition.high_watermark) =
+            (Offset(log_start), Offset(high_watermark));
+        let ends = extents
+            .iter()
+            .skip(1)
+            .map(|(start, _)| *start)
+            .chain([high_watermark]);
+        for ((start, time), end) in extents.iter().zip(ends) {
+            let extent = Extent {
+                offsets: OffsetRange::new(Offset(*start), Offset(end)),
+                segment: SegmentId([0; 16]),
+                position: Position {
+                    start: 0,
+                    length: 100,
+                },
+                max_timestamp: Timestamp(0),
+                committed_at: 1,
+                committed_time: ClusterTime(*time),
+                leader_epoch: 1,
+            };
+            partition.extents.insert(Offset(*start), extent);
+        }
+        partition
+    }
+
+    fn a_table(materialized: &[(i32, u64)]) -> Table {
+        let materialized = materialized
+            .iter()
+            .map(|(at, offset)| (PartitionId(*at), Offset(*offset)));
+        Table {
+            uuid: TableUuid([9; 16]),
+            topic: TOPIC,
+            namespace: "events".to_owned(),
+            name: "clicks".to_owned(),
+            columns: Vec::new(),
+            last_field_id: 99,
+            typed: false,
+            schemas: BTreeMap::new(),
+            pointer: None,
+            table_snapshot: None,
+            materialized: materialized.collect(),
+            counters: BTreeMap::new(),
+            committed: None,
+            detached: false,
+            with_value: true,
+        }
+    }
+
+    #[test]
+    fn what_waits_lies_between_m_and_the_end_and_what_retention_took_is_deleted() {
+        let mut state = State::new(ClusterId([1; 16]));
+        state.cluster_time = ClusterTime(10_000);
+        let partitions = [
+            a_partition(0, &[(0, 1_000), (10, 4_000)], 20),
+            a_partition(5, &[(5, 3_000)], 9),
+            a_partition(0, &[(0, 2_000)], 7),
+            a_partition(6, &[], 6),
+        ];
+        for (at, partition) in (0..).zip(partitions) {
+            state.partitions.insert(
+                TopicPartition::new(TOPIC, PartitionId(at)),
+                Arc::new(partition),
+            );
+        }
+        let table = a_table(&[(0, 12), (1, 2), (2, 7)]);
+        let mut waiting = waiting(&state, &table);
+        oldest_first(&mut waiting);
+        let seen: Vec<_> = waiting
+            .iter()
+            .map(|waiting| {
+                (
+                    waiting.partition.0,
+                    waiting.from.0,
+                    waiting.readable.to_string(),
+                    waiting.deleted(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (1, 2, "[5, 9)".to_owned(), 3),
+                (0, 12, "[12, 20)".to_owned(), 0),
+                // Everything was deleted before it was read: only M has to move.
+                (3, 0, "[6, 6)".to_owned(), 6),
+            ]
+        );
+        assert_eq!(lag(&state, &waiting), Duration::from_millis(7_000));
+        assert!(is_large(&state, &table, &waiting, 200));
+        assert!(!is_large(&state, &table, &waiting, 201));
+    }
+}

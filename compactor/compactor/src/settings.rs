@@ -1,0 +1,31 @@
+//! Settings of the compactor. The doc comments are the manual.
+
+use std::time::Duration;
+
+use tarn_model::ByteSize;
+
+/// How eagerly topics become tables.
+#[derive(Debug, Clone)]
+pub struct CompactorSettings {
+    /// Records wait at most about this long before they are in their table's files. A topic's config
+    /// `tarn.table.interval.ms` overrides it.
+    pub interval: Duration,
+    /// Memory that one commit may take: records, rows and files together. When more than a quarter
+    /// of it waits, the interval is not waited for.
+    pub commit_memory: ByteSize,
+    /// Tables that are worked on at the same time.
+    pub tables_at_once: usize,
+    /// How often the board is looked at.
+    pub tick: Duration,
+}
+
+impl Default for CompactorSettings {
+    fn default() -> CompactorSettings {
+        CompactorSettings {
+            interval: Duration::from_secs(60),
+            commit_memory: ByteSize::mib(256),
+            tables_at_once: 2,
+            tick: Duration::from_millis(500),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Our columns as Iceberg's schema and partition spec.
+//!
+//! Field ids are the state's: a payload column has the id that `apply` gave it, the metadata columns
+//! have theirs for ever. Rows are partitioned by the day of their event time, under the name
+//! [`EVENT_DATE`], or that name with a number where the payload has a column of this name:
+//! Iceberg allows no column and partition field of one name.
+
+use std::sync::Arc;
+
+use iceberg::spec::{
+    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type,
+};
+use tarn_model::{ColumnType, Field};
+use tarn_schema::{TIMESTAMP, table_columns};
+
+/// Name of the partition field.
+pub const EVENT_DATE: &str = "event_date";
+
+/// Iceberg numbers partition fields from here.
+pub(crate) const FIRST_PARTITION_FIELD_ID: i32 = 1000;
+
+/// All columns of a table as Iceberg's schema.
+pub fn table_schema(table: &tarn_state::Table) -> iceberg::Result<Schema> {
+    let columns = table_columns(&table.columns, table.with_value);
+    let fields: Vec<NestedFieldRef> = columns.iter().map(nested_field).collect();
+    Schema::builder()
+        .with_schema_id(0)
+        .with_fields(fields)
+        .build()
+}
+
+fn nested_field(field: &Field) -> NestedFieldRef {
+    let nested = NestedField::new(
+        field.id.0,
+        &field.name,
+        field_type(&field.kind),
+        !field.nullable,
+    );
+    Arc::new(match &field.doc {
+        Some(doc) => nested.with_doc(doc),
+        None => nested,
+    })
+}
+
+fn field_type(kind: &ColumnType) -> Type {
+    let primitive = match kind {
+        ColumnType::Boolean => PrimitiveType::Boolean,
+        ColumnType::Int => PrimitiveType::Int,
+        ColumnType::Long => PrimitiveType::Long,
+        ColumnType::Float => PrimitiveType::Float,
+        ColumnType::Double => PrimitiveType::Double,
+        ColumnType::Decimal { precision, scale } => PrimitiveType::Decimal {
+            precision: *precision,
+            scale: *scale,
+        },
+        ColumnType::Date => PrimitiveType::Date,
+        ColumnType::Time => PrimitiveType::Time,
+        ColumnType::Timestamp => PrimitiveType::Timestamp,
+        ColumnType::TimestampTz => PrimitiveType::Timestamptz,
+        ColumnType::String => PrimitiveType::String,
+        ColumnType::Uuid => PrimitiveType::Uuid,
+        ColumnType::Fixed(length) => PrimitiveType::Fixed(u64::from(*length)),
+        ColumnType::Binary => PrimitiveType::Binary,
+        ColumnType::Struct(fields) => {
+            return Type::Struct(StructType::new(fields.iter().map(nested_field).collect()));
+        }
+        ColumnType::List(element) => return Type::List(ListType::new(nested_field(element))),
+        ColumnType::Map(key, value) => {
+            return Type::Map(MapType::new(nested_field(key), nested_field(value)));
+        }
+    };
+    Type::Primitive(primitive)
+}
+
+/// The column whose day is the table partition: the one that is named, if it is a top-level
+/// timestamp, else the time of the record.
+pub(crate) fn event_time_column<'s>(schema: &'s Schema, named: Option<&str>) -> &'s NestedFieldRef {
+    let is_timestamp = |field: &&NestedFieldRef| {
+        matches!(
+            field.field_type.as_ref(),
+            Type::Primitive(PrimitiveType::Timestamp | PrimitiveType::Timestamptz)
+        )
+    };
+    let fields = schema.as_struct();
+    named
+        .and_then(|name| fields.field_by_name(name))
+        .filter(is_timestamp)
+        .or_else(|| fields.field_by_name(TIMESTAMP))
+        .expect("every table has the metadata columns")
+}
+
+/// A partition field's name that no column has.
+pub(crate) fn free_partition_name(is_taken: impl Fn(&str) -> bool) -> String {
+    let mut name = EVENT_DATE.to_owned();
+    let mut n = 0;
+    while is_taken(&name) {
+        n += 1;
+        name = format!("{EVENT_DATE}_{n}");
+    }
+    name
+}
