@@ -1,0 +1,110 @@
+//! The cut: one line through every topic at one view. Below M a query reads the table, from M to H the
+//! hot tier; no row is read twice and none is missed, whatever is being committed meanwhile.
+//!
+//! ```text
+//!  log start        M                     H = last stable offset
+//!      |  table     |      hot tier       |   not decided yet
+//!      +------------+---------------------+---------------------
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tarn_model::{Lsn, Offset, OffsetRange, PartitionId, TopicId, TopicPartition, defect};
+use tarn_replica::View;
+use tarn_state::Table;
+
+/// A view and what a query reads at it.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    pub view: View,
+}
+
+/// The cut of one table.
+#[derive(Debug, Clone)]
+pub struct TableCut {
+    pub view: View,
+    /// Its pointer and table snapshot are S.
+    pub table: Arc<Table>,
+    /// By partition.
+    pub partitions: BTreeMap<PartitionId, PartitionCut>,
+}
+
+/// The cut of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionCut {
+    pub log_start: Offset,
+    /// Offsets below are in the table (or below the log start and gone).
+    pub m: Offset,
+    /// Offsets from here on are not visible yet.
+    pub h: Offset,
+}
+
+impl PartitionCut {
+    /// What the hot tier answers.
+    pub fn hot(&self) -> OffsetRange {
+        OffsetRange::new(self.m, self.h)
+    }
+}
+
+impl Cut {
+    /// The cut at a view. To see everything that was acknowledged before, take the view from
+    /// `Metastore::barrier`.
+    pub fn at(view: View) -> Cut {
+        Cut { view }
+    }
+
+    pub fn lsn(&self) -> Lsn {
+        self.view.lsn()
+    }
+
+    /// The cut of a topic's table, if it has one. A detached table has no hot part.
+    pub fn table(&self, topic: TopicId) -> Option<TableCut> {
+        let table = self.view.tables.get(&topic)?;
+        let mut partitions = BTreeMap::new();
+        if !table.detached {
+            let count = self.view.topic(topic)?.partitions;
+            for partition in (0..count).map(PartitionId) {
+                let Some(state) = self.view.partition(topic, partition) else {
+                    continue;
+                };
+                let mut m = table.materialized(partition).max(state.log_start);
+                if defect("hot-from-below-m") {
+                    m = Offset(m.0.saturating_sub(1));
+                }
+                let h = if defect("cut-at-high-watermark") {
+                    state.high_watermark
+                } else {
+                    state.last_stable()
+                };
+                partitions.insert(
+                    partition,
+                    PartitionCut {
+                        log_start: state.log_start,
+                        m,
+                        h,
+                    },
+                );
+            }
+        }
+        Some(TableCut {
+            view: Arc::clone(&self.view),
+            table: Arc::clone(table),
+            partitions,
+        })
+    }
+}
+
+impl TableCut {
+    pub fn topic(&self) -> TopicId {
+        self.table.topic
+    }
+
+    /// The hot ranges that are not empty.
+    pub fn hot(&self) -> impl Iterator<Item = (TopicPartition, OffsetRange)> + '_ {
+        self.partitions
+            .iter()
+            .map(|(partition, cut)| (TopicPartition::new(self.table.topic, *partition), cut.hot()))
+            .filter(|(_, range)| !range.is_empty())
+    }
+}

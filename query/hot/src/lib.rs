@@ -1,0 +1,16 @@
+//! The hot tier and the cut: the rows of a topic that are not in its table yet, and the line that
+//! divides the two.
+//!
+//! Holds: for any cut, [`HotTier::rows`] gives each record of `[M, H)` that decodes exactly once, in
+//! offset order, whether it was kept in memory or has to be read from segments again. What is kept
+//! is a cache: dropping all of it changes no answer.
+//! Leaves to others: rows below M (the table), SQL (`tarn-engine`; there is no DataFusion here, so that
+//! every simulation seed checks the cut).
+
+mod cut;
+mod metrics;
+mod tail;
+mod tier;
+
+pub use cut::{Cut, PartitionCut, TableCut};
+pub use tier::{HotError, HotSettings, HotTier};
