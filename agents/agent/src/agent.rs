@@ -1,0 +1,73 @@
+//! What all handlers share.
+
+use tarn_model::PartitionId;
+use tarn_replica::{BarrierError, Metastore, View};
+use tarn_runtime::{Budget, Runtime, Scope};
+use tarn_state::{State, Topic};
+use tarn_topics::{Reader, Writer};
+use tokio::time::Instant;
+
+use std::sync::Arc;
+
+use crate::AgentSettings;
+use crate::coordinator::Coordinator;
+use crate::fetch_session::FetchSessions;
+use crate::metrics::AgentMetrics;
+
+/// One agent. Handlers borrow it; whoever outlives a request holds the `Arc`.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) runtime: Runtime,
+    pub(crate) metastore: Metastore,
+    /// Bytes of requests.
+    pub(crate) requests: Budget,
+    /// Bytes of fetched records.
+    pub(crate) responses: Budget,
+    pub(crate) writer: Writer,
+    pub(crate) reader: Reader,
+    pub(crate) coordinator: Coordinator,
+    pub(crate) fetch_sessions: FetchSessions,
+    pub(crate) metrics: AgentMetrics,
+    pub(crate) settings: AgentSettings,
+    /// Of the connections: who waits for long asks it whether to go on.
+    pub(crate) connections: Scope,
+}
+
+impl Agent {
+    /// Looks in the present view, and, if it is not there, in one that is behind nothing: a lagging
+    /// view is no ground to say that something does not exist.
+    pub(crate) async fn find<T>(
+        &self,
+        deadline: Instant,
+        look: impl Fn(&State) -> Option<T>,
+    ) -> Result<Option<T>, BarrierError> {
+        if let Some(found) = look(&self.metastore.view()) {
+            return Ok(Some(found));
+        }
+        let fresh = self.metastore.barrier(deadline).await?;
+        Ok(look(&fresh))
+    }
+
+    /// A view in which every one of these is there, or else one that is behind nothing.
+    pub(crate) async fn view_with(
+        &self,
+        deadline: Instant,
+        all_there: impl Fn(&State) -> bool,
+    ) -> Result<View, BarrierError> {
+        let view = self.metastore.view();
+        if all_there(&view) {
+            return Ok(view);
+        }
+        self.metastore.barrier(deadline).await
+    }
+}
+
+/// Does the topic have this partition?
+pub(crate) fn has_partition(topic: &Arc<Topic>, partition: i32) -> bool {
+    (0..topic.partitions).contains(&partition)
+}
+
+/// As Kafka numbers it; `None` for a negative one.
+pub(crate) fn partition_id(index: i32) -> Option<PartitionId> {
+    (index >= 0).then_some(PartitionId(index))
+}

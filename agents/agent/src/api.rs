@@ -1,0 +1,125 @@
+//! The one table of the Kafka APIs that an agent serves: what each one needs, in which lane of its
+//! connection it runs, and who handles it.
+//!
+//! Keys and versions stand in `tarn_kafka::ApiKey`; a key that is served there and has no line here
+//! does not compile. Dispatch, ApiVersions, the metric's label and the access check follow from the
+//! two. A new API is a file in `api/`, a line here and its test.
+
+mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_groups;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod fetch;
+mod find_coordinator;
+mod heartbeat;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod list_offsets;
+mod metadata;
+mod offset_commit;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+mod produce;
+mod sync_group;
+mod text;
+
+pub(crate) use text::TopicKey;
+
+use std::sync::Arc;
+
+use tarn_kafka::{ApiKey, ErrorCode, RequestBody};
+use tarn_state::State;
+
+use crate::agent::Agent;
+use crate::context::{Access, Context};
+use crate::frame::Answer;
+
+/// How a request stands to the others of its connection. Answers keep the order of the requests in
+/// every lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Runs beside everything else.
+    Free,
+    /// Reaches the writer in the order in which it came, then runs beside everything else.
+    Produce,
+    /// May answer with much more than it asks with: begins when every earlier answer is written, so
+    /// that a connection holds one large answer at a time, however slowly it is read.
+    Serial,
+}
+
+macro_rules! apis {
+    ($($name:ident => $handler:ident, $lane:ident, $access:ident;)*) => {
+        /// What a request needs to be allowed to do.
+        pub(crate) fn access(api: ApiKey) -> Access {
+            match api {
+                $(ApiKey::$name => Access::$access,)*
+            }
+        }
+
+        /// Where in its connection a request runs.
+        pub(crate) fn lane(api: ApiKey) -> Lane {
+            match api {
+                $(ApiKey::$name => Lane::$lane,)*
+            }
+        }
+
+        /// Lets the API's handler answer.
+        pub(crate) async fn handle(agent: &Arc<Agent>, context: &mut Context, body: RequestBody) -> Answer {
+            // Boxed one by one: the largest handler would else be the size of them all.
+            match body {
+                $(RequestBody::$name(request) => Box::pin($handler::handle(agent, context, request)).await.into(),)*
+            }
+        }
+    };
+}
+
+apis! {
+    Produce => produce, Produce, WriteTopic;
+    Fetch => fetch, Serial, ReadTopic;
+    ListOffsets => list_offsets, Free, DescribeTopic;
+    Metadata => metadata, Serial, DescribeTopic;
+    OffsetCommit => offset_commit, Free, ReadGroup;
+    OffsetFetch => offset_fetch, Serial, ReadGroup;
+    FindCoordinator => find_coordinator, Free, DescribeGroup;
+    JoinGroup => join_group, Free, ReadGroup;
+    Heartbeat => heartbeat, Free, ReadGroup;
+    LeaveGroup => leave_group, Free, ReadGroup;
+    SyncGroup => sync_group, Free, ReadGroup;
+    DescribeGroups => describe_groups, Serial, DescribeGroup;
+    ListGroups => list_groups, Serial, DescribeGroup;
+    ApiVersions => api_versions, Free, Open;
+    CreateTopics => create_topics, Free, CreateTopic;
+    DeleteTopics => delete_topics, Free, DeleteTopic;
+    InitProducerId => init_producer_id, Free, IdempotentWrite;
+    OffsetForLeaderEpoch => offset_for_leader_epoch, Free, DescribeTopic;
+    DescribeConfigs => describe_configs, Serial, DescribeTopic;
+    CreatePartitions => create_partitions, Free, AlterTopic;
+    DeleteGroups => delete_groups, Free, DeleteGroup;
+    IncrementalAlterConfigs => incremental_alter_configs, Free, AlterTopic;
+    DescribeCluster => describe_cluster, Free, DescribeCluster;
+}
+
+/// What is wrong with the leader epoch that a client believes in (KIP-320); a negative one says
+/// nothing. Ours is the generation of the commit log, which no view of a living process leaves.
+fn leader_epoch_problem(state: &State, epoch: i32) -> Option<ErrorCode> {
+    let generation = leader_epoch(state);
+    if epoch < 0 || epoch == generation {
+        None
+    } else if epoch < generation {
+        Some(ErrorCode::FencedLeaderEpoch)
+    } else {
+        Some(ErrorCode::UnknownLeaderEpoch)
+    }
+}
+
+/// The leader epoch of every partition.
+fn leader_epoch(state: &State) -> i32 {
+    i32::try_from(state.generation.0).unwrap_or(i32::MAX)
+}

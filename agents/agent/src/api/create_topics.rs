@@ -1,0 +1,273 @@
+//! CreateTopics, key 19, v2–v7.
+//!
+//! - Each topic stands for itself. An answer comes when the view of this agent has the topic, so
+//!   that who asks here next finds it; other agents find it behind their barriers.
+//! - Any positive replication factor is taken, and −1: object storage replicates.
+//! - `validate_only` checks as much, behind a barrier, and creates nothing.
+//! - v4: −1 partitions is the default. v5: the configs that hold come back. v7: topic ids.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::future::join_all;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_response::{
+    CreatableTopicConfigs, CreatableTopicResult,
+};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use tarn_kafka::{ApiKey, ErrorCode};
+use tarn_model::caps;
+use tarn_replica::ProposeError;
+use tarn_state::commands::CreateTopic;
+use tarn_state::{Command, State, Topic};
+use tokio::time::Instant;
+
+use crate::agent::Agent;
+use crate::context::Context;
+use crate::error_code::{self, not_now};
+use crate::topic_configs::{self, TOPIC_CONFIGS};
+use crate::topic_name;
+
+use super::text::text;
+
+/// A code and why.
+pub(super) type Refused = (ErrorCode, String);
+
+/// A topic to create, checked as far as one agent can.
+#[derive(Debug, Clone)]
+pub(super) struct NewTopic {
+    pub(super) name: String,
+    pub(super) partitions: i32,
+    pub(super) configs: BTreeMap<String, String>,
+}
+
+pub(crate) async fn handle(
+    agent: &Arc<Agent>,
+    context: &mut Context,
+    request: CreateTopicsRequest,
+) -> CreateTopicsResponse {
+    let deadline = context.deadline_in(request.timeout_ms);
+    let mut names = BTreeSet::new();
+    let twice: BTreeSet<&str> = request
+        .topics
+        .iter()
+        .map(|topic| topic.name.as_str())
+        .filter(|name| !names.insert(*name))
+        .collect();
+    let creating = request.topics.iter().map(|asked| async {
+        if twice.contains(asked.name.as_str()) {
+            return failed(
+                asked,
+                (
+                    ErrorCode::InvalidRequest,
+                    "the request names this topic twice".to_owned(),
+                ),
+            );
+        }
+        let topic = match check(agent, asked) {
+            Ok(topic) => topic,
+            Err(refused) => return failed(asked, refused),
+        };
+        let result = if request.validate_only {
+            validate(agent, &topic, deadline).await.map(|()| None)
+        } else {
+            create(agent, topic.clone(), deadline).await.map(Some)
+        };
+        match result {
+            Ok(created) => succeeded(asked, &topic, created.as_deref()),
+            Err(refused) => failed(asked, refused),
+        }
+    });
+    CreateTopicsResponse::default().with_topics(join_all(creating).await)
+}
+
+/// Everything that does not depend on the state.
+fn check(agent: &Agent, asked: &CreatableTopic) -> Result<NewTopic, Refused> {
+    if let Some(problem) = topic_name::problem(&asked.name) {
+        return Err((ErrorCode::InvalidTopic, problem));
+    }
+    let assigned = i32::try_from(asked.assignments.len()).unwrap_or(i32::MAX);
+    let partitions = if assigned > 0 {
+        if asked.num_partitions != -1 || asked.replication_factor != -1 {
+            let why = "with an assignment, partitions and replication factor are -1".to_owned();
+            return Err((ErrorCode::InvalidRequest, why));
+        }
+        let mut indexes: Vec<i32> = asked
+            .assignments
+            .iter()
+            .map(|assignment| assignment.partition_index)
+            .collect();
+        indexes.sort_unstable();
+        if !indexes.iter().copied().eq(0..assigned) {
+            return Err((
+                ErrorCode::InvalidReplicaAssignment,
+                "partitions are numbered from 0 without gaps".to_owned(),
+            ));
+        }
+        assigned
+    } else if asked.num_partitions == -1 {
+        agent.settings.partitions_default
+    } else {
+        asked.num_partitions
+    };
+    if !(1..=caps::PARTITIONS_PER_TOPIC_MAX).contains(&partitions) {
+        let why = format!(
+            "a topic has between 1 and {} partitions",
+            caps::PARTITIONS_PER_TOPIC_MAX
+        );
+        return Err((ErrorCode::InvalidPartitions, why));
+    }
+    if asked.replication_factor == 0 || asked.replication_factor < -1 {
+        let why = "the replication factor is positive, or -1 for the default".to_owned();
+        return Err((ErrorCode::InvalidReplicationFactor, why));
+    }
+    let mut configs = BTreeMap::new();
+    for config in &asked.configs {
+        let known = topic_configs::find(&config.name).ok_or_else(|| {
+            (
+                ErrorCode::InvalidConfig,
+                format!("unknown topic config {:?}", config.name.as_str()),
+            )
+        })?;
+        let Some(value) = &config.value else {
+            return Err((ErrorCode::InvalidConfig, format!("{} is null", known.name)));
+        };
+        if let Some(problem) = known.problem(value) {
+            return Err((
+                ErrorCode::InvalidConfig,
+                format!("{}: {problem}", known.name),
+            ));
+        }
+        configs.insert(known.name.to_owned(), value.to_string());
+    }
+    Ok(NewTopic {
+        name: asked.name.to_string(),
+        partitions,
+        configs,
+    })
+}
+
+async fn validate(agent: &Agent, topic: &NewTopic, deadline: Instant) -> Result<(), Refused> {
+    let view = agent
+        .metastore
+        .barrier(deadline)
+        .await
+        .map_err(|error| (not_now(ApiKey::CreateTopics), error.to_string()))?;
+    if view.topic_named(&topic.name).is_some() {
+        return Err((
+            ErrorCode::TopicAlreadyExists,
+            format!("topic {} exists already", topic.name),
+        ));
+    }
+    let partitions = usize::try_from(topic.partitions).unwrap_or(0);
+    if view.topics.len() >= caps::TOPICS_MAX
+        || view.partitions.len() + partitions > caps::PARTITIONS_MAX
+    {
+        return Err((
+            ErrorCode::PolicyViolation,
+            "the cluster holds no more topics or partitions".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Creates a topic. When this returns, the agent's view has it.
+pub(super) async fn create(
+    agent: &Agent,
+    topic: NewTopic,
+    deadline: Instant,
+) -> Result<Arc<Topic>, Refused> {
+    let random = agent.runtime.random();
+    let NewTopic {
+        name,
+        partitions,
+        configs,
+    } = topic;
+    let id = random.topic_id();
+    let command = CreateTopic {
+        id,
+        name: name.clone(),
+        partitions,
+        configs,
+        table: random.table_uuid(),
+    };
+    let find = |state: &State| state.topic(id).cloned();
+    match agent
+        .metastore
+        .propose(vec![Command::CreateTopic(command)], deadline)
+        .await
+    {
+        Ok(committed) => find(&committed.view).ok_or_else(|| {
+            (
+                not_now(ApiKey::CreateTopics),
+                "the topic was deleted again at once".to_owned(),
+            )
+        }),
+        Err(error @ ProposeError::Refused { .. }) => Err(refused(&error)),
+        // Not known: what is there now counts, also in a later view.
+        Err(error) => find(&agent.metastore.view()).ok_or_else(|| refused(&error)),
+    }
+}
+
+fn refused(error: &ProposeError) -> Refused {
+    (
+        error_code::of_propose(ApiKey::CreateTopics, error),
+        why(error),
+    )
+}
+
+/// The refusal's own words, without our numbering of commands.
+pub(super) fn why(error: &ProposeError) -> String {
+    match error {
+        ProposeError::Refused { refusal, .. } => refusal.to_string(),
+        ProposeError::NotDone { .. }
+        | ProposeError::Unknown { .. }
+        | ProposeError::Stopped { .. } => error.to_string(),
+    }
+}
+
+fn failed(asked: &CreatableTopic, (code, message): Refused) -> CreatableTopicResult {
+    CreatableTopicResult::default()
+        .with_name(asked.name.clone())
+        .with_error_code(code.code())
+        .with_error_message(Some(text(message)))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_configs(Some(Vec::new()))
+}
+
+fn succeeded(
+    asked: &CreatableTopic,
+    topic: &NewTopic,
+    created: Option<&Topic>,
+) -> CreatableTopicResult {
+    let configs = TOPIC_CONFIGS
+        .iter()
+        .map(|config| {
+            let set = topic.configs.get(config.name);
+            let value = set.map_or(config.default, String::as_str);
+            let source = if set.is_some() {
+                super::describe_configs::SET_HERE
+            } else {
+                super::describe_configs::DEFAULT
+            };
+            CreatableTopicConfigs::default()
+                .with_name(text(config.name))
+                .with_value(Some(text(value)))
+                .with_config_source(source)
+        })
+        .collect();
+    let result = CreatableTopicResult::default()
+        .with_name(asked.name.clone())
+        .with_num_partitions(topic.partitions)
+        .with_replication_factor(if asked.replication_factor > 0 {
+            asked.replication_factor
+        } else {
+            1
+        })
+        .with_configs(Some(configs));
+    match created {
+        Some(topic) => result.with_topic_id(topic.id.uuid()),
+        None => result,
+    }
+}

@@ -1,0 +1,165 @@
+//! DescribeConfigs, key 32, v1–v4.
+//!
+//! - Topics: every config of the table, what was set and else the default, behind a barrier.
+//! - Brokers: what of the agent's settings has a name in Kafka. Only the agent itself knows them;
+//!   asked about another one it says so.
+//! - Other resources are not served. v3: types and documentation.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use kafka_protocol::protocol::StrBytes;
+use tarn_kafka::{ApiKey, ErrorCode};
+use tarn_replica::View;
+use tarn_state::Topic;
+
+use crate::agent::Agent;
+use crate::context::Context;
+use crate::error_code::not_now;
+use crate::topic_configs::TOPIC_CONFIGS;
+use crate::{broker_configs, topic_name};
+
+use super::create_topics::Refused;
+use super::text::text;
+
+pub(super) const TOPIC: i8 = 2;
+pub(super) const BROKER: i8 = 4;
+
+/// Sources of a value: set for the topic, from the broker's settings, the default.
+pub(super) const SET_HERE: i8 = 1;
+const SETTINGS: i8 = 4;
+pub(super) const DEFAULT: i8 = 5;
+
+pub(crate) async fn handle(
+    agent: &Arc<Agent>,
+    context: &mut Context,
+    request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let view = if request
+        .resources
+        .iter()
+        .any(|resource| resource.resource_type == TOPIC)
+    {
+        agent
+            .metastore
+            .barrier(context.deadline)
+            .await
+            .map_err(|error| error.to_string())
+    } else {
+        Ok(agent.metastore.view())
+    };
+    let results = request
+        .resources
+        .iter()
+        .map(|resource| {
+            let result = DescribeConfigsResult::default()
+                .with_resource_type(resource.resource_type)
+                .with_resource_name(resource.resource_name.clone());
+            match describe(agent, &view, &request, resource) {
+                Ok(configs) => result.with_configs(configs),
+                Err((code, message)) => result
+                    .with_error_code(code.code())
+                    .with_error_message(Some(text(message))),
+            }
+        })
+        .collect();
+    DescribeConfigsResponse::default().with_results(results)
+}
+
+fn describe(
+    agent: &Agent,
+    view: &Result<View, String>,
+    request: &DescribeConfigsRequest,
+    resource: &DescribeConfigsResource,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refused> {
+    let keys = resource.configuration_keys.as_ref();
+    let wanted = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| key.as_str() == name));
+    match resource.resource_type {
+        TOPIC => {
+            if let Some(problem) = topic_name::problem(&resource.resource_name) {
+                return Err((ErrorCode::InvalidTopic, problem));
+            }
+            let view = view
+                .as_ref()
+                .map_err(|why| (not_now(ApiKey::DescribeConfigs), why.clone()))?;
+            let topic = view.topic_named(&resource.resource_name).ok_or_else(|| {
+                (
+                    ErrorCode::UnknownTopicOrPartition,
+                    "there is no such topic".to_owned(),
+                )
+            })?;
+            Ok(of_topic(topic, request, wanted))
+        }
+        BROKER => {
+            let node = agent.metastore.node().0;
+            // The empty name stands for what all brokers share.
+            if !resource.resource_name.is_empty() && resource.resource_name.parse() != Ok(node) {
+                let why = format!(
+                    "this is agent {node}; ask agent {} itself",
+                    resource.resource_name.as_str()
+                );
+                return Err((ErrorCode::InvalidRequest, why));
+            }
+            let all = broker_configs::all(&agent.settings, node);
+            let shown = all
+                .into_iter()
+                .filter(|config| wanted(config.name))
+                .map(|config| {
+                    DescribeConfigsResourceResult::default()
+                        .with_name(StrBytes::from_static_str(config.name))
+                        .with_value(Some(text(config.value)))
+                        .with_read_only(true)
+                        .with_config_source(SETTINGS)
+                        .with_config_type(config.kind.wire())
+                        .with_documentation(doc(request, config.doc))
+                });
+            Ok(shown.collect())
+        }
+        other => Err((
+            ErrorCode::InvalidRequest,
+            format!("configs of resource type {other} are not served"),
+        )),
+    }
+}
+
+fn of_topic(
+    topic: &Topic,
+    request: &DescribeConfigsRequest,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<DescribeConfigsResourceResult> {
+    let shown = TOPIC_CONFIGS
+        .iter()
+        .filter(|config| wanted(config.name))
+        .map(|config| {
+            let set = topic.configs.get(config.name);
+            let synonym = |value: &str, source: i8| {
+                DescribeConfigsSynonym::default()
+                    .with_name(StrBytes::from_static_str(config.name))
+                    .with_value(Some(text(value)))
+                    .with_source(source)
+            };
+            let mut synonyms = Vec::new();
+            if request.include_synonyms {
+                synonyms.extend(set.map(|value| synonym(value, SET_HERE)));
+                synonyms.push(synonym(config.default, DEFAULT));
+            }
+            DescribeConfigsResourceResult::default()
+                .with_name(StrBytes::from_static_str(config.name))
+                .with_value(Some(text(config.value_of(topic))))
+                .with_config_source(if set.is_some() { SET_HERE } else { DEFAULT })
+                .with_synonyms(synonyms)
+                .with_config_type(config.kind.wire())
+                .with_documentation(doc(request, config.doc))
+        });
+    shown.collect()
+}
+
+fn doc(request: &DescribeConfigsRequest, doc: &'static str) -> Option<StrBytes> {
+    request
+        .include_documentation
+        .then(|| StrBytes::from_static_str(doc))
+}

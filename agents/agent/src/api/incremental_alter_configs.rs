@@ -1,0 +1,169 @@
+//! IncrementalAlterConfigs, key 44, v0–v1.
+//!
+//! - Topics only; an agent is configured by its settings. The changes of one topic are made together
+//!   or not at all; `apply` merges lists, so that two who append at the same time both count.
+//! - Names and values are checked against the table of topic configs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::future::join_all;
+use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+use tarn_kafka::{ApiKey, ErrorCode};
+use tarn_state::Command;
+use tarn_state::commands::{AlterTopicConfigs, ConfigChange};
+use tokio::time::Instant;
+
+use crate::agent::Agent;
+use crate::context::Context;
+use crate::error_code::{self, not_now};
+use crate::topic_configs;
+
+use super::create_topics::{Refused, why};
+use super::describe_configs::{BROKER, TOPIC};
+use super::text::text;
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+pub(crate) async fn handle(
+    agent: &Arc<Agent>,
+    context: &mut Context,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let mut seen = BTreeSet::new();
+    let twice: BTreeSet<(i8, &str)> = request
+        .resources
+        .iter()
+        .map(|resource| (resource.resource_type, resource.resource_name.as_str()))
+        .filter(|resource| !seen.insert(*resource))
+        .collect();
+    let deadline = context.deadline;
+    let altering = request.resources.iter().map(|resource| async {
+        let result = if twice.contains(&(resource.resource_type, resource.resource_name.as_str())) {
+            Err((
+                ErrorCode::InvalidRequest,
+                "the request names this resource twice".to_owned(),
+            ))
+        } else {
+            alter(agent, resource, request.validate_only, deadline).await
+        };
+        let response = AlterConfigsResourceResponse::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone());
+        match result {
+            Ok(()) => response,
+            Err((code, message)) => response
+                .with_error_code(code.code())
+                .with_error_message(Some(text(message))),
+        }
+    });
+    IncrementalAlterConfigsResponse::default().with_responses(join_all(altering).await)
+}
+
+async fn alter(
+    agent: &Agent,
+    resource: &AlterConfigsResource,
+    validate_only: bool,
+    deadline: Instant,
+) -> Result<(), Refused> {
+    match resource.resource_type {
+        TOPIC => {}
+        BROKER => {
+            return Err((
+                ErrorCode::InvalidRequest,
+                "an agent is configured by its settings, not by clients".to_owned(),
+            ));
+        }
+        other => {
+            return Err((
+                ErrorCode::InvalidRequest,
+                format!("configs of resource type {other} are not served"),
+            ));
+        }
+    }
+    let changes = changes(resource)?;
+    let topic = agent
+        .find(deadline, |state| {
+            state.topic_named(&resource.resource_name).cloned()
+        })
+        .await
+        .map_err(|error| (not_now(ApiKey::IncrementalAlterConfigs), error.to_string()))?
+        .ok_or_else(|| {
+            (
+                ErrorCode::UnknownTopicOrPartition,
+                "there is no such topic".to_owned(),
+            )
+        })?;
+    if validate_only || changes.is_empty() {
+        return Ok(());
+    }
+    let command = Command::AlterTopicConfigs(AlterTopicConfigs {
+        id: topic.id,
+        changes,
+    });
+    match agent.metastore.propose(vec![command], deadline).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err((
+            error_code::of_propose(ApiKey::IncrementalAlterConfigs, &error),
+            why(&error),
+        )),
+    }
+}
+
+fn changes(resource: &AlterConfigsResource) -> Result<BTreeMap<String, ConfigChange>, Refused> {
+    let mut changes = BTreeMap::new();
+    for asked in &resource.configs {
+        let config = topic_configs::find(&asked.name).ok_or_else(|| {
+            (
+                ErrorCode::InvalidConfig,
+                format!("unknown topic config {:?}", asked.name.as_str()),
+            )
+        })?;
+        let value = || {
+            let value = asked.value.as_ref().map(|value| value.to_string());
+            let value = value
+                .ok_or_else(|| (ErrorCode::InvalidConfig, format!("{} is null", config.name)))?;
+            match config.problem(&value) {
+                Some(problem) => Err((
+                    ErrorCode::InvalidConfig,
+                    format!("{}: {problem}", config.name),
+                )),
+                None => Ok(value),
+            }
+        };
+        let items = || {
+            if config.is_list() {
+                Ok((value()?, config.default.to_owned()))
+            } else {
+                Err((
+                    ErrorCode::InvalidConfig,
+                    format!("{} is no list", config.name),
+                ))
+            }
+        };
+        let change = match asked.config_operation {
+            SET => ConfigChange::Set(value()?),
+            DELETE => ConfigChange::Delete,
+            APPEND => items().map(|(items, start)| ConfigChange::Append(items, start))?,
+            SUBTRACT => items().map(|(items, start)| ConfigChange::Subtract(items, start))?,
+            other => {
+                return Err((
+                    ErrorCode::InvalidRequest,
+                    format!("there is no config operation {other}"),
+                ));
+            }
+        };
+        if changes.insert(config.name.to_owned(), change).is_some() {
+            return Err((
+                ErrorCode::InvalidRequest,
+                format!("the request names {} twice", config.name),
+            ));
+        }
+    }
+    Ok(changes)
+}

@@ -1,0 +1,173 @@
+//! OffsetCommit, key 8, v2–v9.
+//!
+//! - By a member of the present generation, or by anybody while the group has no members (generation
+//!   −1). The coordinator's memory says no first; `apply` has the last word.
+//! - The offsets of a request that can be committed are committed together, in one proposal.
+//! - A member's commit counts as its heartbeat. If the log does not say what became of it,
+//!   COORDINATOR_NOT_AVAILABLE: clients commit again, which does no harm.
+//! - v6: leader epochs. v7: static members.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use tarn_kafka::{ApiKey, ErrorCode};
+use tarn_model::{Offset, PartitionId, TopicPartition, caps};
+use tarn_replica::View;
+use tarn_state::Command;
+use tarn_state::commands::{CommitGroupOffsets, GroupOffset};
+
+use crate::agent::{Agent, has_partition};
+use crate::context::Context;
+use crate::coordinator::MemberRef;
+use crate::error_code::{self, not_now};
+
+pub(crate) async fn handle(
+    agent: &Arc<Agent>,
+    context: &mut Context,
+    request: OffsetCommitRequest,
+) -> OffsetCommitResponse {
+    let view = agent
+        .view_with(context.deadline, |state| {
+            request.topics.iter().all(|topic| {
+                state.topic_named(&topic.name).is_some_and(|found| {
+                    topic
+                        .partitions
+                        .iter()
+                        .all(|partition| has_partition(found, partition.partition_index))
+                })
+            })
+        })
+        .await;
+    let mut offsets = Vec::new();
+    let checked: Vec<Vec<Result<(), ErrorCode>>> = match &view {
+        Ok(view) => check(view, &request, &mut offsets),
+        Err(_) => {
+            let code = not_now(ApiKey::OffsetCommit);
+            request
+                .topics
+                .iter()
+                .map(|topic| vec![Err(code); topic.partitions.len()])
+                .collect()
+        }
+    };
+    let committed = if offsets.is_empty() {
+        Ok(())
+    } else {
+        commit(agent, context, &request, offsets).await
+    };
+
+    let topics = request
+        .topics
+        .iter()
+        .zip(checked)
+        .map(|(topic, checked)| {
+            let partitions = topic
+                .partitions
+                .iter()
+                .zip(checked)
+                .map(|(partition, checked)| {
+                    let code = checked.and(committed).err().unwrap_or(ErrorCode::None);
+                    OffsetCommitResponsePartition::default()
+                        .with_partition_index(partition.partition_index)
+                        .with_error_code(code.code())
+                })
+                .collect();
+            OffsetCommitResponseTopic::default()
+                .with_name(topic.name.clone())
+                .with_partitions(partitions)
+        })
+        .collect();
+    OffsetCommitResponse::default().with_topics(topics)
+}
+
+/// What is wrong with each partition; what is right goes into `offsets`.
+fn check(
+    view: &View,
+    request: &OffsetCommitRequest,
+    offsets: &mut Vec<GroupOffset>,
+) -> Vec<Vec<Result<(), ErrorCode>>> {
+    let mut checked = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let found = view.topic_named(&topic.name);
+        let of_topic = topic.partitions.iter().map(|partition| {
+            let found = found.filter(|found| has_partition(found, partition.partition_index));
+            let found = found.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+            let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+            if metadata.len() > caps::NAME_BYTES_MAX {
+                return Err(ErrorCode::OffsetMetadataTooLarge);
+            }
+            let offset =
+                Offset::from_wire(partition.committed_offset).ok_or(ErrorCode::InvalidRequest)?;
+            offsets.push(GroupOffset {
+                at: TopicPartition::new(found.id, PartitionId(partition.partition_index)),
+                offset,
+                leader_epoch: partition.committed_leader_epoch,
+                metadata: metadata.to_owned(),
+            });
+            Ok(())
+        });
+        checked.push(of_topic.collect());
+    }
+    checked
+}
+
+async fn commit(
+    agent: &Agent,
+    context: &Context,
+    request: &OffsetCommitRequest,
+    offsets: Vec<GroupOffset>,
+) -> Result<(), ErrorCode> {
+    let (group, generation) = (
+        request.group_id.to_string(),
+        request.generation_id_or_member_epoch,
+    );
+    if group.len() > caps::NAME_BYTES_MAX {
+        return Err(ErrorCode::InvalidGroupId);
+    }
+    let instance = request
+        .group_instance_id
+        .as_ref()
+        .map(|instance| instance.to_string());
+    let member = if generation < 0 && request.member_id.is_empty() {
+        agent
+            .coordinator
+            .check_coordinator(&group, context.deadline)
+            .await
+            .map_err(error_code::of_group)?;
+        String::new()
+    } else {
+        let member = MemberRef {
+            id: request.member_id.to_string(),
+            instance: instance.clone(),
+            generation,
+        };
+        let checked = agent
+            .coordinator
+            .check_commit(&group, member, context.deadline)
+            .await;
+        checked.map_err(error_code::of_group)?
+    };
+    let command = CommitGroupOffsets {
+        group,
+        node: agent.metastore.node(),
+        generation,
+        member,
+        instance,
+        offsets,
+    };
+    match agent
+        .metastore
+        .propose(vec![Command::CommitGroupOffsets(command)], context.deadline)
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error_code::of_propose(ApiKey::OffsetCommit, &error) {
+            // The group was deleted under its member.
+            ErrorCode::GroupIdNotFound => ErrorCode::UnknownMemberId,
+            code => code,
+        }),
+    }
+}

@@ -1,0 +1,159 @@
+//! The broker configs that clients look up: what holds here, under Kafka's names. All are read-only;
+//! an agent is configured by its settings.
+
+use crate::AgentSettings;
+use crate::topic_configs::{ConfigKind, TOPIC_CONFIGS};
+
+/// A config of an agent, as DescribeConfigs shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BrokerConfig {
+    pub(crate) name: &'static str,
+    pub(crate) kind: ConfigKind,
+    pub(crate) value: String,
+    pub(crate) doc: &'static str,
+}
+
+/// The topic config whose default a broker shows under another name.
+const TOPIC_DEFAULTS: &[(&str, &str)] = &[
+    ("compression.type", "compression.type"),
+    ("log.cleanup.policy", "cleanup.policy"),
+    (
+        "log.message.timestamp.after.max.ms",
+        "message.timestamp.after.max.ms",
+    ),
+    (
+        "log.message.timestamp.before.max.ms",
+        "message.timestamp.before.max.ms",
+    ),
+    ("log.message.timestamp.type", "message.timestamp.type"),
+    ("log.retention.bytes", "retention.bytes"),
+    ("log.retention.ms", "retention.ms"),
+    ("log.segment.bytes", "segment.bytes"),
+    ("message.max.bytes", "max.message.bytes"),
+    ("min.insync.replicas", "min.insync.replicas"),
+    (
+        "unclean.leader.election.enable",
+        "unclean.leader.election.enable",
+    ),
+];
+
+/// All of them, in the order of their names.
+pub(crate) fn all(settings: &AgentSettings, node: i32) -> Vec<BrokerConfig> {
+    let config = |name, kind, value: String, doc| BrokerConfig {
+        name,
+        kind,
+        value,
+        doc,
+    };
+    let mut all = vec![
+        config(
+            "auto.create.topics.enable",
+            ConfigKind::Boolean,
+            settings.auto_create_topics.to_string(),
+            "Does asking for a topic create it?",
+        ),
+        config(
+            "broker.id",
+            ConfigKind::Int,
+            node.to_string(),
+            "This agent's node id.",
+        ),
+        config(
+            "connections.max.idle.ms",
+            ConfigKind::Long,
+            settings.connection_idle.as_millis().to_string(),
+            "A connection that asks nothing for this long is closed.",
+        ),
+        config(
+            "default.replication.factor",
+            ConfigKind::Int,
+            "1".to_owned(),
+            "Shown for compatibility: object storage replicates.",
+        ),
+        config(
+            "delete.topic.enable",
+            ConfigKind::Boolean,
+            "true".to_owned(),
+            "Topics may be deleted.",
+        ),
+        config(
+            "fetch.max.bytes",
+            ConfigKind::Int,
+            settings.fetch_bytes_max.0.to_string(),
+            "Most bytes of records in one answer.",
+        ),
+        config(
+            "group.initial.rebalance.delay.ms",
+            ConfigKind::Int,
+            settings.group_initial_delay.as_millis().to_string(),
+            "How long the first rebalance of an empty group waits for more members.",
+        ),
+        config(
+            "group.max.session.timeout.ms",
+            ConfigKind::Int,
+            settings.group_session_timeout_max.as_millis().to_string(),
+            "Longest session timeout of a member.",
+        ),
+        config(
+            "group.min.session.timeout.ms",
+            ConfigKind::Int,
+            settings.group_session_timeout_min.as_millis().to_string(),
+            "Shortest session timeout of a member.",
+        ),
+        config(
+            "max.incremental.fetch.session.cache.slots",
+            ConfigKind::Int,
+            settings.fetch_sessions_max.to_string(),
+            "Incremental fetch sessions kept.",
+        ),
+        config(
+            "num.partitions",
+            ConfigKind::Int,
+            settings.partitions_default.to_string(),
+            "Partitions of a topic that does not say.",
+        ),
+        config(
+            "offsets.retention.minutes",
+            ConfigKind::Int,
+            i32::MAX.to_string(),
+            "Committed offsets stay until their group or their topic is deleted.",
+        ),
+        config(
+            "socket.request.max.bytes",
+            ConfigKind::Int,
+            settings.request_bytes_max.0.to_string(),
+            "Largest request.",
+        ),
+    ];
+    for (name, topic_config) in TOPIC_DEFAULTS {
+        if let Some(found) = TOPIC_CONFIGS
+            .iter()
+            .find(|config| config.name == *topic_config)
+        {
+            all.push(config(
+                name,
+                found.kind,
+                found.default.to_owned(),
+                found.doc,
+            ));
+        }
+    }
+    all.sort_by_key(|config| config.name);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_broker_config_stands_there_once() {
+        let all = all(&AgentSettings::default(), 7);
+        assert!(all.windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert_eq!(all.len(), 13 + TOPIC_DEFAULTS.len());
+        assert!(
+            all.iter()
+                .any(|config| config.name == "broker.id" && config.value == "7")
+        );
+    }
+}

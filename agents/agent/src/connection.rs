@@ -1,0 +1,254 @@
+//! One connection: frames in, answers out.
+//!
+//! ```text
+//! read_requests ─▶ answer_requests ─▶ write_answers
+//!  permit, body     all at once, but     pieces, then the
+//!                   answers in order     permit goes back
+//! ```
+//!
+//! Holds: a body is read only after its bytes were taken from the budget; answers leave in the order
+//! of their requests; at most `pipeline_max` requests are worked on and at most one large answer
+//! waits, so that who reads slowly slows only themselves; a client that stalls in the middle of
+//! something is cut off. Everything of a connection lives in one task and ends with it.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use tarn_kafka::frame::{LENGTH_BYTES, body_length};
+use tarn_runtime::{Permit, Stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info};
+
+use crate::agent::Agent;
+use crate::context::{Peer, Turn};
+use crate::dispatch::{self, Order, Work};
+use crate::frame::Frame;
+use crate::metrics::ReasonLabel;
+
+/// Pieces of an answer that one system call writes.
+const PIECES_PER_WRITE: usize = 64;
+
+/// How reading ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The client hung up.
+    ByPeer,
+    /// We hang up, when what was asked before is answered.
+    ByUs(&'static str),
+}
+
+/// Serves a connection until either side has enough of it.
+pub(crate) async fn serve(agent: Arc<Agent>, stream: Stream, address: SocketAddr) {
+    let peer = Peer::new(address);
+    let (read, write) = tokio::io::split(stream);
+    // Both queues only hand over: what bounds the work is `pipeline_max` and the turns.
+    let (work, works) = mpsc::channel(1);
+    let (answer, answers) = mpsc::channel(1);
+    let in_flight = AtomicUsize::new(0);
+
+    let reading = read_requests(&agent, &peer, read, work, &in_flight);
+    let mut rest = pin!(async {
+        tokio::try_join!(
+            answer_requests(works, answer, agent.settings.pipeline_max, &in_flight),
+            write_answers(&agent, write, answers),
+        )
+        .map(|_| ())
+    });
+    let ended = tokio::select! {
+        ended = reading => ended,
+        finished = &mut rest => Ended::ByUs(finished.err().unwrap_or("nothing left to do")),
+    };
+    match ended {
+        Ended::ByPeer => debug!(peer = %address, "the client hung up"),
+        Ended::ByUs(reason) => {
+            info!(peer = %address, reason, "closing a connection");
+            agent
+                .metrics
+                .connections_closed
+                .get_or_create(&ReasonLabel { reason })
+                .inc();
+        }
+    }
+    // What was asked before still gets its answer, as long as anybody may be there to read it.
+    let _ = timeout(agent.settings.drain, rest).await;
+}
+
+async fn read_requests(
+    agent: &Arc<Agent>,
+    peer: &Arc<Peer>,
+    mut read: ReadHalf<Stream>,
+    work: mpsc::Sender<Work>,
+    in_flight: &AtomicUsize,
+) -> Ended {
+    let mut order = Order::default();
+    let mut stopped = pin!(agent.connections.stopped());
+    loop {
+        // A place in the pipeline first: until there is one, nothing more is read.
+        let Ok(place) = work.reserve().await else {
+            return Ended::ByUs("nobody answers any more");
+        };
+        let next = tokio::select! {
+            () = &mut stopped => return Ended::ByUs("stopping"),
+            next = read_request(agent, &mut read, in_flight) => next,
+        };
+        let (body, permit) = match next {
+            Ok(next) => next,
+            Err(ended) => return ended,
+        };
+        match dispatch::begin(agent, peer, body, permit, &mut order) {
+            Ok(work) => {
+                in_flight.fetch_add(1, Ordering::Relaxed);
+                place.send(work);
+            }
+            Err(reason) => return Ended::ByUs(reason),
+        }
+    }
+}
+
+/// Reads one frame, without its length.
+async fn read_request(
+    agent: &Agent,
+    read: &mut ReadHalf<Stream>,
+    in_flight: &AtomicUsize,
+) -> Result<(Bytes, Permit), Ended> {
+    let mut prefix = [0; LENGTH_BYTES];
+    {
+        let mut reading = pin!(read.read_exact(&mut prefix));
+        loop {
+            tokio::select! {
+                done = &mut reading => match done {
+                    Ok(_) => break,
+                    Err(_) => return Err(Ended::ByPeer),
+                },
+                () = sleep(agent.settings.connection_idle) => {
+                    // Somebody who waits for an answer is not idle.
+                    if in_flight.load(Ordering::Relaxed) == 0 {
+                        return Err(Ended::ByUs("idle"));
+                    }
+                }
+            }
+        }
+    }
+    let length =
+        body_length(prefix, agent.settings.request_bytes_max.as_usize()).map_err(|error| {
+            debug!(%error, "a frame of impossible length");
+            Ended::ByUs("request too large")
+        })?;
+    let permit = agent
+        .requests
+        .acquire(length as u64)
+        .await
+        .map_err(|error| {
+            debug!(%error, "a request larger than the budget");
+            Ended::ByUs("request too large")
+        })?;
+    let mut body = BytesMut::with_capacity(length);
+    let mut rest = read.take(length as u64);
+    while body.len() < length {
+        match timeout(agent.settings.connection_stall, rest.read_buf(&mut body)).await {
+            Ok(Ok(0)) | Ok(Err(_)) => return Err(Ended::ByPeer),
+            Ok(Ok(_)) => {}
+            Err(_) => return Err(Ended::ByUs("stalled within a request")),
+        }
+    }
+    Ok((body.freeze(), permit))
+}
+
+async fn answer_requests(
+    mut works: mpsc::Receiver<Work>,
+    answers: mpsc::Sender<(Frame, Turn)>,
+    pipeline_max: usize,
+    in_flight: &AtomicUsize,
+) -> Result<(), &'static str> {
+    let mut pending = FuturesOrdered::new();
+    let mut open = true;
+    loop {
+        tokio::select! {
+            Some(done) = pending.next(), if !pending.is_empty() => {
+                let (frame, turn): (Option<Frame>, Turn) = done?;
+                in_flight.fetch_sub(1, Ordering::Relaxed);
+                if let Some(frame) = frame
+                    && answers.send((frame, turn)).await.is_err()
+                {
+                    return Err("nobody writes any more");
+                }
+            }
+            next = works.recv(), if open && pending.len() < pipeline_max => match next {
+                Some(work) => pending.push_back(work),
+                None => open = false,
+            },
+            else => return Ok(()),
+        }
+    }
+}
+
+async fn write_answers(
+    agent: &Agent,
+    mut write: WriteHalf<Stream>,
+    mut answers: mpsc::Receiver<(Frame, Turn)>,
+) -> Result<(), &'static str> {
+    while let Some((frame, turn)) = answers.recv().await {
+        let bytes = i64::try_from(frame.bytes()).unwrap_or(i64::MAX);
+        agent.metrics.response_bytes.inc_by(bytes);
+        let written = write_frame(agent, &mut write, frame).await;
+        agent.metrics.response_bytes.dec_by(bytes);
+        written?;
+        drop(turn);
+    }
+    // The peer may be gone already.
+    let _ = write.shutdown().await;
+    Ok(())
+}
+
+async fn write_frame(
+    agent: &Agent,
+    write: &mut WriteHalf<Stream>,
+    frame: Frame,
+) -> Result<(), &'static str> {
+    let Frame { pieces, permit } = frame;
+    let mut pieces: VecDeque<Bytes> = pieces
+        .into_iter()
+        .filter(|piece| !piece.is_empty())
+        .collect();
+    while !pieces.is_empty() {
+        let slices: Vec<IoSlice<'_>> = pieces
+            .iter()
+            .take(PIECES_PER_WRITE)
+            .map(|piece| IoSlice::new(piece))
+            .collect();
+        let mut written = match timeout(
+            agent.settings.connection_stall,
+            write.write_vectored(&slices),
+        )
+        .await
+        {
+            Ok(Ok(0)) | Ok(Err(_)) => return Err("the client is gone"),
+            Ok(Ok(written)) => written,
+            Err(_) => return Err("the client does not read"),
+        };
+        while let Some(front) = pieces.front_mut()
+            && written > 0
+        {
+            let step = written.min(front.len());
+            front.advance(step);
+            written -= step;
+            if front.is_empty() {
+                pieces.pop_front();
+            }
+        }
+    }
+    if write.flush().await.is_err() {
+        return Err("the client is gone");
+    }
+    drop(permit);
+    Ok(())
+}

@@ -1,0 +1,371 @@
+//! The task of one group: hands requests to [`Group`], keeps its timers and talks to the log.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tarn_model::NodeId;
+use tarn_replica::{Metastore, ProposeError};
+use tarn_state::commands::{CompleteGroup, RemoveGroupMembers};
+use tarn_state::{Command, Refusal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::group::{Complete, Group};
+use super::{Answer, GroupError, Inner, Message};
+
+/// How long a new task waits for a view that is behind nothing.
+const LOAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a proposal of the coordinator may take.
+const PROPOSE_WITHIN: Duration = Duration::from_secs(15);
+/// A task whose group is empty ends after this long without a request.
+const IDLE: Duration = Duration::from_secs(60);
+/// Timers do not ring more often than this, whatever the timeouts are.
+const TICK_MIN: Duration = Duration::from_millis(5);
+/// When the process is fenced, or a removal failed, the next look comes after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+type Proposing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Who waits for members to be gone from the log, and what they are told then.
+type Leaving = (
+    Answer<Vec<Result<(), GroupError>>>,
+    Vec<Result<(), GroupError>>,
+);
+
+struct Task {
+    inner: Arc<Inner>,
+    name: String,
+    group: Group,
+    /// A generation on its way to the log.
+    completing: Option<Proposing<(Complete, Result<(), GroupError>)>>,
+    /// The members of an empty group on their way out of the log.
+    removing: Option<Proposing<Result<(), GroupError>>>,
+    leaving: Vec<Leaving>,
+    remove_after: Instant,
+    fences: u64,
+}
+
+pub(super) async fn run(inner: Arc<Inner>, name: String, mut inbox: mpsc::Receiver<Message>) {
+    // What the group is can only be said by a view that is behind nothing.
+    let now = Instant::now();
+    let mut task = Task {
+        group: Group::new(inner.initial_delay),
+        completing: None,
+        removing: None,
+        leaving: Vec::new(),
+        remove_after: now,
+        fences: inner.fences.load(Ordering::Relaxed),
+        inner,
+        name,
+    };
+    let view = match task.inner.metastore.barrier(now + LOAD_WITHIN).await {
+        Ok(view) => view,
+        Err(error) => {
+            debug!(group = task.name, %error, "could not load a group");
+            task.end(&mut inbox, GroupError::NotNow);
+            return;
+        }
+    };
+    if let Some(logged) = view.groups.get(&task.name) {
+        task.group.load(logged, Instant::now());
+    }
+    let error = task.serve(&mut inbox).await;
+    task.end(&mut inbox, error);
+}
+
+impl Task {
+    /// Serves until the group is idle, or no longer ours. Says what to tell those who still wait.
+    async fn serve(&mut self, inbox: &mut mpsc::Receiver<Message>) -> GroupError {
+        let mut stopped = std::pin::pin!(self.inner.scope.stopped());
+        let mut used = Instant::now();
+        loop {
+            if let Err(error) = self.look_at_log() {
+                return error;
+            }
+            self.propose();
+            let ring = self.next_ring(used);
+            tokio::select! {
+                () = &mut stopped => return GroupError::NotCoordinator,
+                message = inbox.recv() => match message {
+                    Some(message) => {
+                        used = Instant::now();
+                        // It may have waited for long: nothing is answered on an old view.
+                        if let Err(error) = self.look_at_log() {
+                            refuse(message, error);
+                            return error;
+                        }
+                        self.handle(used, message);
+                    }
+                    None => return GroupError::NotNow,
+                },
+                (complete, result) = ready(&mut self.completing) => {
+                    self.completing = None;
+                    self.group.completed(Instant::now(), &complete, result);
+                    self.inner.metrics.rebalances.inc_by(self.group.take_rebalances());
+                    match result {
+                        Ok(()) => info!(group = self.name, generation = complete.generation, members = complete.members.len(), "a generation is complete"),
+                        Err(error) => warn!(group = self.name, generation = complete.generation, %error, "a generation could not be completed"),
+                    }
+                }
+                result = ready(&mut self.removing) => {
+                    self.removing = None;
+                    if let Err(error) = result {
+                        debug!(group = self.name, %error, "members could not be removed, trying again");
+                        self.remove_after = Instant::now() + LOOK_AGAIN;
+                    }
+                    for (answer, verdicts) in self.leaving.drain(..) {
+                        let _ = answer.send(result.map(|()| verdicts));
+                    }
+                }
+                () = sleep_until(ring) => {
+                    let now = Instant::now();
+                    if !self.inner.metastore.is_fenced() {
+                        self.renew_after_fence(now);
+                        self.group.tick(now);
+                    }
+                    let idle = self.group.is_empty() && self.completing.is_none() && self.removing.is_none();
+                    if idle && now >= used + IDLE && self.inner.close_if_unasked(inbox) {
+                        return GroupError::NotNow;
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, now: Instant, message: Message) {
+        self.renew_after_fence(now);
+        match message {
+            Message::Join(join, answer) => self.group.join(now, join, answer),
+            Message::Sync(sync, answer) => self.group.sync(now, sync, answer),
+            Message::Heartbeat(member, answer) => {
+                let _ = answer.send(self.group.heartbeat(now, &member));
+            }
+            Message::Leave(members, answer) => {
+                let verdicts = members
+                    .iter()
+                    .map(|member| self.group.leave(now, member))
+                    .collect();
+                if self.group.is_empty() {
+                    // Whoever deletes the group next must find it empty in the log too.
+                    self.remove_after = now;
+                    self.leaving.push((answer, verdicts));
+                } else {
+                    let _ = answer.send(Ok(verdicts));
+                }
+            }
+            Message::CheckCommit(member, answer) => {
+                let _ = answer.send(self.group.check_commit(now, &member));
+            }
+            Message::Describe(answer) => {
+                let logged = self.inner.metastore.view().groups.contains_key(&self.name);
+                let there = logged || !self.group.is_empty();
+                let _ = answer.send(if there {
+                    Ok(self.group.describe())
+                } else {
+                    Err(GroupError::NotFound)
+                });
+            }
+        }
+    }
+
+    /// Members that could not be heard while the process was fenced get a full session timeout.
+    fn renew_after_fence(&mut self, now: Instant) {
+        let fences = self.inner.fences.load(Ordering::Relaxed);
+        if fences != self.fences {
+            self.fences = fences;
+            self.group.renew_all(now);
+        }
+    }
+
+    /// Is the group still ours, and as we know it?
+    fn look_at_log(&mut self) -> Result<(), GroupError> {
+        let view = self.inner.metastore.view();
+        if !self.inner.coordinates(&view, &self.name) {
+            info!(group = self.name, "another agent coordinates the group now");
+            return Err(GroupError::NotCoordinator);
+        }
+        if self
+            .group
+            .follow(view.groups.get(&self.name).map(Arc::as_ref), Instant::now())
+        {
+            info!(
+                group = self.name,
+                "the group moved on elsewhere and was loaded anew"
+            );
+        }
+        Ok(())
+    }
+
+    /// Sends what has to be in the log on its way.
+    fn propose(&mut self) {
+        let view = self.inner.metastore.view();
+        let node = self.inner.metastore.node();
+        if self.completing.is_none()
+            && let Some(complete) = self.group.take_complete()
+        {
+            let metastore = self.inner.metastore.clone();
+            // The view holds everything that this task has seen, its own generations included.
+            let previous = view
+                .groups
+                .get(&self.name)
+                .map_or(0, |logged| logged.generation);
+            self.completing = Some(Box::pin(complete_group(
+                metastore,
+                node,
+                self.name.clone(),
+                previous,
+                complete,
+            )));
+        }
+        if self.removing.is_some() {
+            return;
+        }
+        let left: Vec<String> = match view.groups.get(&self.name) {
+            Some(logged) if self.group.is_empty() && self.completing.is_none() => logged
+                .members
+                .iter()
+                .map(|member| member.id.clone())
+                .collect(),
+            _ => Vec::new(),
+        };
+        if left.is_empty() {
+            for (answer, verdicts) in self.leaving.drain(..) {
+                let _ = answer.send(Ok(verdicts));
+            }
+        } else if Instant::now() >= self.remove_after {
+            let metastore = self.inner.metastore.clone();
+            self.removing = Some(Box::pin(remove_members(
+                metastore,
+                node,
+                self.name.clone(),
+                left,
+            )));
+        }
+    }
+
+    fn next_ring(&self, used: Instant) -> Instant {
+        let now = Instant::now();
+        let mut ring = self.group.next_tick().unwrap_or(used + IDLE);
+        if self.group.is_empty() && self.removing.is_none() && self.remove_after > now {
+            ring = ring.min(self.remove_after);
+        }
+        if self.inner.metastore.is_fenced() {
+            ring = ring.max(now + LOOK_AGAIN);
+        }
+        ring.max(now + TICK_MIN)
+    }
+
+    /// Tells everybody who waits to look elsewhere, or later.
+    fn end(&mut self, inbox: &mut mpsc::Receiver<Message>, error: GroupError) {
+        self.group.refuse_all(error);
+        for (answer, _) in self.leaving.drain(..) {
+            let _ = answer.send(Err(error));
+        }
+        inbox.close();
+        while let Ok(message) = inbox.try_recv() {
+            refuse(message, error);
+        }
+        self.inner.forget_closed(&self.name);
+    }
+}
+
+fn refuse(message: Message, error: GroupError) {
+    match message {
+        Message::Join(join, answer) => {
+            let _ = answer.send(Err(super::JoinRefused {
+                error,
+                member: join.member,
+            }));
+        }
+        Message::Sync(_, answer) => {
+            let _ = answer.send(Err(error));
+        }
+        Message::Heartbeat(_, answer) => {
+            let _ = answer.send(Err(error));
+        }
+        Message::Leave(_, answer) => {
+            let _ = answer.send(Err(error));
+        }
+        Message::CheckCommit(_, answer) => {
+            let _ = answer.send(Err(error));
+        }
+        Message::Describe(answer) => {
+            let _ = answer.send(Err(error));
+        }
+    }
+}
+
+/// Waits for what is on its way; for ever if nothing is.
+async fn ready<T>(proposing: &mut Option<Proposing<T>>) -> T {
+    match proposing {
+        Some(proposing) => proposing.await,
+        None => pending().await,
+    }
+}
+
+async fn complete_group(
+    metastore: Metastore,
+    node: NodeId,
+    group: String,
+    previous: i32,
+    complete: Complete,
+) -> (Complete, Result<(), GroupError>) {
+    let command = Command::CompleteGroup(CompleteGroup {
+        group,
+        node,
+        previous,
+        generation: complete.generation,
+        protocol_type: complete.protocol_type.clone(),
+        protocol: complete.protocol.clone(),
+        leader: complete.leader.clone(),
+        members: complete.members.clone(),
+    });
+    let result = propose(&metastore, command).await;
+    (complete, result)
+}
+
+async fn remove_members(
+    metastore: Metastore,
+    node: NodeId,
+    group: String,
+    members: Vec<String>,
+) -> Result<(), GroupError> {
+    propose(
+        &metastore,
+        Command::RemoveGroupMembers(RemoveGroupMembers {
+            group,
+            node,
+            members,
+        }),
+    )
+    .await
+}
+
+async fn propose(metastore: &Metastore, command: Command) -> Result<(), GroupError> {
+    match metastore
+        .propose(vec![command], Instant::now() + PROPOSE_WITHIN)
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(ProposeError::Refused { refusal, .. }) => Err(match refusal {
+            Refusal::NotCoordinator(_) => GroupError::NotCoordinator,
+            // Another coordinator was at work; the group is loaded again at the next look.
+            Refusal::WrongGeneration { .. } => GroupError::RebalanceInProgress,
+            Refusal::Full { .. } => GroupError::Full,
+            Refusal::NoSuchGroup(_) => return Ok(()),
+            other => {
+                warn!(%other, "the group's coordinator was refused");
+                GroupError::InvalidRequest
+            }
+        }),
+        Err(
+            ProposeError::NotDone { .. }
+            | ProposeError::Unknown { .. }
+            | ProposeError::Stopped { .. },
+        ) => Err(GroupError::NotNow),
+    }
+}

@@ -1,0 +1,142 @@
+//! From a frame to its answer: header, body, handler, encoding.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tarn_kafka::frame::{HeaderError, RequestHeader};
+use tarn_kafka::{ApiKey, decode_request, encode_response, request};
+use tarn_runtime::Permit;
+use tokio::time::Instant;
+use tracing::{Instrument, debug, debug_span, error};
+
+use crate::agent::Agent;
+use crate::api::{self, Lane};
+use crate::context::{Context, Peer, Principal, Turn, Turns};
+use crate::frame::{Answer, Frame};
+use crate::metrics::ApiLabel;
+
+/// An answer larger than this takes a permit before it is queued.
+const LARGE_ANSWER: usize = 256 << 10;
+
+/// What is left to do for a request: an answer with the turn that ends when it is written, or the
+/// reason to hang up.
+pub(crate) type Work =
+    Pin<Box<dyn Future<Output = Result<(Option<Frame>, Turn), &'static str>> + Send>>;
+
+/// The order of one connection's requests.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    answers: Turns,
+    produces: Turns,
+}
+
+/// Begins the work on a request. An error means that there is no answer to it but to hang up.
+pub(crate) fn begin(
+    agent: &Arc<Agent>,
+    peer: &Arc<Peer>,
+    mut frame: Bytes,
+    permit: Permit,
+    order: &mut Order,
+) -> Result<Work, &'static str> {
+    let header = match RequestHeader::parse(&mut frame) {
+        Ok(header) => header,
+        Err(HeaderError::UnsupportedVersion {
+            api: ApiKey::ApiVersions,
+            version,
+            correlation_id,
+        }) => {
+            debug!(peer = %peer.address, version, "answering an unknown version of ApiVersions with version 0");
+            let answer = request::unsupported_api_versions(correlation_id)
+                .map_err(|_| "unencodable answer")?;
+            let turn = order.answers.next();
+            return Ok(Box::pin(async move {
+                Ok((
+                    Some(Frame {
+                        pieces: vec![answer],
+                        permit: None,
+                    }),
+                    turn,
+                ))
+            }));
+        }
+        Err(error) => {
+            debug!(peer = %peer.address, %error, "malformed request header");
+            return Err("malformed request");
+        }
+    };
+    let RequestHeader {
+        api,
+        version,
+        correlation_id,
+        client_id,
+    } = header;
+    let body = decode_request(api, version, frame).map_err(|error| {
+        debug!(peer = %peer.address, %error, "malformed request");
+        "malformed request"
+    })?;
+    let received = Instant::now();
+    let lane = api::lane(api);
+    let mut turn = order.answers.next();
+    let mut context = Context {
+        principal: Principal::Anonymous,
+        api,
+        version,
+        correlation_id,
+        client_id,
+        peer: Arc::clone(peer),
+        received,
+        deadline: received + agent.settings.request_deadline,
+        permit: Some(permit),
+        submission: (lane == Lane::Produce).then(|| order.produces.next()),
+    };
+    if !context.principal.may(api::access(context.api)) {
+        return Err("not authorized");
+    }
+    let agent = Arc::clone(agent);
+    let span = debug_span!("request", %api, version, correlation_id, peer = %peer.address);
+    let work = async move {
+        if lane == Lane::Serial {
+            turn.come().await;
+        }
+        let answer = api::handle(&agent, &mut context, body).await;
+        let answer = match answer {
+            Answer::Body(body) => {
+                let frame = encode_response(correlation_id, version, &body).map_err(|error| {
+                    // Only a defect of ours gets here: the answer does not fit its version.
+                    error!(%api, version, %error, "an answer could not be encoded");
+                    "unencodable answer"
+                })?;
+                // SUBTLE: only in the serial lane, where nothing earlier can wait for the permit that
+                // this answer would hold while it waits its turn.
+                let permit = if lane == Lane::Serial && frame.len() > LARGE_ANSWER {
+                    let bytes = (frame.len() as u64).min(agent.responses.total().0);
+                    agent.responses.acquire(bytes).await.ok()
+                } else {
+                    None
+                };
+                Some(Frame {
+                    pieces: vec![frame],
+                    permit,
+                })
+            }
+            Answer::Frame(frame) => Some(frame),
+            Answer::Nothing => None,
+            Answer::Close(reason) => return Err(reason),
+        };
+        let requests = &agent.requests;
+        let held = requests.total().0.saturating_sub(requests.available().0);
+        agent
+            .metrics
+            .request_bytes
+            .set(i64::try_from(held).unwrap_or(i64::MAX));
+        let seconds = context.received.elapsed().as_secs_f64();
+        agent
+            .metrics
+            .request_seconds
+            .get_or_create(&ApiLabel::of(api))
+            .observe(seconds);
+        Ok((answer, turn))
+    };
+    Ok(Box::pin(work.instrument(span)))
+}

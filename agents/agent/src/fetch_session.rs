@@ -1,0 +1,484 @@
+//! Fetch sessions (KIP-227): a consumer names its partitions once, and then only what changes.
+//!
+//! Holds: sessions and the partitions in them are bounded; a session that is full or forgotten costs
+//! its consumer a full fetch and nothing else. Sessions are memory of one agent: after a move the
+//! client is told FETCH_SESSION_ID_NOT_FOUND and begins anew.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kafka_protocol::messages::FetchRequest;
+use prometheus_client::metrics::gauge::Gauge;
+use tarn_kafka::ErrorCode;
+use tarn_runtime::Random;
+use tokio::time::Instant;
+
+use crate::api::TopicKey;
+
+/// A session that was not used for this long makes room for a new one, as in Kafka.
+const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
+/// Partitions in all sessions together, about 100 MB.
+const PARTITIONS_MAX: usize = 1_000_000;
+
+/// A request without a session.
+const NO_SESSION: i32 = 0;
+/// Epoch of a fetch that begins a session.
+const FIRST_EPOCH: i32 = 0;
+/// Epoch of a fetch that wants no session, and ends the one it names.
+const FINAL_EPOCH: i32 = -1;
+
+/// What is asked of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) topic: TopicKey,
+    pub(crate) partition: i32,
+    pub(crate) current_leader_epoch: i32,
+    pub(crate) fetch_offset: i64,
+    pub(crate) max_bytes: i32,
+}
+
+/// What a client was last told of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) high_watermark: i64,
+    pub(crate) last_stable: i64,
+    pub(crate) log_start: i64,
+    pub(crate) failed: bool,
+}
+
+/// A fetch with its partitions, however they were named.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) session_id: i32,
+    pub(crate) wanted: Vec<Wanted>,
+    session: Option<Arc<Mutex<Session>>>,
+    incremental: bool,
+}
+
+type Key = (TopicKey, i32);
+
+#[derive(Debug)]
+struct Session {
+    /// Since version 13 topics are named by their ids, and a session does not mix.
+    by_id: bool,
+    next_epoch: i32,
+    /// In the order in which partitions are served; what was served goes to the end.
+    partitions: BTreeMap<u64, (Wanted, Option<Told>)>,
+    places: BTreeMap<Key, u64>,
+    next_place: u64,
+}
+
+impl Session {
+    fn put(&mut self, wanted: Wanted) {
+        let key = (wanted.topic.clone(), wanted.partition);
+        match self
+            .places
+            .get(&key)
+            .and_then(|place| self.partitions.get_mut(place))
+        {
+            Some((known, _)) => *known = wanted,
+            None => {
+                self.places.insert(key, self.next_place);
+                self.partitions.insert(self.next_place, (wanted, None));
+                self.next_place += 1;
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(place) = self.places.remove(key) {
+            self.partitions.remove(&place);
+        }
+    }
+
+    /// Remembers what the client is told now; says whether that is news.
+    fn tell(&mut self, key: &Key, told: Told, has_records: bool) -> bool {
+        let Some(place) = self.places.get(key).copied() else {
+            return true;
+        };
+        let Some((wanted, before)) = self.partitions.get_mut(&place) else {
+            return true;
+        };
+        let news = has_records || told.failed || *before != Some(told);
+        *before = Some(told);
+        if has_records {
+            // Who was served queues up again, so that no partition starves behind a busy one.
+            let entry = (wanted.clone(), Some(told));
+            self.partitions.remove(&place);
+            self.partitions.insert(self.next_place, entry);
+            self.places.insert(key.clone(), self.next_place);
+            self.next_place += 1;
+        }
+        news
+    }
+
+    fn wanted(&self) -> Vec<Wanted> {
+        self.partitions
+            .values()
+            .map(|(wanted, _)| wanted.clone())
+            .collect()
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    session: Arc<Mutex<Session>>,
+    used: Instant,
+    partitions: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    sessions: BTreeMap<i32, Entry>,
+    partitions: usize,
+}
+
+impl Inner {
+    fn remove(&mut self, id: i32) -> bool {
+        let removed = self.sessions.remove(&id);
+        if let Some(entry) = &removed {
+            self.partitions -= entry.partitions;
+        }
+        removed.is_some()
+    }
+}
+
+/// The sessions of one agent.
+#[derive(Debug)]
+pub(crate) struct FetchSessions {
+    inner: Mutex<Inner>,
+    sessions_max: usize,
+    gauge: Gauge,
+}
+
+impl FetchSessions {
+    pub(crate) fn new(sessions_max: usize, gauge: Gauge) -> FetchSessions {
+        FetchSessions {
+            inner: Mutex::default(),
+            sessions_max,
+            gauge,
+        }
+    }
+
+    /// Finds out which partitions a request is about.
+    pub(crate) fn begin(
+        &self,
+        request: &FetchRequest,
+        version: i16,
+        random: &Random,
+        now: Instant,
+    ) -> Result<Begun, ErrorCode> {
+        let mut inner = self.inner.lock().expect("nobody panics while holding it");
+        let full = request.session_epoch == FINAL_EPOCH || request.session_epoch == FIRST_EPOCH;
+        let begun = if full {
+            // Either ends the session that the request names.
+            inner.remove(request.session_id);
+            let mut session = new_session(version);
+            for wanted in named(request, version) {
+                session.put(wanted);
+            }
+            let wanted = session.wanted();
+            let session_id = match request.session_epoch {
+                FIRST_EPOCH => self.make_room(&mut inner, wanted.len(), random, now),
+                _ => None,
+            };
+            let session = Arc::new(Mutex::new(session));
+            if let Some(id) = session_id {
+                inner.partitions += wanted.len();
+                let entry = Entry {
+                    session: Arc::clone(&session),
+                    used: now,
+                    partitions: wanted.len(),
+                };
+                inner.sessions.insert(id, entry);
+            }
+            Begun {
+                session_id: session_id.unwrap_or(NO_SESSION),
+                wanted,
+                session: session_id.map(|_| session),
+                incremental: false,
+            }
+        } else {
+            self.go_on(&mut inner, request, version, now)?
+        };
+        self.gauge
+            .set(i64::try_from(inner.sessions.len()).unwrap_or(i64::MAX));
+        Ok(begun)
+    }
+
+    /// The next fetch of a session.
+    fn go_on(
+        &self,
+        inner: &mut Inner,
+        request: &FetchRequest,
+        version: i16,
+        now: Instant,
+    ) -> Result<Begun, ErrorCode> {
+        let id = request.session_id;
+        let entry = inner
+            .sessions
+            .get_mut(&id)
+            .ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        let session = Arc::clone(&entry.session);
+        let mut open = session.lock().expect("nobody panics while holding it");
+        if open.by_id != (version >= 13) {
+            return Err(ErrorCode::FetchSessionTopicIdError);
+        }
+        if request.session_epoch != open.next_epoch {
+            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        open.next_epoch = if open.next_epoch == i32::MAX {
+            1
+        } else {
+            open.next_epoch + 1
+        };
+        for wanted in named(request, version) {
+            open.put(wanted);
+        }
+        for topic in &request.forgotten_topics_data {
+            let key = topic_key(&topic.topic, topic.topic_id, version);
+            for partition in &topic.partitions {
+                open.remove(&(key.clone(), *partition));
+            }
+        }
+        let wanted = open.wanted();
+        drop(open);
+        entry.used = now;
+        let before = std::mem::replace(&mut entry.partitions, wanted.len());
+        inner.partitions = inner.partitions - before + wanted.len();
+        if inner.partitions > PARTITIONS_MAX {
+            inner.remove(id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
+        Ok(Begun {
+            session_id: id,
+            wanted,
+            session: Some(session),
+            incremental: true,
+        })
+    }
+
+    /// A free id, if there is room for one more session.
+    fn make_room(
+        &self,
+        inner: &mut Inner,
+        partitions: usize,
+        random: &Random,
+        now: Instant,
+    ) -> Option<i32> {
+        if inner.sessions.len() >= self.sessions_max {
+            let (id, entry) = inner.sessions.iter().min_by_key(|(_, entry)| entry.used)?;
+            if now.duration_since(entry.used) < EVICTABLE_AFTER {
+                return None;
+            }
+            let id = *id;
+            inner.remove(id);
+        }
+        if inner.partitions + partitions > PARTITIONS_MAX {
+            return None;
+        }
+        loop {
+            let id = i32::try_from(random.below(i32::MAX as u64)).unwrap_or(0) + 1;
+            if !inner.sessions.contains_key(&id) {
+                return Some(id);
+            }
+        }
+    }
+}
+
+impl Begun {
+    /// Remembers what the client is told of a partition; says whether the answer must name it. Only
+    /// an incremental answer leaves out what is no news.
+    pub(crate) fn tell(&self, wanted: &Wanted, told: Told, has_records: bool) -> bool {
+        let Some(session) = &self.session else {
+            return true;
+        };
+        let key = (wanted.topic.clone(), wanted.partition);
+        let news = session
+            .lock()
+            .expect("nobody panics while holding it")
+            .tell(&key, told, has_records);
+        news || !self.incremental
+    }
+}
+
+fn new_session(version: i16) -> Session {
+    Session {
+        by_id: version >= 13,
+        next_epoch: FIRST_EPOCH + 1,
+        partitions: BTreeMap::new(),
+        places: BTreeMap::new(),
+        next_place: 0,
+    }
+}
+
+fn topic_key(name: &kafka_protocol::messages::TopicName, id: uuid::Uuid, version: i16) -> TopicKey {
+    if version >= 13 {
+        TopicKey::id(id)
+    } else {
+        TopicKey::Name(name.0.clone())
+    }
+}
+
+fn named(request: &FetchRequest, version: i16) -> impl Iterator<Item = Wanted> + '_ {
+    request.topics.iter().flat_map(move |topic| {
+        let key = topic_key(&topic.topic, topic.topic_id, version);
+        topic.partitions.iter().map(move |partition| Wanted {
+            topic: key.clone(),
+            partition: partition.partition,
+            current_leader_epoch: partition.current_leader_epoch,
+            fetch_offset: partition.fetch_offset,
+            max_bytes: partition.partition_max_bytes,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::TopicName;
+    use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
+    use kafka_protocol::protocol::StrBytes;
+
+    use super::*;
+
+    fn request(session_id: i32, epoch: i32, partitions: &[(i32, i64)]) -> FetchRequest {
+        let partitions = partitions
+            .iter()
+            .map(|(index, offset)| {
+                FetchPartition::default()
+                    .with_partition(*index)
+                    .with_fetch_offset(*offset)
+            })
+            .collect();
+        let topic = FetchTopic::default()
+            .with_topic(TopicName(StrBytes::from_static_str("t")))
+            .with_partitions(partitions);
+        FetchRequest::default()
+            .with_session_id(session_id)
+            .with_session_epoch(epoch)
+            .with_topics(vec![topic])
+    }
+
+    fn sessions(max: usize) -> (FetchSessions, Random) {
+        (FetchSessions::new(max, Gauge::default()), Random::seeded(1))
+    }
+
+    fn offsets(begun: &Begun) -> Vec<(i32, i64)> {
+        begun
+            .wanted
+            .iter()
+            .map(|wanted| (wanted.partition, wanted.fetch_offset))
+            .collect()
+    }
+
+    fn told(high_watermark: i64) -> Told {
+        Told {
+            high_watermark,
+            last_stable: high_watermark,
+            log_start: 0,
+            failed: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_remembers_partitions_and_counts_epochs() {
+        let (sessions, random) = sessions(10);
+        let now = Instant::now();
+        let first = sessions
+            .begin(&request(0, 0, &[(0, 5), (1, 6)]), 12, &random, now)
+            .expect("new session");
+        assert_ne!(first.session_id, 0);
+        let id = first.session_id;
+
+        let second = sessions
+            .begin(&request(id, 1, &[(1, 7)]), 12, &random, now)
+            .expect("next epoch");
+        assert_eq!(offsets(&second), [(0, 5), (1, 7)]);
+        assert_eq!(
+            sessions
+                .begin(&request(id, 1, &[]), 12, &random, now)
+                .map(|_| ()),
+            Err(ErrorCode::InvalidFetchSessionEpoch)
+        );
+        assert_eq!(
+            sessions
+                .begin(&request(id, 2, &[]), 13, &random, now)
+                .map(|_| ()),
+            Err(ErrorCode::FetchSessionTopicIdError)
+        );
+        let forgets = request(id, 2, &[]).with_forgotten_topics_data(vec![
+            ForgottenTopic::default()
+                .with_topic(TopicName(StrBytes::from_static_str("t")))
+                .with_partitions(vec![0]),
+        ]);
+        let third = sessions
+            .begin(&forgets, 12, &random, now)
+            .expect("next epoch");
+        assert_eq!(offsets(&third), [(1, 7)]);
+
+        let last = sessions
+            .begin(&request(id, -1, &[(0, 9)]), 12, &random, now)
+            .expect("sessionless");
+        assert_eq!((last.session_id, offsets(&last)), (0, vec![(0, 9)]));
+        assert_eq!(
+            sessions
+                .begin(&request(id, 3, &[]), 12, &random, now)
+                .map(|_| ()),
+            Err(ErrorCode::FetchSessionIdNotFound)
+        );
+    }
+
+    #[tokio::test]
+    async fn an_incremental_answer_names_only_news_and_rotates() {
+        let (sessions, random) = sessions(10);
+        let now = Instant::now();
+        let first = sessions
+            .begin(&request(0, 0, &[(0, 0), (1, 0)]), 12, &random, now)
+            .expect("new session");
+        for wanted in &first.wanted {
+            assert!(
+                first.tell(wanted, told(3), false),
+                "a full answer names all"
+            );
+        }
+        let id = first.session_id;
+        let second = sessions
+            .begin(&request(id, 1, &[]), 12, &random, now)
+            .expect("next epoch");
+        assert!(
+            second.tell(&second.wanted[0], told(3), true),
+            "records are news"
+        );
+        assert!(!second.tell(&second.wanted[1], told(3), false));
+        let third = sessions
+            .begin(&request(id, 2, &[]), 12, &random, now)
+            .expect("next epoch");
+        assert_eq!(
+            third.wanted[0].partition, 1,
+            "what was served goes to the end"
+        );
+        assert!(
+            third.tell(&third.wanted[0], told(4), false),
+            "a moved high watermark is news"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_full_cache_evicts_only_what_is_idle() {
+        let (sessions, random) = sessions(1);
+        let now = Instant::now();
+        let first = sessions
+            .begin(&request(0, 0, &[(0, 0)]), 12, &random, now)
+            .expect("new session");
+        let refused = sessions
+            .begin(&request(0, 0, &[(0, 0)]), 12, &random, now)
+            .expect("full fetch");
+        assert_eq!(refused.session_id, 0);
+        let later = now + EVICTABLE_AFTER;
+        let second = sessions
+            .begin(&request(0, 0, &[(0, 0)]), 12, &random, later)
+            .expect("new session");
+        assert!(second.session_id != 0 && second.session_id != first.session_id);
+    }
+}

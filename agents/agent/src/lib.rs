@@ -1,0 +1,34 @@
+//! The agent: a stateless server of the Kafka protocol and the schema registry.
+//!
+//! [`start`] serves one bound listener from one [`tarn_replica::Node`]. Holds: any agent serves any
+//! partition; what says *no such, out of range, stale* is said only after a read barrier; no error
+//! path invents an offset; and nothing that a client sends makes this process panic, hang or hold
+//! more bytes than its budget.
+//! Leaves to others: bytes on the wire (`tarn-kafka`), segments (`tarn-topics`), every decision that
+//! agents must share (`apply` in `tarn-state`), and the sockets of HTTP (the binary).
+
+mod agent;
+mod api;
+mod broker_configs;
+mod connection;
+mod context;
+mod coordinator;
+mod dispatch;
+mod error_code;
+mod fetch_session;
+mod frame;
+mod listener;
+mod metrics;
+mod placement;
+pub mod registry;
+mod service;
+mod settings;
+mod topic_configs;
+mod topic_name;
+
+pub use service::{AgentHandle, start};
+pub use settings::AgentSettings;
+pub use topic_configs::{Allowed, ConfigKind, TOPIC_CONFIGS, TopicConfig};
+
+#[cfg(test)]
+mod tests;

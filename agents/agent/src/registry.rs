@@ -1,0 +1,121 @@
+//! The schema registry over HTTP: Confluent's paths, and the brief's `/v1/schemas`.
+//!
+//! Holds: what says *no such subject, version or schema* is said behind a read barrier only; a schema
+//! is answered with its id only after the log has it; bodies are bounded by the settings and by the
+//! byte budget.
+//! Leaves to others: what a schema means (`tarn-schema`), ids and versions and whether a table can
+//! follow (`apply`), and the sockets (the binary).
+
+mod confluent;
+mod schemas;
+mod v1;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::Request;
+use bytes::Bytes;
+use tarn_model::ByteSize;
+use tarn_replica::Metastore;
+use tarn_runtime::{Budget, Permit};
+use tokio::time::Instant;
+
+use crate::agent::Agent;
+use crate::metrics::AgentMetrics;
+
+/// What the registry's handlers share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    metastore: Metastore,
+    budget: Budget,
+    body_max: ByteSize,
+    deadline: std::time::Duration,
+    metrics: AgentMetrics,
+}
+
+impl Registry {
+    pub(crate) fn new(agent: &Agent) -> Registry {
+        Registry {
+            inner: Arc::new(Inner {
+                metastore: agent.metastore.clone(),
+                budget: agent.requests.clone(),
+                body_max: agent.settings.registry_body_max,
+                deadline: agent.settings.request_deadline,
+                metrics: agent.metrics.clone(),
+            }),
+        }
+    }
+
+    fn metastore(&self) -> &Metastore {
+        &self.inner.metastore
+    }
+
+    /// When a request that begins now must be answered.
+    fn deadline(&self) -> Instant {
+        self.inner.metrics.registry_requests.inc();
+        Instant::now() + self.inner.deadline
+    }
+
+    /// Reads a body within its bound, after its bytes were taken from the budget.
+    async fn body(&self, request: Request) -> Result<(Bytes, Permit), BodyError> {
+        let max = self.inner.body_max;
+        let announced = request
+            .headers()
+            .get(axum::http::header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > max.0) {
+            return Err(BodyError::TooLarge { max });
+        }
+        let wanted = announced.unwrap_or(max.0);
+        let permit = self
+            .inner
+            .budget
+            .acquire(wanted)
+            .await
+            .map_err(|_| BodyError::TooLarge { max })?;
+        let reading = to_bytes(request.into_body(), max.as_usize());
+        match tokio::time::timeout(self.inner.deadline, reading).await {
+            Ok(Ok(bytes)) => Ok((bytes, permit)),
+            Ok(Err(error)) => {
+                let text = std::error::Error::source(&error)
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                Err(if text.contains("length limit") {
+                    BodyError::TooLarge { max }
+                } else {
+                    BodyError::Broken
+                })
+            }
+            Err(_) => Err(BodyError::Broken),
+        }
+    }
+}
+
+/// Why a body was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum BodyError {
+    #[error("the body is larger than {max}")]
+    TooLarge { max: ByteSize },
+    #[error("the body ended too early")]
+    Broken,
+}
+
+/// Confluent's paths, as its serializers and tools call them.
+pub fn router(registry: Registry) -> Router {
+    confluent::router(registry)
+}
+
+/// `POST` and `GET /v1/schemas/{topic}`.
+pub fn v1_schemas(registry: Registry) -> Router {
+    v1::router(registry)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! What both registry APIs do: parse, register, look up.
+
+use std::sync::Arc;
+
+use tarn_model::SchemaId;
+use tarn_replica::{BarrierError, ProposeError};
+use tarn_schema::{AvroSchema, ColumnsError, ParseError, columns, parse};
+use tarn_state::commands::{RegisterSchema, SetCompatibility};
+use tarn_state::{Command, Compatibility, Outcome, Refusal, Schema, State, Subject};
+use tokio::time::Instant;
+
+use super::Registry;
+
+/// The only format yet.
+pub(super) const AVRO: &str = "AVRO";
+
+/// Why a schema was not registered or found.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum SchemaError {
+    #[error("schemas of type {0:?} are not served, only AVRO")]
+    Format(String),
+    #[error("schema references are not served yet: put the referenced types into the schema")]
+    References,
+    #[error("invalid Avro schema: {0}")]
+    Parse(#[from] ParseError),
+    #[error("no table can hold this schema: {0}")]
+    Columns(#[from] ColumnsError),
+    #[error("{0}")]
+    Incompatible(String),
+    #[error("Subject '{0}' not found.")]
+    NoSubject(String),
+    #[error("{0}")]
+    Refused(String),
+    /// The log did not answer in time.
+    #[error("{0}")]
+    Late(String),
+}
+
+impl From<BarrierError> for SchemaError {
+    fn from(error: BarrierError) -> SchemaError {
+        SchemaError::Late(error.to_string())
+    }
+}
+
+impl From<ProposeError> for SchemaError {
+    fn from(error: ProposeError) -> SchemaError {
+        match error {
+            ProposeError::Refused {
+                refusal: Refusal::ColumnsDoNotFit(why),
+                ..
+            } => SchemaError::Incompatible(why),
+            ProposeError::Refused {
+                refusal: Refusal::NoSuchSubject(subject),
+                ..
+            } => SchemaError::NoSubject(subject),
+            ProposeError::Refused { refusal, .. } => SchemaError::Refused(refusal.to_string()),
+            other => SchemaError::Late(other.to_string()),
+        }
+    }
+}
+
+/// A schema under a subject.
+#[derive(Debug, Clone)]
+pub(super) struct Version {
+    pub(super) version: u32,
+    pub(super) schema: Arc<Schema>,
+}
+
+/// Which version of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    Latest,
+    Number(u32),
+}
+
+/// Parses what a client sends as a schema.
+pub(super) fn parse_schema(
+    text: &str,
+    format: Option<&str>,
+    references: usize,
+) -> Result<AvroSchema, SchemaError> {
+    match format {
+        None | Some(AVRO) => {}
+        Some(other) => return Err(SchemaError::Format(other.to_owned())),
+    }
+    if references > 0 {
+        return Err(SchemaError::References);
+    }
+    Ok(parse(text, &[])?)
+}
+
+impl Registry {
+    /// Registers a schema, or finds it under this subject. The compatibility level, if one is given,
+    /// is set in the same proposal.
+    pub(super) async fn register(
+        &self,
+        subject: &str,
+        schema: &AvroSchema,
+        compatibility: Option<Compatibility>,
+        deadline: Instant,
+    ) -> Result<Version, SchemaError> {
+        let view = self.metastore().view();
+        if compatibility.is_none()
+            && let Some(found) = find_guid(&view, subject, schema.guid())
+        {
+            return Ok(found);
+        }
+        let columns = match columns(schema) {
+            Ok(columns) => columns,
+            // Only a table needs columns: keys and topics without a table may be anything.
+            Err(error) if has_table(&view, subject) => return Err(error.into()),
+            Err(_) => Vec::new(),
+        };
+        let mut commands = Vec::new();
+        let register = Command::RegisterSchema(RegisterSchema {
+            subject: subject.to_owned(),
+            guid: schema.guid(),
+            format: AVRO.to_owned(),
+            text: schema.canonical().to_owned(),
+            columns,
+        });
+        commands.push(register);
+        if compatibility.is_some() {
+            commands.push(Command::SetCompatibility(SetCompatibility {
+                subject: Some(subject.to_owned()),
+                compatibility,
+            }));
+        }
+        let committed = self.metastore().propose(commands, deadline).await?;
+        match committed.outcomes.first() {
+            Some(Outcome::SchemaRegistered { id, version }) => {
+                let schema = committed.view.schema(*id).cloned();
+                let schema = schema
+                    .ok_or_else(|| SchemaError::Late("the schema is not in the view".to_owned()))?;
+                Ok(Version {
+                    version: *version,
+                    schema,
+                })
+            }
+            other => Err(SchemaError::Refused(format!("registering gave {other:?}"))),
+        }
+    }
+
+    /// Looks in the present view, and behind a barrier before it says that something is not there.
+    pub(super) async fn find<T>(
+        &self,
+        deadline: Instant,
+        look: impl Fn(&State) -> Option<T>,
+    ) -> Result<Option<T>, BarrierError> {
+        if let Some(found) = look(&self.metastore().view()) {
+            return Ok(Some(found));
+        }
+        let fresh = self.metastore().barrier(deadline).await?;
+        Ok(look(&fresh))
+    }
+}
+
+/// Does the subject type the table of a topic, now or as soon as the topic is created?
+fn has_table(view: &State, subject: &str) -> bool {
+    let Some(topic) = subject.strip_suffix("-value") else {
+        return false;
+    };
+    view.topic_named(topic)
+        .is_none_or(|topic| view.table(topic.id).is_some())
+}
+
+/// The version of a subject that has this schema.
+pub(super) fn find_guid(state: &State, subject: &str, guid: [u8; 16]) -> Option<Version> {
+    let id = state.schema_guids.get(&guid)?;
+    let (version, _) = state
+        .subject(subject)?
+        .versions
+        .iter()
+        .rev()
+        .find(|(_, (schema, _))| schema == id)?;
+    Some(Version {
+        version: *version,
+        schema: state.schema(*id)?.clone(),
+    })
+}
+
+pub(super) fn find_version(state: &State, subject: &str, which: Which) -> Option<Version> {
+    let subject = state.subject(subject)?;
+    let (version, id) = match which {
+        Which::Latest => subject.latest()?,
+        Which::Number(version) => (version, subject.versions.get(&version)?.0),
+    };
+    Some(Version {
+        version,
+        schema: state.schema(id)?.clone(),
+    })
+}
+
+/// A subject counts as there once it has a version; a level alone is none.
+pub(super) fn find_subject<'s>(state: &'s State, subject: &str) -> Option<&'s Arc<Subject>> {
+    state
+        .subject(subject)
+        .filter(|subject| !subject.versions.is_empty())
+}
+
+/// Where a schema is registered.
+pub(super) fn versions_of(state: &State, id: SchemaId) -> Vec<(String, u32)> {
+    let mut found = Vec::new();
+    for (name, subject) in &state.subjects {
+        for (version, (schema, _)) in &subject.versions {
+            if *schema == id {
+                found.push((name.clone(), *version));
+            }
+        }
+    }
+    found
+}
+
+pub(super) fn guid(schema: &Schema) -> String {
+    uuid::Uuid::from_bytes(schema.guid).to_string()
+}
+
+pub(super) fn level_name(level: Compatibility) -> &'static str {
+    match level {
+        Compatibility::None => "NONE",
+        Compatibility::Backward => "BACKWARD",
+        Compatibility::BackwardTransitive => "BACKWARD_TRANSITIVE",
+        Compatibility::Forward => "FORWARD",
+        Compatibility::ForwardTransitive => "FORWARD_TRANSITIVE",
+        Compatibility::Full => "FULL",
+        Compatibility::FullTransitive => "FULL_TRANSITIVE",
+    }
+}
+
+/// In upper or lower case.
+pub(super) fn parse_level(text: &str) -> Option<Compatibility> {
+    const ALL: [Compatibility; 7] = [
+        Compatibility::None,
+        Compatibility::Backward,
+        Compatibility::BackwardTransitive,
+        Compatibility::Forward,
+        Compatibility::ForwardTransitive,
+        Compatibility::Full,
+        Compatibility::FullTransitive,
+    ];
+    ALL.into_iter()
+        .find(|level| level_name(*level).eq_ignore_ascii_case(text))
+}

@@ -1,0 +1,410 @@
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request as HttpRequest, StatusCode};
+use axum::response::Response;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::tests::{TestAgent, agent};
+
+const ORDER: &str = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"long"}]}"#;
+const ORDER_2: &str = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"long"},{"name":"note","type":["null","string"],"default":null}]}"#;
+
+async fn call(router: &Router, method: Method, path: &str, body: impl Into<Body>) -> Response {
+    let request = HttpRequest::builder()
+        .method(method)
+        .uri(path)
+        .body(body.into())
+        .expect("a request");
+    router
+        .clone()
+        .oneshot(request)
+        .await
+        .expect("routers do not fail")
+}
+
+async fn json_of(response: Response) -> Value {
+    let bytes = to_bytes(response.into_body(), 1 << 20)
+        .await
+        .expect("a body");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+async fn get(router: &Router, path: &str) -> (u16, Value) {
+    let response = call(router, Method::GET, path, Body::empty()).await;
+    (response.status().as_u16(), json_of(response).await)
+}
+
+async fn send(router: &Router, method: Method, path: &str, body: Value) -> (u16, Value) {
+    let response = call(router, method, path, body.to_string()).await;
+    (response.status().as_u16(), json_of(response).await)
+}
+
+fn code(answer: &(u16, Value)) -> (u16, u64) {
+    (
+        answer.0,
+        answer
+            .1
+            .get("error_code")
+            .and_then(Value::as_u64)
+            .unwrap_or(0),
+    )
+}
+
+async fn routers() -> (TestAgent, Router, Router) {
+    let agent = agent().await;
+    let (registry, v1) = (
+        agent.handle.registry.clone(),
+        agent.handle.v1_schemas.clone(),
+    );
+    (agent, registry, v1)
+}
+
+#[tokio::test]
+async fn a_schema_is_registered_found_and_listed() {
+    let (_agent, registry, _) = routers().await;
+    assert_eq!(get(&registry, "/subjects").await, (200, json!([])));
+    assert_eq!(
+        get(&registry, "/schemas/types").await,
+        (200, json!(["AVRO"]))
+    );
+    let register = async |schema: &str| {
+        send(
+            &registry,
+            Method::POST,
+            "/subjects/orders-value/versions",
+            json!({"schema": schema, "extra": 1}),
+        )
+        .await
+    };
+    let (status, first) = register(ORDER).await;
+    assert_eq!(
+        (
+            status,
+            &first["id"],
+            &first["version"],
+            &first["schemaType"]
+        ),
+        (200, &json!(1), &json!(1), &json!("AVRO"))
+    );
+    let spaced = ORDER.replace(':', " : ");
+    assert_eq!(
+        register(&spaced).await.1,
+        first,
+        "the same schema, written otherwise"
+    );
+    let (_, second) = register(ORDER_2).await;
+    assert_eq!((&second["id"], &second["version"]), (&json!(2), &json!(2)));
+    let elsewhere = send(
+        &registry,
+        Method::POST,
+        "/subjects/other-value/versions",
+        json!({"schema": ORDER}),
+    )
+    .await;
+    assert_eq!(
+        (&elsewhere.1["id"], &elsewhere.1["version"]),
+        (&json!(1), &json!(1)),
+        "ids are global"
+    );
+
+    assert_eq!(
+        get(&registry, "/subjects").await.1,
+        json!(["orders-value", "other-value"])
+    );
+    assert_eq!(
+        get(&registry, "/subjects/orders-value/versions").await.1,
+        json!([1, 2])
+    );
+    for version in ["2", "latest", "-1"] {
+        let (_, found) = get(
+            &registry,
+            &format!("/subjects/orders-value/versions/{version}"),
+        )
+        .await;
+        assert_eq!(
+            (&found["subject"], &found["version"], &found["id"]),
+            (&json!("orders-value"), &json!(2), &json!(2))
+        );
+    }
+    let (_, by_id) = get(&registry, "/schemas/ids/1").await;
+    assert_eq!(
+        (&by_id["schema"], &by_id["guid"]),
+        (&first["schema"], &first["guid"])
+    );
+    assert_eq!(
+        get(&registry, "/schemas/ids/1/schema").await.1["name"],
+        json!("Order")
+    );
+    let versions = get(&registry, "/schemas/ids/1/versions").await.1;
+    assert_eq!(
+        versions,
+        json!([{"subject": "orders-value", "version": 1}, {"subject": "other-value", "version": 1}])
+    );
+    let (_, found) = send(
+        &registry,
+        Method::POST,
+        "/subjects/orders-value",
+        json!({"schema": ORDER}),
+    )
+    .await;
+    assert_eq!(
+        (&found["version"], &found["subject"]),
+        (&json!(1), &json!("orders-value"))
+    );
+    let response = call(&registry, Method::GET, "/subjects", Body::empty()).await;
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/vnd.schemaregistry.v1+json"
+    );
+}
+
+#[tokio::test]
+async fn wrong_requests_get_confluents_codes() {
+    let (agent, registry, _) = routers().await;
+    let versions = "/subjects/orders-value/versions";
+    send(&registry, Method::POST, versions, json!({"schema": ORDER})).await;
+    for (body, expected) in [
+        ("{", (400, 400)),
+        ("[]", (400, 400)),
+        ("{}", (422, 42201)),
+        (r#"{"schema": 1}"#, (422, 42201)),
+        (r#"{"schema": "nonsense"}"#, (422, 42201)),
+        (
+            r#"{"schema": "\"string\"", "schemaType": "PROTOBUF"}"#,
+            (422, 42201),
+        ),
+        (
+            r#"{"schema": "\"string\"", "references": [{"name": "a"}]}"#,
+            (422, 42201),
+        ),
+    ] {
+        let response = call(&registry, Method::POST, versions, body).await;
+        let answer = (response.status().as_u16(), json_of(response).await);
+        assert_eq!(code(&answer), expected, "{body}");
+    }
+    for (path, expected) in [
+        ("/subjects/nothing/versions", (404, 40401)),
+        ("/subjects/nothing/versions/1", (404, 40401)),
+        ("/subjects/nothing/versions/latest", (404, 40401)),
+        ("/subjects/orders-value/versions/9", (404, 40402)),
+        ("/subjects/orders-value/versions/0", (422, 42202)),
+        ("/subjects/orders-value/versions/new", (422, 42202)),
+        ("/schemas/ids/77", (404, 40403)),
+        ("/schemas/ids/abc", (404, 404)),
+        ("/config/orders-value", (404, 40408)),
+        ("/mode/orders-value", (404, 40409)),
+        ("/nowhere", (404, 404)),
+    ] {
+        assert_eq!(code(&get(&registry, path).await), expected, "{path}");
+    }
+    let unknown = send(
+        &registry,
+        Method::POST,
+        "/subjects/orders-value",
+        json!({"schema": ORDER_2}),
+    )
+    .await;
+    assert_eq!(code(&unknown), (404, 40403));
+    let unknown = send(
+        &registry,
+        Method::POST,
+        "/subjects/nothing",
+        json!({"schema": ORDER}),
+    )
+    .await;
+    assert_eq!(code(&unknown), (404, 40401));
+    let wrong_method = call(&registry, Method::DELETE, "/subjects", Body::empty()).await;
+    assert_eq!(wrong_method.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let large = json!({"schema": "x".repeat(300 << 10)});
+    assert_eq!(
+        code(&send(&registry, Method::POST, versions, large).await),
+        (422, 42209)
+    );
+    let huge = "x".repeat(2 << 20);
+    assert_eq!(
+        call(&registry, Method::POST, versions, huge).await.status(),
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    assert_eq!(
+        agent.node.budget.available(),
+        agent.node.budget.total(),
+        "all bytes were given back"
+    );
+}
+
+#[tokio::test]
+async fn a_schema_that_no_table_can_follow_is_refused_for_values_only() {
+    let (agent, registry, _) = routers().await;
+    let tree = r#"{"type":"record","name":"T","fields":[{"name":"next","type":["null","T"]}]}"#;
+    let register = async |subject: &str, schema: &str| {
+        let path = format!("/subjects/{subject}/versions");
+        code(&send(&registry, Method::POST, &path, json!({"schema": schema})).await)
+    };
+    assert_eq!(register("orders-value", tree).await, (422, 42201));
+    assert_eq!(register("orders-key", tree).await, (200, 0));
+    agent
+        .client()
+        .await
+        .create("untabled", 1, &[("tarn.table", "off")])
+        .await;
+    assert_eq!(register("untabled-value", tree).await, (200, 0));
+    agent.client().await.create("orders", 1, &[]).await;
+    assert_eq!(register("orders-value", ORDER).await, (200, 0));
+    let other = ORDER.replace("\"long\"", "\"string\"");
+    assert_eq!(
+        register("orders-value", &other).await,
+        (409, 40901),
+        "a bigint does not become a text"
+    );
+}
+
+#[tokio::test]
+async fn levels_are_kept_and_shown() {
+    let (_agent, registry, _) = routers().await;
+    assert_eq!(
+        get(&registry, "/config").await,
+        (200, json!({"compatibilityLevel": "BACKWARD"}))
+    );
+    let set = send(
+        &registry,
+        Method::PUT,
+        "/config",
+        json!({"compatibility": "full"}),
+    )
+    .await;
+    assert_eq!(set, (200, json!({"compatibility": "FULL"})));
+    let own = json!({"compatibility": "NONE"});
+    assert_eq!(
+        code(&send(&registry, Method::PUT, "/config/orders-value", own.clone()).await),
+        (404, 40401)
+    );
+    assert_eq!(get(&registry, "/subjects").await.1, json!([]));
+    send(
+        &registry,
+        Method::POST,
+        "/subjects/orders-value/versions",
+        json!({"schema": ORDER}),
+    )
+    .await;
+    assert_eq!(
+        send(&registry, Method::PUT, "/config/orders-value", own)
+            .await
+            .0,
+        200
+    );
+    assert_eq!(
+        get(&registry, "/config/orders-value").await.1,
+        json!({"compatibilityLevel": "NONE"})
+    );
+    assert_eq!(
+        get(&registry, "/config/other?defaultToGlobal=true").await.1,
+        json!({"compatibilityLevel": "FULL"})
+    );
+    let wrong = send(
+        &registry,
+        Method::PUT,
+        "/config",
+        json!({"compatibility": "SIDEWAYS"}),
+    )
+    .await;
+    assert_eq!(code(&wrong), (422, 42203));
+    assert_eq!(
+        send(&registry, Method::DELETE, "/config/orders-value", json!({}))
+            .await
+            .0,
+        200
+    );
+    assert_eq!(
+        code(&get(&registry, "/config/orders-value").await),
+        (404, 40408)
+    );
+    assert_eq!(
+        get(&registry, "/mode").await,
+        (200, json!({"mode": "READWRITE"}))
+    );
+}
+
+#[tokio::test]
+async fn the_briefs_registry_is_a_layer_over_the_same_subjects() {
+    let (_agent, registry, v1) = routers().await;
+    let order: Value = serde_json::from_str(ORDER).expect("JSON");
+    let body = json!({"definition": order, "compatibility": "FORWARD"});
+    let (status, first) = send(&v1, Method::POST, "/v1/schemas/orders", body).await;
+    assert_eq!(
+        (status, &first["version"], &first["compatible"]),
+        (200, &json!(1), &json!(true))
+    );
+    let (_, confluent) = get(&registry, "/subjects/orders-value/versions/1").await;
+    assert_eq!(first["schema_id"], confluent["guid"]);
+    let (_, second) = send(
+        &v1,
+        Method::POST,
+        "/v1/schemas/orders",
+        json!({"definition": ORDER_2}),
+    )
+    .await;
+    assert_eq!(second["version"], json!(2));
+    let (status, latest) = get(&v1, "/v1/schemas/orders").await;
+    assert_eq!(
+        (status, &latest["version"], &latest["topic"]),
+        (200, &json!(2), &json!("orders"))
+    );
+    assert_eq!(latest["compatibility"], json!("FORWARD"));
+    let (_, one) = get(&v1, "/v1/schemas/orders?version=1").await;
+    assert_eq!(
+        (&one["definition"]["name"], &one["schema_id"]),
+        (&json!("Order"), &first["schema_id"])
+    );
+    for (path, status) in [
+        ("/v1/schemas/orders?version=9", 404),
+        ("/v1/schemas/orders?version=x", 400),
+        ("/v1/schemas/nothing", 404),
+        ("/v1/schemas/no%20name", 400),
+    ] {
+        let response = call(&v1, Method::GET, path, Body::empty()).await;
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json",
+            "{path}"
+        );
+        assert_eq!(response.status().as_u16(), status, "{path}");
+        let problem = json_of(response).await;
+        assert!(
+            problem["code"]
+                .as_str()
+                .is_some_and(|code| code.starts_with("TARN-")),
+            "{problem}"
+        );
+    }
+    for (body, status) in [
+        (json!({}), 400),
+        (json!({"definition": "nonsense"}), 422),
+        (
+            json!({"definition": ORDER, "compatibility": "SIDEWAYS"}),
+            400,
+        ),
+    ] {
+        assert_eq!(
+            send(&v1, Method::POST, "/v1/schemas/orders", body).await.0,
+            status
+        );
+    }
+    let cached = call(
+        &v1,
+        Method::GET,
+        "/v1/schemas/orders?version=1",
+        Body::empty(),
+    )
+    .await;
+    let etag = cached.headers()["etag"].clone();
+    let again = HttpRequest::builder()
+        .uri("/v1/schemas/orders?version=1")
+        .header("if-none-match", etag)
+        .body(Body::empty())
+        .expect("a request");
+    assert_eq!(
+        v1.clone().oneshot(again).await.expect("an answer").status(),
+        StatusCode::NOT_MODIFIED
+    );
+}

@@ -1,0 +1,75 @@
+//! Starts an agent on a node.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use tarn_replica::Node;
+use tarn_runtime::{Budget, Listener};
+use tarn_topics::{Reader, Writer};
+use tracing::info;
+
+use crate::AgentSettings;
+use crate::agent::Agent;
+use crate::coordinator::Coordinator;
+use crate::fetch_session::FetchSessions;
+use crate::listener;
+use crate::metrics::AgentMetrics;
+use crate::registry;
+
+/// A running agent. It stops with the node's scope: the groups first, then the connections, then the
+/// writer, which flushes what it has.
+#[derive(Debug)]
+pub struct AgentHandle {
+    /// Where it listens, with the port that was really taken.
+    pub kafka_address: SocketAddr,
+    /// Confluent's paths, for the registry's own port.
+    pub registry: Router,
+    /// `/v1/schemas`, for the process's HTTP port.
+    pub v1_schemas: Router,
+}
+
+/// Serves Kafka clients on `kafka`, a listener that is bound already, so that a taken port is the
+/// caller's error. The two routers are for the caller to serve.
+///
+/// The address that clients are told is the one that the node advertises ([`tarn_replica::Parts`]).
+pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Result<AgentHandle> {
+    let kafka_address = kafka.local_address()?;
+    // Scopes stop youngest first: the groups, so that who waits for others is told to look elsewhere;
+    // then the connections, which answer what is in flight; then the writer.
+    let writer = Writer::start(node, settings.writer.clone());
+    let scope = node.scope.child("agent");
+    let metrics = AgentMetrics::register(node.runtime.metrics());
+    let connections = scope.child("kafka connections");
+    let coordinator = Coordinator::start(
+        &node.metastore,
+        &settings,
+        metrics.clone(),
+        scope.child("group coordinator"),
+    );
+    let agent = Arc::new(Agent {
+        runtime: node.runtime.clone(),
+        metastore: node.metastore.clone(),
+        requests: node.budget.clone(),
+        responses: Budget::new(settings.response_bytes),
+        writer,
+        reader: Reader::metered(node),
+        coordinator,
+        fetch_sessions: FetchSessions::new(
+            settings.fetch_sessions_max,
+            metrics.fetch_sessions.clone(),
+        ),
+        metrics,
+        settings,
+        connections: connections.clone(),
+    });
+    let routers = registry::Registry::new(&agent);
+    drop(connections.spawn("kafka listener", listener::run(agent, kafka)));
+    info!(address = %kafka_address, "serving Kafka clients");
+    Ok(AgentHandle {
+        kafka_address,
+        registry: registry::router(routers.clone()),
+        v1_schemas: registry::v1_schemas(routers),
+    })
+}

@@ -1,0 +1,75 @@
+//! Settings of the agent. The doc comments are the manual.
+
+use std::time::Duration;
+
+use tarn_model::ByteSize;
+use tarn_topics::WriterSettings;
+
+/// How an agent serves its clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentSettings {
+    /// Largest request, Kafka's `socket.request.max.bytes`. A connection that announces more is
+    /// closed.
+    pub request_bytes_max: ByteSize,
+    /// Connections at the same time. One more is closed at once.
+    pub connections_max: usize,
+    /// A connection that asks nothing for this long is closed, Kafka's `connections.max.idle.ms`.
+    pub connection_idle: Duration,
+    /// A client that stops in the middle of a request, or takes no byte of an answer, for this long
+    /// loses its connection.
+    pub connection_stall: Duration,
+    /// Requests of one connection that are worked on at the same time.
+    pub pipeline_max: usize,
+    /// Bytes of fetched records that wait to be written, over all connections.
+    pub response_bytes: ByteSize,
+    /// Most bytes of records that one Fetch returns, Kafka's `fetch.max.bytes`.
+    pub fetch_bytes_max: ByteSize,
+    /// Longest long poll, whatever the client asks for.
+    pub fetch_wait_max: Duration,
+    /// Incremental fetch sessions kept, Kafka's `max.incremental.fetch.session.cache.slots`.
+    pub fetch_sessions_max: usize,
+    /// Does asking for a topic create it, Kafka's `auto.create.topics.enable`?
+    pub auto_create_topics: bool,
+    /// Partitions of a topic that does not say, Kafka's `num.partitions`.
+    pub partitions_default: i32,
+    /// How long the first rebalance of an empty group waits for more members, Kafka's
+    /// `group.initial.rebalance.delay.ms`. Zero is best for development, 3 s for large groups.
+    pub group_initial_delay: Duration,
+    /// Shortest session timeout that a member may choose.
+    pub group_session_timeout_min: Duration,
+    /// Longest session timeout that a member may choose.
+    pub group_session_timeout_max: Duration,
+    /// Time that a request has to be answered when it brings no timeout of its own.
+    pub request_deadline: Duration,
+    /// How long requests under way may take when the agent stops.
+    pub drain: Duration,
+    /// Largest body of a request to the schema registry.
+    pub registry_body_max: ByteSize,
+    /// How batches become segments.
+    pub writer: WriterSettings,
+}
+
+impl Default for AgentSettings {
+    fn default() -> AgentSettings {
+        AgentSettings {
+            request_bytes_max: ByteSize::mib(100),
+            connections_max: 10_000,
+            connection_idle: Duration::from_secs(600),
+            connection_stall: Duration::from_secs(60),
+            pipeline_max: 64,
+            response_bytes: ByteSize::mib(256),
+            fetch_bytes_max: ByteSize::mib(55),
+            fetch_wait_max: Duration::from_secs(60),
+            fetch_sessions_max: 10_000,
+            auto_create_topics: true,
+            partitions_default: 1,
+            group_initial_delay: Duration::ZERO,
+            group_session_timeout_min: Duration::from_secs(6),
+            group_session_timeout_max: Duration::from_secs(1800),
+            request_deadline: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+            registry_body_max: ByteSize::mib(1),
+            writer: WriterSettings::default(),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The agent from outside: requests over a loopback socket, against a log and a store in memory.
+
+mod groups;
+mod harness;
+mod lag;
+mod topics;
+mod wire;
+
+pub(crate) use harness::{TestAgent, agent};
