@@ -1,0 +1,40 @@
+# `make demo` shows Tarn at work, `make test` passes the tests; both get what they need themselves.
+# Needed beforehand: a Rust toolchain (1.95), a C compiler, git, make, Python 3.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SEEDS ?= 200
+
+.PHONY: help build demo test lint unit sim system release bench clean-demo
+
+help:
+	@echo "make demo               build, start, feed real flights, show SQL over them, stay up"
+	@echo "make test               every check that CI runs"
+	@echo "make sim SEEDS=1000     the simulator over this many fresh seeds"
+	@echo "make release            an optimized binary (about 40 minutes on two cores)"
+
+build:
+	$(CARGO) build --workspace
+
+demo:
+	@scripts/demo
+
+test: lint unit system
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+# The simulator's short run is part of the workspace's tests.
+unit: build
+	$(CARGO) test --workspace --exclude tarn-system-tests
+
+# Real binaries and real clients.
+system: build
+	TARN_TEST_PYTHON=$$(scripts/python-env) $(CARGO) test -p tarn-system-tests
+
+sim:
+	TARN_SIM_SEEDS=$(SEEDS) $(CARGO) test -p tarn-sim --test seeds -- --nocapture
+
+release:
+	$(CARGO) build --release --bin tarn

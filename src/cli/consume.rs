@@ -1,0 +1,212 @@
+//! `tarn consume`: records of a topic, printed as a format says.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Args;
+use tarn_client::{
+    Admin, Consumer, ConsumerRecord, ConsumerSettings, GroupSettings, Isolation, OffsetSpec,
+    StartAt,
+};
+use tarn_model::{Kind, Offset, Timestamp};
+use tokio::time::Instant;
+
+use super::Target;
+use super::failure::Failure;
+use super::kafka::{Session, block_on};
+
+#[derive(Debug, Args)]
+pub(crate) struct Consume {
+    topic: String,
+    /// Where to begin: start, end, an offset, -10 for the last ten of each partition, or @ and a
+    /// timestamp in milliseconds.
+    #[arg(short = 'O', long, default_value = "end", value_parser = Begin::parse, allow_hyphen_values = true)]
+    offset: Begin,
+    /// Stop after this many records.
+    #[arg(short = 'n', long)]
+    count: Option<u64>,
+    /// Stop at what is now the end of the topic.
+    #[arg(short, long)]
+    exit_at_end: bool,
+    /// Only this partition.
+    #[arg(short, long)]
+    partition: Option<i32>,
+    /// Read as a member of this group, and commit.
+    #[arg(short, long, conflicts_with_all = ["partition", "exit_at_end"])]
+    group: Option<String>,
+    /// %t topic, %p partition, %o offset, %d timestamp, %k key, %v value, %h headers, \n, \t.
+    #[arg(short, long, default_value = "%v\\n")]
+    format: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Begin {
+    Start,
+    End,
+    At(u64),
+    Last(u64),
+    Since(i64),
+}
+
+impl Begin {
+    fn parse(text: &str) -> Result<Begin, String> {
+        let number = |text: &str| {
+            text.parse()
+                .map_err(|_| format!("{text:?} is not a number"))
+        };
+        match text {
+            "start" => Ok(Begin::Start),
+            "end" => Ok(Begin::End),
+            _ => match (text.strip_prefix('-'), text.strip_prefix('@')) {
+                (Some(last), _) => number(last).map(Begin::Last),
+                (_, Some(since)) => since
+                    .parse()
+                    .map(Begin::Since)
+                    .map_err(|_| format!("{since:?} is no timestamp")),
+                _ => number(text).map(Begin::At),
+            },
+        }
+    }
+}
+
+impl Consume {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        block_on(self.read())
+    }
+
+    async fn read(self) -> Result<(), Failure> {
+        let session = Session::new(&self.target.bootstrap);
+        let admin = Admin::new(&session.client);
+        let ends = admin
+            .topic_offsets(&self.topic, OffsetSpec::Latest, Isolation::ReadCommitted)
+            .await?;
+        let settings = ConsumerSettings {
+            auto_commit: self.group.is_some().then_some(Duration::from_secs(5)),
+            ..ConsumerSettings::default()
+        };
+        let mut consumer = match &self.group {
+            Some(group) => {
+                let group = GroupSettings::new(group, [self.topic.clone()]);
+                Consumer::join(
+                    &session.client,
+                    settings,
+                    group,
+                    Instant::now() + Duration::from_secs(60),
+                )
+                .await?
+            }
+            None => {
+                let mut consumer = Consumer::new(&session.client, settings);
+                let chosen = ends
+                    .iter()
+                    .filter(|(partition, _)| self.partition.is_none_or(|only| only == **partition));
+                let starts: Vec<_> = chosen
+                    .map(|(partition, end)| {
+                        let start = match self.offset {
+                            Begin::Start => StartAt::Earliest,
+                            Begin::End => StartAt::Latest,
+                            Begin::At(offset) => StartAt::Offset(Offset(offset)),
+                            Begin::Last(count) => StartAt::Offset(Offset(
+                                end.map_or(0, |end| end.0.saturating_sub(count)),
+                            )),
+                            Begin::Since(millis) => StartAt::Timestamp(Timestamp(millis)),
+                        };
+                        (self.topic.clone(), *partition, start)
+                    })
+                    .collect();
+                if starts.is_empty() {
+                    let message = format!("topic {} has no such partition", self.topic);
+                    return Err(Failure::new(Kind::NotFound, message));
+                }
+                consumer.assign(starts);
+                consumer
+            }
+        };
+        let mut count = 0;
+        let mut out = io::stdout().lock();
+        let at_end = |consumer: &Consumer| {
+            consumer.assignment().all(|(topic, partition)| {
+                let end = ends.get(&partition).copied().flatten().unwrap_or_default();
+                consumer
+                    .position(topic, partition)
+                    .is_some_and(|position| position >= end)
+            })
+        };
+        'reading: loop {
+            if self.count.is_some_and(|limit| count >= limit) {
+                break;
+            }
+            for record in consumer.poll(Duration::from_millis(500)).await? {
+                if self.count.is_some_and(|limit| count >= limit) {
+                    break 'reading;
+                }
+                count += 1;
+                if let Err(error) = out.write_all(&self.render(&record)) {
+                    // Whoever read our output has seen enough.
+                    if error.kind() == io::ErrorKind::BrokenPipe {
+                        return Ok(());
+                    }
+                    return Err(Failure::new(
+                        Kind::Internal,
+                        format!("standard output: {error}"),
+                    ));
+                }
+            }
+            if self.exit_at_end && at_end(&consumer) {
+                break;
+            }
+        }
+        consumer.close().await?;
+        Ok(())
+    }
+
+    fn render(&self, record: &ConsumerRecord) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut characters = self.format.chars();
+        while let Some(character) = characters.next() {
+            match (character, characters.clone().next()) {
+                ('%', Some(field)) => {
+                    characters.next();
+                    match field {
+                        't' => out.extend_from_slice(record.topic.as_bytes()),
+                        'p' => out.extend_from_slice(record.partition.to_string().as_bytes()),
+                        'o' => out.extend_from_slice(record.offset.to_string().as_bytes()),
+                        'd' => out.extend_from_slice(record.timestamp.to_string().as_bytes()),
+                        'k' => out.extend_from_slice(record.key.as_deref().unwrap_or_default()),
+                        'v' => out.extend_from_slice(record.value.as_deref().unwrap_or_default()),
+                        'h' => {
+                            for (index, header) in record.headers.iter().enumerate() {
+                                if index > 0 {
+                                    out.push(b',');
+                                }
+                                out.extend_from_slice(&header.name);
+                                out.push(b'=');
+                                out.extend_from_slice(header.value.as_deref().unwrap_or_default());
+                            }
+                        }
+                        other => {
+                            let mut buffer = [0; 4];
+                            out.push(b'%');
+                            out.extend_from_slice(other.encode_utf8(&mut buffer).as_bytes());
+                        }
+                    }
+                }
+                ('\\', Some('n')) => {
+                    characters.next();
+                    out.push(b'\n');
+                }
+                ('\\', Some('t')) => {
+                    characters.next();
+                    out.push(b'\t');
+                }
+                (other, _) => {
+                    let mut buffer = [0; 4];
+                    out.extend_from_slice(other.encode_utf8(&mut buffer).as_bytes());
+                }
+            }
+        }
+        out
+    }
+}

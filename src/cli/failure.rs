@@ -1,0 +1,42 @@
+//! Why a command failed, as an exit code that scripts can use.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use tarn_model::Kind;
+
+/// A command failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, message: impl fmt::Display) -> Failure {
+        Failure {
+            kind,
+            message: message.to_string(),
+        }
+    }
+
+    pub(crate) fn invalid(message: impl fmt::Display) -> Failure {
+        Failure::new(Kind::Invalid, message)
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.kind {
+            Kind::Invalid => 2,
+            Kind::NotFound => 3,
+            Kind::Denied => 4,
+            Kind::Overloaded | Kind::Unavailable => 5,
+            Kind::Conflict | Kind::Fenced | Kind::Corrupt | Kind::Internal => 1,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

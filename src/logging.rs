@@ -1,0 +1,23 @@
+//! Logs go to standard error, for people or for machines.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::settings::{LogFormat, Logging};
+
+/// Starts logging. A level that cannot be read is an error of the settings.
+pub(crate) fn start(logging: &Logging) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&logging.level).map_err(|error| {
+        format!(
+            "setting logging.level: {:?} is not a filter: {error}",
+            logging.level
+        )
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match logging.format {
+        LogFormat::Human => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| format!("logging: {error}"))
+}

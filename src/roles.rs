@@ -1,0 +1,288 @@
+//! Who runs where: `tarn dev` starts every role on one node, in the order in which they stand on each
+//! other, and drains them in reverse.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::json;
+use tarn_agent::AgentSettings;
+use tarn_commit_log::{CommitLog, MemoryLog, ObjectLog};
+use tarn_compactor::CompactorSettings;
+use tarn_engine::{Engine, EngineSettings};
+use tarn_hot::{HotSettings, HotTier};
+use tarn_model::{ByteSize, Kind, caps};
+use tarn_replica::{Node, NodeSettings, Parts};
+use tarn_runtime::{Listener, Runtime, Scope, http};
+use tarn_state::Advertised;
+use tarn_store::{Options, Store};
+use tarn_topics::WriterSettings;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use crate::cli::Failure;
+use crate::folder::DataFolder;
+use crate::settings::Settings;
+
+/// A running `tarn dev`.
+#[derive(Debug)]
+pub(crate) struct Dev {
+    node: Node,
+    scope: Scope,
+    addresses: Addresses,
+    data: String,
+    ready_file: Option<PathBuf>,
+    /// Let go of when everything has drained.
+    _folder: Option<DataFolder>,
+}
+
+#[derive(Debug)]
+struct Addresses {
+    kafka: SocketAddr,
+    registry: SocketAddr,
+    http: SocketAddr,
+}
+
+/// Starts every role. When it returns, every address answers.
+pub(crate) async fn start(settings: &Settings, ready_file: Option<&Path>) -> Result<Dev, Failure> {
+    let runtime = Runtime::real();
+    let scope = runtime.root_scope("tarn");
+    // Names and folders first: what is wrong with them is said before anything is touched.
+    let folder = match settings.ephemeral {
+        true => None,
+        false => Some(DataFolder::open(&settings.data_dir).map_err(Failure::invalid)?),
+    };
+    let kafka = listen(
+        &runtime,
+        &settings.host,
+        settings.kafka.port,
+        "--kafka-port",
+    )
+    .await?;
+    let registry = listen(
+        &runtime,
+        &settings.host,
+        settings.registry.port,
+        "--registry-port",
+    )
+    .await?;
+    let http = listen(&runtime, &settings.host, settings.http.port, "--http-port").await?;
+    let local = |listener: &Listener| {
+        listener
+            .local_address()
+            .map_err(|error| Failure::new(Kind::Internal, error))
+    };
+    let addresses = Addresses {
+        kafka: local(&kafka)?,
+        registry: local(&registry)?,
+        http: local(&http)?,
+    };
+
+    let url = match &folder {
+        Some(folder) => format!("file://{}", folder.path.display()),
+        None => "memory:".to_owned(),
+    };
+    let store = Store::open(&url, Options::default(), &runtime).map_err(Failure::invalid)?;
+    let log: Arc<dyn CommitLog> = match &folder {
+        Some(_) => {
+            let log = ObjectLog::open(&store, tarn_commit_log::Settings::default(), &runtime).await;
+            Arc::new(log.map_err(|error| Failure::new(error.kind(), error))?)
+        }
+        None => Arc::new(MemoryLog::new()),
+    };
+    let agent = Advertised {
+        host: settings.host.clone(),
+        port: addresses.kafka.port(),
+        zone: None,
+    };
+    let parts = Parts {
+        runtime: runtime.clone(),
+        store,
+        log,
+        agent: Some(agent),
+    };
+    let node = Node::open(node_settings(settings), parts, scope.clone())
+        .await
+        .map_err(|error| Failure::new(Kind::Unavailable, error))?;
+
+    let roles = start_roles(settings, &node, kafka, registry, http).await;
+    if let Err(failure) = roles {
+        scope.drain().await;
+        return Err(failure);
+    }
+    let dev = Dev {
+        node,
+        scope,
+        addresses,
+        data: folder.as_ref().map_or("memory".to_owned(), |folder| {
+            folder.path.display().to_string()
+        }),
+        ready_file: ready_file.map(Path::to_owned),
+        _folder: folder,
+    };
+    dev.write_ready_file()?;
+    Ok(dev)
+}
+
+async fn start_roles(
+    settings: &Settings,
+    node: &Node,
+    kafka: Listener,
+    registry: Listener,
+    http: Listener,
+) -> Result<(), Failure> {
+    let internal = |error: &dyn std::fmt::Display| Failure::new(Kind::Internal, error);
+    let agent = tarn_agent::start(node, agent_settings(settings), kafka)
+        .map_err(|error| internal(&error))?;
+    tarn_compactor::start(
+        node,
+        CompactorSettings {
+            interval: settings.table.interval.0,
+            ..CompactorSettings::default()
+        },
+    );
+    let hot = HotTier::start(
+        node,
+        HotSettings {
+            bytes: ByteSize(settings.memory.budget.0 / 8),
+        },
+    );
+    let engine = Engine::start(
+        node,
+        hot,
+        EngineSettings {
+            query_memory: settings.query_memory(),
+            time_limit: settings.sql.time_limit.0,
+            row_limit: settings.sql.row_limit,
+            ..EngineSettings::default()
+        },
+    );
+    let router = tarn_server::router(node, engine).merge(agent.v1_schemas);
+    let listeners = node.scope.child("http");
+    http::serve(&listeners, http, router);
+    http::serve(&listeners, registry, agent.registry);
+    Ok(())
+}
+
+fn node_settings(settings: &Settings) -> NodeSettings {
+    NodeSettings {
+        snapshot_bytes: settings.log.snapshot_bytes,
+        snapshot_entries: settings.log.snapshot_entries,
+        cache_bytes: ByteSize(settings.memory.budget.0 / 8),
+        // What is in flight: half of the budget. An eighth each goes to the chunk cache and the hot
+        // tier, a quarter to queries.
+        memory_budget: ByteSize(settings.memory.budget.0 / 2),
+        // A process that is alone on its folder closes every earlier session.
+        alone: true,
+        tick: caps::TICK_INTERVAL,
+    }
+}
+
+fn agent_settings(settings: &Settings) -> AgentSettings {
+    AgentSettings {
+        auto_create_topics: settings.produce.auto_create_topics,
+        partitions_default: settings.produce.partitions,
+        writer: WriterSettings {
+            linger: settings.produce.linger.0,
+            segment_bytes: settings.produce.segment_bytes,
+            ..WriterSettings::local()
+        },
+        ..AgentSettings::default()
+    }
+}
+
+async fn listen(runtime: &Runtime, host: &str, port: u16, flag: &str) -> Result<Listener, Failure> {
+    runtime
+        .net()
+        .listen(&format!("{host}:{port}"))
+        .await
+        .map_err(|error| {
+            let hint = match error.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    format!("choose another port with {flag}, or 0 for a free one")
+                }
+                _ => format!("check --host and {flag}"),
+            };
+            Failure::new(
+                Kind::Unavailable,
+                format!("cannot listen on {host}:{port}: {error}; {hint}"),
+            )
+        })
+}
+
+impl Dev {
+    /// What runs where, and lines to copy.
+    pub(crate) fn banner(&self) -> String {
+        let Addresses {
+            kafka,
+            registry,
+            http,
+        } = &self.addresses;
+        let mut text = String::new();
+        let mut line = |what: &str, address: String| {
+            writeln!(text, "  {what:<10} {address}").expect("writing to a String cannot fail");
+        };
+        line("Kafka", kafka.to_string());
+        line("registry", format!("http://{registry}"));
+        line("SQL", format!("http://{http}/v1/sql"));
+        line("Iceberg", format!("http://{http}/catalog"));
+        line("metrics", format!("http://{http}/metrics"));
+        line("data", self.data.clone());
+        format!(
+            "Tarn is ready.\n\n{text}\nTry:\n  echo '{{\"page\": \"/\"}}' | tarn produce clicks --bootstrap {kafka}\n  \
+             tarn sql --url http://{http} \"SELECT _offset, _value::text FROM events.clicks\"\n\n"
+        )
+    }
+
+    fn write_ready_file(&self) -> Result<(), Failure> {
+        let Some(path) = &self.ready_file else {
+            return Ok(());
+        };
+        let Addresses {
+            kafka,
+            registry,
+            http,
+        } = &self.addresses;
+        let ready = json!({
+            "kafka": kafka.to_string(),
+            "registry": format!("http://{registry}"),
+            "http": format!("http://{http}"),
+            "catalog": format!("http://{http}/catalog"),
+            "pid": std::process::id(),
+        });
+        // Renamed into place, so that nobody reads half of it.
+        let partial = path.with_extension("partial");
+        std::fs::write(&partial, format!("{ready:#}\n"))
+            .and_then(|()| std::fs::rename(&partial, path))
+            .map_err(|error| Failure::invalid(format!("--ready-file {}: {error}", path.display())))
+    }
+
+    /// Runs until somebody stops it or it has to stop, then drains.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(|error| Failure::new(Kind::Internal, error))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(|error| Failure::new(Kind::Internal, error))?;
+        let failure = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            reason = self.node.metastore.stopped() => Some(reason),
+            task = self.scope.panicked() => Some(format!("task {task} panicked; this is a defect of Tarn")),
+        };
+        if let Some(path) = &self.ready_file {
+            // Gone already if somebody tidied up.
+            let _ = std::fs::remove_file(path);
+        }
+        match &failure {
+            Some(reason) => error!(reason, "stopping"),
+            None => info!("draining"),
+        }
+        tokio::select! {
+            () = self.scope.drain() => info!("drained"),
+            _ = terminate.recv() => error!("stopped before everything was drained"),
+            _ = interrupt.recv() => error!("stopped before everything was drained"),
+        }
+        failure.map_or(Ok(()), |reason| Err(Failure::new(Kind::Internal, reason)))
+    }
+}
