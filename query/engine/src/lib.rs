@@ -1,0 +1,37 @@
+//! SQL over topics and tables with DataFusion; the only crate that knows it.
+//!
+//! ```text
+//! statement ─▶ parse, may it run? ─▶ barrier ─▶ cut ─▶ catalog at the cut ─▶ plan ─▶ rows
+//! ```
+//!
+//! Holds: a query reads one cut, taken when it starts, of every topic that it names; what is
+//! committed or materialized meanwhile changes nothing in its answer. It is bounded in time, memory
+//! and rows. Nothing can be written through SQL.
+//! Leaves to others: where the hot rows come from (`tarn-hot`), what a table's files are
+//! (`tarn-tables`), and wire formats (`tarn-server`).
+
+mod catalog;
+mod conform;
+mod engine;
+mod error;
+mod functions;
+mod hot_scan;
+mod limits;
+mod metrics;
+mod names;
+mod scan;
+mod session;
+mod settings;
+mod stack;
+mod statement;
+mod system;
+mod table;
+mod types;
+
+pub use engine::{Engine, QueryCut, QueryResult};
+pub use error::{Position, QueryError};
+pub use settings::EngineSettings;
+pub use types::type_name;
+
+#[cfg(test)]
+mod tests;

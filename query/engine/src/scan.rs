@@ -1,0 +1,166 @@
+//! The cold half of a scan: files of one table snapshot, planned by Iceberg, read by DataFusion.
+//!
+//! ```text
+//! filters ─▶ Iceberg: manifests, partitions, statistics of files ─▶ files
+//! files   ─▶ DataFusion: byte ranges, row groups, pages, columns by field id ─▶ rows
+//! ```
+//!
+//! The snapshot is the cut's, whatever the table has become since.
+
+mod conformed;
+mod field_ids;
+mod pruning;
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
+use datafusion::common::{DFSchema, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::physical_plan::ExecutionPlan;
+use futures::TryStreamExt;
+use iceberg::scan::FileScanTask;
+use iceberg::spec::DataFileFormat;
+use tarn_hot::TableCut;
+use tarn_store::Path;
+
+use crate::QueryError;
+use crate::session::QueryContext;
+
+/// What the query wants of the table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// All columns of the table, with their ids.
+    pub(crate) columns: &'a SchemaRef,
+    /// The same as the query sees them.
+    pub(crate) schema: &'a SchemaRef,
+    pub(crate) projection: Option<&'a Vec<usize>>,
+    pub(crate) filters: &'a [Expr],
+    pub(crate) limit: Option<usize>,
+}
+
+/// A plan that reads the files of the cut's table snapshot; `None` if there is no row.
+pub(crate) async fn cold(
+    context: &QueryContext,
+    cut: &TableCut,
+    session: &dyn Session,
+    wanted: Wanted<'_>,
+) -> Result<Option<Arc<dyn ExecutionPlan>>, DataFusionError> {
+    let tasks = files(context, cut, wanted).await?;
+    if tasks.is_empty() {
+        return Ok(None);
+    }
+    let groups = grouped(context, &tasks, session.config().target_partitions())?;
+
+    let store = context.store().object_store();
+    let reader = CachedParquetFileReaderFactory::new(store, Arc::clone(&context.footers));
+    let mut source = ParquetSource::new(Arc::clone(wanted.schema))
+        .with_parquet_file_reader_factory(Arc::new(reader));
+    if let Some(filter) = conjunction(wanted.filters.iter().cloned()) {
+        let schema = DFSchema::try_from(wanted.schema.as_ref().clone())?;
+        source = source.with_predicate(session.create_physical_expr(filter, &schema)?);
+    }
+    let config = FileScanConfigBuilder::new(QueryContext::store_url(), Arc::new(source))
+        .with_file_groups(groups)
+        .with_statistics(statistics(&tasks, wanted))
+        .with_projection_indices(wanted.projection.cloned())?
+        .with_limit(wanted.limit)
+        .with_expr_adapter(Some(Arc::new(field_ids::AdapterFactory {
+            columns: Arc::clone(wanted.columns),
+        })))
+        .build();
+    Ok(Some(DataSourceExec::from_data_source(config)))
+}
+
+/// The files of the snapshot that may hold a row that passes the filters.
+async fn files(
+    context: &QueryContext,
+    cut: &TableCut,
+    wanted: Wanted<'_>,
+) -> Result<Vec<FileScanTask>, QueryError> {
+    let (Some(snapshot), Some(_)) = (cut.table.table_snapshot, &cut.table.pointer) else {
+        return Ok(Vec::new());
+    };
+    let loaded = context.tables.load(&cut.table).await?;
+    let mut scan = loaded.table().scan().snapshot_id(snapshot).select_empty();
+    if let Some(predicate) = pruning::predicate(loaded.metadata(), snapshot, wanted.filters) {
+        scan = scan.with_filter(predicate);
+    }
+    let tasks: Vec<FileScanTask> = scan.build()?.plan_files().await?.try_collect().await?;
+    for task in &tasks {
+        if task.data_file_format != DataFileFormat::Parquet || !task.deletes.is_empty() {
+            let what = format!(
+                "table {}.{} has files that only other engines read yet: not Parquet, or with deleted rows",
+                cut.table.namespace, cut.table.name
+            );
+            return Err(QueryError::NotSupported { what });
+        }
+    }
+    Ok(tasks)
+}
+
+/// Files dealt out to as many groups as the query has tasks, largest first. DataFusion divides large
+/// files further, by byte ranges.
+fn grouped(
+    context: &QueryContext,
+    tasks: &[FileScanTask],
+    parallelism: usize,
+) -> Result<Vec<FileGroup>, QueryError> {
+    let mut files = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let path = object(context, &task.data_file_path)?;
+        let mut file = PartitionedFile::new("", task.file_size_in_bytes);
+        // Not through `new`, which would encode the path a second time.
+        file.object_meta.location = path;
+        files.push(file);
+    }
+    files.sort_by_key(|file| std::cmp::Reverse(file.object_meta.size));
+    let mut groups = vec![(0, Vec::new()); parallelism.clamp(1, files.len())];
+    for file in files {
+        let smallest = groups
+            .iter_mut()
+            .min_by_key(|(bytes, _)| *bytes)
+            .expect("there is at least one group");
+        smallest.0 += file.object_meta.size;
+        smallest.1.push(file);
+    }
+    Ok(groups
+        .into_iter()
+        .map(|(_, files)| FileGroup::new(files))
+        .collect())
+}
+
+/// The object behind a URL of the node's store.
+fn object(context: &QueryContext, url: &str) -> Result<Path, QueryError> {
+    let rest = url
+        .strip_prefix(context.store().base_url())
+        .and_then(|rest| rest.strip_prefix('/'));
+    rest.and_then(|rest| Path::parse(rest).ok())
+        .ok_or_else(|| QueryError::Internal {
+            why: format!("the file {url} is not in this cluster's store"),
+        })
+}
+
+/// The number of rows, exact if no filter may drop some: then `count(*)` reads no file.
+fn statistics(tasks: &[FileScanTask], wanted: Wanted<'_>) -> Statistics {
+    let mut statistics = Statistics::new_unknown(wanted.schema);
+    let rows: Option<u64> = tasks.iter().map(|task| task.record_count).sum();
+    if let Some(rows) = rows.and_then(|rows| usize::try_from(rows).ok()) {
+        statistics.num_rows = if wanted.filters.is_empty() {
+            Precision::Exact(rows)
+        } else {
+            Precision::Inexact(rows)
+        };
+    }
+    let bytes: u64 = tasks.iter().map(|task| task.file_size_in_bytes).sum();
+    statistics.total_byte_size =
+        usize::try_from(bytes).map_or(Precision::Absent, Precision::Inexact);
+    statistics
+}

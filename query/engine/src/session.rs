@@ -1,0 +1,145 @@
+//! One query's world: its cut, the catalog at it, and a DataFusion session that ends with the query.
+//!
+//! No session outlives its query, so a plan never keeps an old cut, and nothing that one query sets
+//! is seen by another.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
+use datafusion::common::config::Dialect;
+use datafusion::error::DataFusionError;
+use datafusion::execution::cache::cache_manager::{CacheManagerConfig, FileMetadataCache};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionConfig;
+use tarn_hot::{Cut, HotTier, TableCut};
+use tarn_model::TopicId;
+use tarn_runtime::Runtime;
+use tarn_store::Store;
+use tarn_tables::Catalog;
+
+use crate::catalog::{CATALOG, CutCatalog, EVENTS};
+use crate::functions;
+use crate::limits::QueryMemory;
+
+/// Rows of one Arrow batch.
+const BATCH_ROWS: usize = 8192;
+/// The node's store under a name of its own, which no SQL can spell.
+const STORE_URL: &str = "tarn://store";
+
+/// What the tables of one query share.
+pub(crate) struct QueryContext {
+    pub(crate) cut: Cut,
+    pub(crate) hot: HotTier,
+    pub(crate) tables: Catalog,
+    pub(crate) footers: Arc<dyn FileMetadataCache>,
+    /// The tables that are scanned, for the cut that goes with the answer.
+    read: Mutex<BTreeMap<TopicId, TableCut>>,
+}
+
+impl fmt::Debug for QueryContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QueryContext({})", self.cut.lsn())
+    }
+}
+
+impl QueryContext {
+    pub(crate) fn new(
+        cut: Cut,
+        hot: HotTier,
+        tables: Catalog,
+        footers: Arc<dyn FileMetadataCache>,
+    ) -> QueryContext {
+        QueryContext {
+            cut,
+            hot,
+            tables,
+            footers,
+            read: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.tables.store()
+    }
+
+    pub(crate) fn store_url() -> ObjectStoreUrl {
+        ObjectStoreUrl::parse(STORE_URL).expect("a scheme and an authority are a URL")
+    }
+
+    /// Notes that the query reads this table.
+    pub(crate) fn reads(&self, cut: &TableCut) {
+        self.read
+            .lock()
+            .expect("nobody panics while holding it")
+            .insert(cut.topic(), cut.clone());
+    }
+
+    pub(crate) fn tables_read(&self) -> Vec<TableCut> {
+        self.read
+            .lock()
+            .expect("nobody panics while holding it")
+            .values()
+            .cloned()
+            .collect()
+    }
+}
+
+/// What is the same for all sessions: functions, rules, settings.
+pub(crate) fn base(parallelism: usize) -> Result<SessionState, DataFusionError> {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(parallelism)
+        .with_batch_size(BATCH_ROWS)
+        .with_default_catalog_and_schema(CATALOG, EVENTS)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true);
+    let options = config.options_mut();
+    options.sql_parser.dialect = Dialect::PostgreSQL;
+    options.sql_parser.collect_spans = true;
+    // Text is one type everywhere: what a cast makes, and what tables have.
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.time_zone = Some("UTC".to_owned());
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .build();
+    functions::register(&mut state)?;
+    Ok(state)
+}
+
+/// A session for one query.
+pub(crate) fn open(
+    base: &SessionState,
+    context: &Arc<QueryContext>,
+    memory: &QueryMemory,
+    runtime: &Runtime,
+) -> Result<SessionState, DataFusionError> {
+    let caches =
+        CacheManagerConfig::default().with_file_metadata_cache(Some(Arc::clone(&context.footers)));
+    let environment = RuntimeEnvBuilder::new()
+        .with_memory_pool(memory.pool())
+        .with_disk_manager_builder(
+            DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
+        )
+        .with_cache_manager(caches)
+        .build_arc()?;
+    environment.register_object_store(
+        QueryContext::store_url().as_ref(),
+        context.store().object_store(),
+    );
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog(CATALOG.to_owned(), Arc::new(CutCatalog::new(context)));
+    let mut state = SessionStateBuilder::new_from_existing(base.clone())
+        .with_session_id(runtime.random().uuid().to_string())
+        .with_runtime_env(environment)
+        .with_catalog_list(Arc::new(catalogs))
+        .build();
+    // What now() says.
+    let now = chrono::DateTime::from_timestamp_millis(runtime.clock().wall().0).unwrap_or_default();
+    state.execution_props_mut().query_execution_start_time = Some(now);
+    Ok(state)
+}

@@ -1,0 +1,235 @@
+//! Questions to a real node in memory: records in, answers out.
+
+mod errors;
+mod harness;
+mod hostile;
+mod names;
+mod system;
+mod typed;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use expect_test::expect;
+use harness::{CLICKS, Fixture, numbered};
+
+const ALL: &str = "SELECT _partition, _offset, json(_value) AS value, _timestamp, _key, _headers, _schema_id \
+                   FROM events.clicks ORDER BY _partition, _offset";
+
+#[tokio::test]
+async fn hot_cold_and_mixed_give_the_same_answer() {
+    let fixture = Fixture::new().await;
+    assert_eq!(
+        fixture.counts("clicks").await,
+        (0, 0, 0),
+        "nothing was produced yet"
+    );
+    fixture.produce(CLICKS, 0, &numbered("a", 3)).await;
+    fixture.produce(CLICKS, 1, &numbered("b", 2)).await;
+    let hot = fixture.ask(ALL).await;
+    expect![[r#"
+        +------------+---------+----------+----------------------+--------+----------+------------+
+        | _partition | _offset | value    | _timestamp           | _key   | _headers | _schema_id |
+        +------------+---------+----------+----------------------+--------+----------+------------+
+        | 0          | 0       | a-000000 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
+        | 0          | 1       | a-000001 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
+        | 0          | 2       | a-000002 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
+        | 1          | 0       | b-000000 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
+        | 1          | 1       | b-000001 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
+        +------------+---------+----------+----------------------+--------+----------+------------+"#]]
+    .assert_eq(&hot);
+    assert_eq!(fixture.counts("clicks").await, (5, 5, 0));
+
+    fixture.materialize(CLICKS).await;
+    assert_eq!(fixture.ask(ALL).await, hot);
+    assert_eq!(fixture.counts("clicks").await, (5, 0, 5));
+
+    fixture.produce(CLICKS, 0, &numbered("c", 4)).await;
+    assert_eq!(fixture.counts("clicks").await, (9, 4, 5));
+    let mixed = fixture.ask(ALL).await;
+    fixture.materialize(CLICKS).await;
+    assert_eq!(fixture.ask(ALL).await, mixed);
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn the_cut_tells_what_was_read() {
+    let fixture = Fixture::new().await;
+    fixture.produce(CLICKS, 0, &numbered("a", 3)).await;
+    fixture.materialize(CLICKS).await;
+    fixture.produce(CLICKS, 0, &numbered("b", 2)).await;
+    let result = fixture
+        .engine
+        .query("SELECT count(*) FROM clicks")
+        .await
+        .expect("it runs");
+    let cut = result.cut().clone();
+    let [table] = &cut.tables[..] else {
+        panic!("{cut:?}")
+    };
+    assert_eq!(table.table.name, "clicks");
+    let places: Vec<(u64, u64)> = table
+        .partitions
+        .values()
+        .map(|at| (at.m.0, at.h.0))
+        .collect();
+    assert_eq!(places, [(3, 5), (0, 0)]);
+    let none = fixture.engine.query("SELECT 1").await.expect("it runs");
+    assert!(none.cut().tables.is_empty());
+    assert!(none.cut().lsn >= cut.lsn);
+    fixture.node.drain().await;
+}
+
+/// One writer, one materializer, one reader: whatever is committed meanwhile, a query counts each
+/// row once and every row that was acknowledged before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_row_is_doubled_or_missed_while_the_table_moves() {
+    let fixture = Fixture::new().await;
+    let (done, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let write = async {
+        for n in 0..60 {
+            fixture.produce(CLICKS, n % 2, &numbered("w", 7)).await;
+            acknowledged.fetch_add(7, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        done.store(true, Ordering::SeqCst);
+    };
+    let materialize = async {
+        while !done.load(Ordering::SeqCst) {
+            fixture.materialize(CLICKS).await;
+        }
+    };
+    let read = async {
+        let mut last = 0;
+        while !done.load(Ordering::SeqCst) {
+            let before = acknowledged.load(Ordering::SeqCst);
+            let sql = "SELECT count(*), count(DISTINCT (_partition, _offset)), count(DISTINCT _offset), min(_offset) FROM events.clicks";
+            let row = fixture.numbers(sql).await;
+            assert_eq!(row[0], row[1], "each row once");
+            assert!(
+                row[0] >= before && row[0] >= last,
+                "{} rows after {before} were acknowledged",
+                row[0]
+            );
+            last = row[0];
+        }
+    };
+    tokio::join!(write, materialize, read);
+    assert_eq!(fixture.numbers("SELECT count(*) FROM clicks").await, [420]);
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn an_exact_count_reads_no_file() {
+    let fixture = Fixture::new().await;
+    fixture.produce(CLICKS, 0, &numbered("a", 3)).await;
+    fixture.materialize(CLICKS).await;
+    let plan = fixture
+        .ask("EXPLAIN SELECT count(*) FROM events.clicks")
+        .await;
+    assert!(plan.contains("PlaceholderRowExec"), "{plan}");
+    let plan = fixture
+        .ask("EXPLAIN SELECT count(*) FROM events.clicks WHERE _offset > 1")
+        .await;
+    assert!(plan.contains("DataSourceExec"), "{plan}");
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn files_that_cannot_hold_a_row_are_left_out() {
+    const DAY_MS: i64 = 86_400_000;
+    let fixture = Fixture::new().await;
+    for day in [-2, 0, 3] {
+        fixture
+            .produce_at(CLICKS, 0, &numbered("d", 2), day * DAY_MS)
+            .await;
+    }
+    fixture.materialize(CLICKS).await;
+    let files = async |filter: &str| {
+        let plan = fixture
+            .ask(&format!(
+                "EXPLAIN SELECT _offset FROM clicks WHERE {filter}"
+            ))
+            .await;
+        plan.matches(".parquet").count()
+    };
+    assert_eq!(files("_offset >= 0").await, 3);
+    assert_eq!(files("_offset >= 4").await, 1);
+    assert_eq!(files("_timestamp < '1970-01-01T00:00:00Z'").await, 1);
+    assert_eq!(
+        files("_timestamp >= '1970-01-01T00:00:00Z' AND _partition = 0").await,
+        2
+    );
+    assert_eq!(files("_offset = 99").await, 0);
+    // A cast is another comparison; it must not be used to leave anything out.
+    assert_eq!(files("cast(_offset AS double) = 99.0").await, 3);
+    assert_eq!(
+        fixture
+            .numbers("SELECT count(*) FROM clicks WHERE _timestamp < '1970-01-01T00:00:00Z'")
+            .await,
+        [2]
+    );
+    assert_eq!(
+        fixture
+            .numbers("SELECT count(*) FROM clicks WHERE cast(_offset AS int) = 5")
+            .await,
+        [1]
+    );
+    assert_eq!(
+        fixture
+            .numbers("SELECT count(*) FROM clicks WHERE _offset IN (0, 5, 7)")
+            .await,
+        [2]
+    );
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn json_in_values_is_read_without_a_schema() {
+    let fixture = Fixture::new().await;
+    let documents = [
+        r#"{"page": "/", "user": {"id": 7, "tags": ["a", "b"]}, "ms": 1.5}"#,
+        r#"{"page": "/cart", "user": null}"#,
+        "not json",
+    ];
+    fixture
+        .produce(CLICKS, 0, &documents.map(str::to_owned))
+        .await;
+    fixture.produce_bytes(CLICKS, 0, &[vec![0xff, 0xfe]]).await;
+    let sql = "SELECT _value->>'page', _value->'user', (_value->'user'->>'id')::int + 1 AS next, \
+               _value->'user'->'tags'->>1 AS second, (_value->>'ms')::double AS ms, _value ? 'ms' AS timed \
+               FROM clicks ORDER BY _offset";
+    let hot = fixture.ask(sql).await;
+    expect![[r#"
+        +-------------------+-------------------------------+------+--------+-----+-------+
+        | _value ->> 'page' | _value -> 'user'              | next | second | ms  | timed |
+        +-------------------+-------------------------------+------+--------+-----+-------+
+        | /                 | {"id": 7, "tags": ["a", "b"]} | 8    | b      | 1.5 | true  |
+        | /cart             | null                          |      |        |     | false |
+        |                   |                               |      |        |     | false |
+        |                   |                               |      |        |     | false |
+        +-------------------+-------------------------------+------+--------+-----+-------+"#]]
+    .assert_eq(&hot);
+    fixture.materialize(CLICKS).await;
+    assert_eq!(fixture.ask(sql).await, hot);
+    let sql = "SELECT _value->>'page' AS page, count(*) AS n FROM clicks GROUP BY _value->>'page' ORDER BY page";
+    expect![[r#"
+        +-------+---+
+        | page  | n |
+        +-------+---+
+        | /     | 1 |
+        | /cart | 1 |
+        |       | 2 |
+        +-------+---+"#]]
+    .assert_eq(&fixture.ask(sql).await);
+    let sql =
+        "SELECT _value::text AS text FROM clicks WHERE _offset < 3 AND _value->>'page' = '/cart'";
+    expect![[r#"
+        +---------------------------------+
+        | text                            |
+        +---------------------------------+
+        | {"page": "/cart", "user": null} |
+        +---------------------------------+"#]]
+    .assert_eq(&fixture.ask(sql).await);
+    fixture.node.drain().await;
+}

@@ -1,0 +1,48 @@
+//! The cluster as tables.
+
+use expect_test::expect;
+
+use super::harness::{CLICKS, Fixture, numbered};
+
+#[tokio::test]
+async fn the_cluster_is_shown_at_the_cut() {
+    let fixture = Fixture::new().await;
+    fixture.produce(CLICKS, 0, &numbered("a", 3)).await;
+    fixture.materialize(CLICKS).await;
+    fixture.produce(CLICKS, 0, &numbered("b", 2)).await;
+    let sql = "SELECT name, topic_id, partitions, records, bytes > 0 AS bytes, has_table, created_at > '2020-01-01' AS made FROM system.topics";
+    expect![[r#"
+        +--------+--------------------------------------+------------+---------+-------+-----------+------+
+        | name   | topic_id                             | partitions | records | bytes | has_table | made |
+        +--------+--------------------------------------+------------+---------+-------+-----------+------+
+        | clicks | 07070707-0707-0707-0707-070707070707 | 2          | 5       | true  | true      | true |
+        +--------+--------------------------------------+------------+---------+-------+-----------+------+"#]].assert_eq(&fixture.ask(sql).await);
+    let sql = "SELECT topic, partition, log_start, high_watermark, last_stable_offset, materialized_offset, extents FROM system.partitions ORDER BY partition";
+    expect![[r#"
+        +--------+-----------+-----------+----------------+--------------------+---------------------+---------+
+        | topic  | partition | log_start | high_watermark | last_stable_offset | materialized_offset | extents |
+        +--------+-----------+-----------+----------------+--------------------+---------------------+---------+
+        | clicks | 0         | 0         | 5              | 5                  | 3                   | 2       |
+        | clicks | 1         | 0         | 0              | 0                  | 0                   | 0       |
+        +--------+-----------+-----------+----------------+--------------------+---------------------+---------+"#]].assert_eq(&fixture.ask(sql).await);
+    let sql = "SELECT namespace, name, topic, typed, columns, rows, undecodable, deleted, table_snapshot IS NOT NULL AS written, metadata_location LIKE 'memory:///tables/events/clicks%' AS located FROM system.tables";
+    expect![[r#"
+        +-----------+--------+--------+-------+---------+------+-------------+---------+---------+---------+
+        | namespace | name   | topic  | typed | columns | rows | undecodable | deleted | written | located |
+        +-----------+--------+--------+-------+---------+------+-------------+---------+---------+---------+
+        | events    | clicks | clicks | false | 0       | 3    | 0           | 0       | true    | true    |
+        +-----------+--------+--------+-------+---------+------+-------------+---------+---------+---------+"#]].assert_eq(&fixture.ask(sql).await);
+    assert_eq!(
+        fixture.numbers("SELECT count(*) FROM system.groups").await,
+        [0]
+    );
+    assert_eq!(
+        fixture
+            .numbers("SELECT count(*) FROM system.group_offsets")
+            .await,
+        [0]
+    );
+    let sql = "SELECT count(*) FROM events.clicks c JOIN system.partitions p ON c._partition = p.partition AND p.topic = 'clicks'";
+    assert_eq!(fixture.numbers(sql).await, [5]);
+    fixture.node.drain().await;
+}

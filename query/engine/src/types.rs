@@ -1,0 +1,62 @@
+//! SQL's names of Arrow's types, as answers and `DESCRIBE` show them.
+
+use datafusion::arrow::datatypes::DataType;
+
+/// The name of a column's type. What has no name of its own is shown as text and so is a `varchar`.
+pub fn type_name(kind: &DataType) -> String {
+    let plain = match kind {
+        DataType::Boolean => "boolean",
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
+            "int"
+        }
+        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "bigint",
+        DataType::Float16 | DataType::Float32 => "float",
+        DataType::Float64 => "double",
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
+        | DataType::Decimal256(precision, scale) => return format!("decimal({precision},{scale})"),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "binary",
+        // Iceberg's uuid; a payload's fixed(16) looks the same and is shown the same.
+        DataType::FixedSizeBinary(16) => "uuid",
+        DataType::FixedSizeBinary(_) => "binary",
+        DataType::Date32 | DataType::Date64 => "date",
+        DataType::Time32(_) | DataType::Time64(_) => "time",
+        DataType::Timestamp(_, None) => "timestamp",
+        DataType::Timestamp(_, Some(_)) => "timestamptz",
+        DataType::List(element)
+        | DataType::LargeList(element)
+        | DataType::FixedSizeList(element, _) => {
+            return format!("array<{}>", type_name(element.data_type()));
+        }
+        DataType::Struct(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|field| format!("{}:{}", field.name(), type_name(field.data_type())))
+                .collect();
+            return format!("struct<{}>", fields.join(","));
+        }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(entry) if entry.len() == 2 => {
+                return format!(
+                    "map<{},{}>",
+                    type_name(entry[0].data_type()),
+                    type_name(entry[1].data_type())
+                );
+            }
+            _ => "varchar",
+        },
+        DataType::Dictionary(_, value) => return type_name(value),
+        DataType::Null
+        | DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::Duration(_)
+        | DataType::Interval(_)
+        | DataType::ListView(_)
+        | DataType::LargeListView(_)
+        | DataType::Union(..)
+        | DataType::RunEndEncoded(..) => "varchar",
+    };
+    plain.to_owned()
+}

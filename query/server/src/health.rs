@@ -1,0 +1,38 @@
+//! `/healthz`: the process runs. `/readyz`: it can answer. `/metrics`: OpenMetrics text.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tarn_replica::Node;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(crate) fn router(node: &Node) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(node.clone())
+}
+
+async fn ready(State(node): State<Node>) -> Response {
+    let not_ready = |why: &'static str| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    if node.scope.is_stopping() {
+        return not_ready("this process is stopping\n");
+    }
+    if node.metastore.is_fenced() {
+        return not_ready("the commit log has not heard of this process for too long\n");
+    }
+    "ready\n".into_response()
+}
+
+async fn metrics(State(node): State<Node>) -> Response {
+    (
+        [(CONTENT_TYPE, OPEN_METRICS)],
+        node.runtime.metrics().encode(),
+    )
+        .into_response()
+}

@@ -1,0 +1,37 @@
+//! What the query role answers over HTTP: SQL, the Iceberg REST catalog, health and metrics.
+//!
+//! | path | |
+//! | --- | --- |
+//! | `POST /v1/sql` | one statement, rows as JSON ([`sql`]) |
+//! | `/catalog/v1/…` | Iceberg's REST catalog, the reading half ([`catalog`]) |
+//! | `/healthz`, `/readyz`, `/metrics` | every process has them ([`health`]) |
+//!
+//! Holds: an answer that looks complete is complete: one that breaks off in the middle ends its
+//! connection instead.
+//! Leaves to others: the listener (`tarn_runtime::http`), and all meaning of SQL (`tarn-engine`).
+
+mod catalog;
+mod error_code;
+mod health;
+mod problem;
+mod sql;
+
+use axum::Router;
+use tarn_engine::Engine;
+use tarn_replica::Node;
+
+/// The routes of a query process. Made before the listener's scope, so that the listener drains first.
+pub fn router(node: &Node, engine: Engine) -> Router {
+    let catalog = catalog::router(node, &engine);
+    sql::router(node, engine)
+        .nest("/catalog", catalog)
+        .merge(health_router(node))
+}
+
+/// `/healthz`, `/readyz` and `/metrics`, for a process without the query role.
+pub fn health_router(node: &Node) -> Router {
+    health::router(node)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! `POST /v1/sql`: one statement in, rows out as they come.
+//!
+//! ```text
+//! {"query": "SELECT …"}  ─▶  {"columns": […], "rows": [[…], …], "cut": {…}}
+//! ```
+//!
+//! The first megabytes are made before the status is sent, so that nearly every failure has its own.
+//! A later one breaks the connection off: half of an answer is never taken for all of it. What waits
+//! for a slow client is bounded, and gone when the query's time is over.
+
+mod json;
+
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use futures::stream;
+use serde::Deserialize;
+use tarn_engine::{Engine, QueryError, QueryResult};
+use tarn_replica::Node;
+use tarn_runtime::{Budget, Permit, Scope};
+use tokio::sync::mpsc;
+use tokio::time::{timeout, timeout_at};
+use tracing::debug;
+
+use crate::error_code;
+use crate::problem::Problem;
+
+/// Largest request.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// A request arrives within this.
+const REQUEST_WITHIN: Duration = Duration::from_secs(30);
+/// Bytes of the answer that are made before its status is sent.
+const FIRST_BYTES: usize = 4 << 20;
+/// Bytes of one chunk after that, …
+const CHUNK_BYTES: usize = 64 << 10;
+/// … and chunks that wait for the client.
+const CHUNKS_WAITING: usize = 4;
+
+#[derive(Debug, Clone)]
+struct SqlService {
+    engine: Engine,
+    budget: Budget,
+    scope: Scope,
+}
+
+#[derive(Debug, Deserialize)]
+struct Request {
+    query: String,
+}
+
+pub(crate) fn router(node: &Node, engine: Engine) -> Router {
+    let service = SqlService {
+        engine,
+        budget: node.budget.clone(),
+        scope: node.scope.child("sql"),
+    };
+    Router::new()
+        .route("/v1/sql", post(answer))
+        .with_state(service)
+}
+
+async fn answer(State(service): State<SqlService>, body: Body) -> Response {
+    Box::pin(service.answer(body))
+        .await
+        .unwrap_or_else(Problem::into_response)
+}
+
+impl SqlService {
+    async fn answer(&self, body: Body) -> Result<Response, Problem> {
+        let (request, permit) = self.request(body).await?;
+        let result = Box::pin(self.engine.query(&request.query)).await?;
+        // The text is not needed any more.
+        drop((request, permit));
+        let mut answer = Answer::new(result);
+        let mut first = Vec::new();
+        while first.len() < FIRST_BYTES {
+            if !answer.write(&mut first, FIRST_BYTES).await? {
+                return Ok(([(CONTENT_TYPE, "application/json")], first).into_response());
+            }
+        }
+        Ok((
+            [(CONTENT_TYPE, "application/json")],
+            self.stream(first, answer),
+        )
+            .into_response())
+    }
+
+    async fn request(&self, body: Body) -> Result<(Request, Permit), Problem> {
+        let slow = || {
+            Problem::new(
+                error_code::BODY_TOO_SLOW,
+                format!("after {} s", REQUEST_WITHIN.as_secs()),
+            )
+        };
+        let permit = timeout(
+            REQUEST_WITHIN,
+            self.budget.acquire(REQUEST_BYTES_MAX as u64),
+        )
+        .await;
+        let permit = permit
+            .map_err(|_| Problem::new(error_code::OVERLOADED, "no memory is free for the request"))?
+            .map_err(|error| Problem::new(error_code::OVERLOADED, error.to_string()))?;
+        let read = timeout(REQUEST_WITHIN, to_bytes(body, REQUEST_BYTES_MAX))
+            .await
+            .map_err(|_| slow())?;
+        let bytes = read.map_err(|error| {
+            let source = std::error::Error::source(&error);
+            match source.is_some_and(|source| source.to_string().contains("length limit")) {
+                true => Problem::new(
+                    error_code::BODY_TOO_LARGE,
+                    format!("more than {REQUEST_BYTES_MAX} bytes"),
+                ),
+                false => Problem::new(
+                    error_code::BAD_REQUEST,
+                    format!("the body could not be read: {error}"),
+                ),
+            }
+        })?;
+        let request = serde_json::from_slice(&bytes).map_err(|error| {
+            Problem::new(
+                error_code::BAD_REQUEST,
+                format!("the body is not the JSON expected: {error}"),
+            )
+        })?;
+        Ok((request, permit))
+    }
+
+    /// The rest of the answer, made by a task that the client's reading drives.
+    fn stream(&self, first: Vec<u8>, answer: Answer) -> Body {
+        let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
+        drop(self.scope.spawn("sql.answer", send(first, answer, sender)));
+        let chunks = stream::unfold(Some(receiver), async |receiver| {
+            let mut receiver = receiver?;
+            match receiver.recv().await {
+                Some(Chunk::Rows(bytes)) => Some((Ok(bytes), Some(receiver))),
+                Some(Chunk::End) => None,
+                Some(Chunk::Failed(error)) => Some((Err(io::Error::other(error)), None)),
+                // The task gave up waiting for the client.
+                None => Some((Err(io::Error::other("the query's time is over")), None)),
+            }
+        });
+        Body::from_stream(chunks)
+    }
+}
+
+enum Chunk {
+    Rows(Bytes),
+    End,
+    Failed(QueryError),
+}
+
+async fn send(first: Vec<u8>, mut answer: Answer, sender: mpsc::Sender<Chunk>) {
+    let deadline = answer.result.deadline();
+    let mut chunk = Chunk::Rows(first.into());
+    loop {
+        let is_last = !matches!(chunk, Chunk::Rows(_));
+        if !matches!(timeout_at(deadline, sender.send(chunk)).await, Ok(Ok(()))) {
+            debug!("a client did not take its answer");
+            return;
+        }
+        if is_last {
+            return;
+        }
+        let mut bytes = Vec::new();
+        chunk = match answer.write(&mut bytes, CHUNK_BYTES).await {
+            Ok(_) if !bytes.is_empty() => Chunk::Rows(bytes.into()),
+            Ok(_) => Chunk::End,
+            Err(error) => {
+                debug!(%error, "a query failed after its answer had begun");
+                Chunk::Failed(error)
+            }
+        };
+    }
+}
+
+/// An answer on its way to JSON.
+struct Answer {
+    result: QueryResult,
+    /// The batch that is being written, and its next row.
+    batch: Option<(arrow::array::RecordBatch, usize)>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Head,
+    FirstRow,
+    Rows,
+    Done,
+}
+
+impl Answer {
+    fn new(result: QueryResult) -> Answer {
+        Answer {
+            result,
+            batch: None,
+            stage: Stage::Head,
+        }
+    }
+
+    /// Writes on until `out` holds about `bytes`. False at the end.
+    async fn write(&mut self, out: &mut Vec<u8>, bytes: usize) -> Result<bool, QueryError> {
+        if self.stage == Stage::Done {
+            return Ok(false);
+        }
+        if self.stage == Stage::Head {
+            json::write_head(out, self.result.schema());
+            self.stage = Stage::FirstRow;
+        }
+        while out.len() < bytes {
+            let (batch, row) = match self.batch.take() {
+                Some(batch) => batch,
+                None => match self.result.next().await {
+                    Some(batch) => (batch?, 0),
+                    None => {
+                        json::write_tail(out, self.result.cut());
+                        self.stage = Stage::Done;
+                        return Ok(false);
+                    }
+                },
+            };
+            let is_first = self.stage == Stage::FirstRow;
+            let next = json::write_rows(out, &batch, row, is_first, bytes)?;
+            self.stage = Stage::Rows;
+            if next < batch.num_rows() {
+                self.batch = Some((batch, next));
+            }
+        }
+        Ok(true)
+    }
+}

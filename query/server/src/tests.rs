@@ -1,0 +1,417 @@
+//! Requests to the router of a real node in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use expect_test::{Expect, expect};
+use serde_json::Value;
+use tarn_commit_log::MemoryLog;
+use tarn_compactor::{CompactorHandle, CompactorSettings};
+use tarn_engine::{Engine, EngineSettings};
+use tarn_hot::{HotSettings, HotTier};
+use tarn_kafka::{BatchBuilder, Compression};
+use tarn_model::{ByteSize, PartitionId, TableUuid, TopicId};
+use tarn_replica::{Node, NodeSettings, Parts};
+use tarn_runtime::Runtime;
+use tarn_state::Command;
+use tarn_state::commands::CreateTopic;
+use tarn_store::Store;
+use tarn_topics::{NewBatch, Writer, WriterSettings};
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use crate::router;
+
+const CLICKS: TopicId = TopicId([7; 16]);
+
+struct Fixture {
+    node: Node,
+    router: Router,
+    writer: Writer,
+    compactor: CompactorHandle,
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+impl Fixture {
+    async fn new() -> Fixture {
+        Fixture::with(EngineSettings::default()).await
+    }
+
+    async fn with(settings: EngineSettings) -> Fixture {
+        let runtime = Runtime::real();
+        let parts = Parts {
+            runtime: runtime.clone(),
+            store: Store::memory(&runtime),
+            log: Arc::new(MemoryLog::new()),
+            agent: None,
+        };
+        let node = Node::open(NodeSettings::default(), parts, runtime.root_scope("test"));
+        let node = node.await.expect("a node in memory opens");
+        let create = CreateTopic {
+            id: CLICKS,
+            name: "clicks".to_owned(),
+            partitions: 1,
+            configs: BTreeMap::new(),
+            table: TableUuid([9; 16]),
+        };
+        node.metastore
+            .propose(vec![Command::CreateTopic(create)], soon())
+            .await
+            .expect("the topic is new");
+        let never = CompactorSettings {
+            interval: Duration::from_secs(1_000_000),
+            ..CompactorSettings::default()
+        };
+        let hot = HotTier::start(
+            &node,
+            HotSettings {
+                bytes: ByteSize::mib(8),
+            },
+        );
+        let engine = Engine::start(&node, hot, settings);
+        Fixture {
+            writer: Writer::start(&node, WriterSettings::local()),
+            compactor: tarn_compactor::start(&node, never),
+            router: router(&node, engine),
+            node,
+        }
+    }
+
+    async fn produce(&self, values: &[&str]) {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for value in values {
+            builder
+                .push(4_102_444_800_000, None, Some(value.as_bytes()), &[])
+                .expect("small");
+        }
+        let batch = builder.build().expect("a batch");
+        let permit = self.node.budget.acquire(1 << 10).await.expect("small");
+        let batch = NewBatch {
+            topic: CLICKS,
+            partition: PartitionId(0),
+            batch,
+        };
+        for result in self.writer.append(vec![batch], permit, soon()).await {
+            result.expect("a batch is appended");
+        }
+    }
+
+    async fn materialize(&self) {
+        self.compactor
+            .materialize_now(CLICKS)
+            .await
+            .expect("the table is written");
+    }
+
+    async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
+        let response = self
+            .router
+            .clone()
+            .oneshot(request)
+            .await
+            .expect("a router does not fail");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = to_bytes(response.into_body(), usize::MAX)
+            .await
+            .expect("the body is whole");
+        (
+            status,
+            headers,
+            String::from_utf8(body.to_vec()).expect("it is text"),
+        )
+    }
+
+    async fn sql(&self, body: impl Into<Body>) -> (StatusCode, HeaderMap, String) {
+        self.send(
+            Request::post("/v1/sql")
+                .body(body.into())
+                .expect("a request"),
+        )
+        .await
+    }
+
+    async fn query(&self, sql: &str) -> String {
+        let (status, _, body) = self
+            .sql(serde_json::json!({ "query": sql }).to_string())
+            .await;
+        format!("{} {body}", status.as_u16())
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, HeaderMap, String) {
+        self.send(Request::get(path).body(Body::empty()).expect("a request"))
+            .await
+    }
+
+    async fn check(&self, method: &str, path: &str, expected: Expect) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .expect("a request");
+        let (status, _, body) = self.send(request).await;
+        expected.assert_eq(&format!("{} {body}", status.as_u16()));
+    }
+}
+
+#[tokio::test]
+async fn rows_come_as_json_with_the_cut_they_were_read_at() {
+    let fixture = Fixture::new().await;
+    fixture.produce(&["{\"a\": 1}", "two"]).await;
+    let answer = fixture.query("SELECT _offset, json(_value) AS v, _value, _timestamp, 1.5 AS d FROM clicks ORDER BY 1").await;
+    let (body, cut) = answer.split_once(",\"cut\":").expect("there is a cut");
+    expect![[r#"200 {"columns":[{"name":"_offset","type":"bigint"},{"name":"v","type":"varchar"},{"name":"_value","type":"binary"},{"name":"_timestamp","type":"timestamptz"},{"name":"d","type":"double"}],"rows":[[0,"{\"a\": 1}","eyJhIjogMX0=","2100-01-01T00:00:00.000000Z",1.5],[1,"two","dHdv","2100-01-01T00:00:00.000000Z",1.5]]"#]].assert_eq(body);
+    let cut: Value = serde_json::from_str(cut.strip_suffix('}').expect("the end")).expect("JSON");
+    assert_eq!(
+        cut["topics"].to_string(),
+        r#"{"clicks":{"partitions":[{"h":2,"m":0,"partition":0}],"snapshot":null}}"#
+    );
+    assert!(
+        cut["lsn"].as_str().is_some_and(|lsn| lsn.starts_with("1-")),
+        "{cut}"
+    );
+
+    fixture.materialize().await;
+    let answer = fixture.query("SELECT count(*) FROM clicks").await;
+    let answer: Value =
+        serde_json::from_str(answer.strip_prefix("200 ").expect("it is answered")).expect("JSON");
+    assert_eq!(answer["rows"].to_string(), "[[2]]");
+    assert!(
+        answer["cut"]["topics"]["clicks"]["snapshot"].is_string(),
+        "{answer}"
+    );
+    assert_eq!(answer["cut"]["topics"]["clicks"]["partitions"][0]["m"], 2);
+    let answer = fixture.query("SELECT 1 WHERE false").await;
+    assert!(
+        answer.starts_with(
+            r#"200 {"columns":[{"name":"Int64(1)","type":"bigint"}],"rows":[],"cut":"#
+        ),
+        "{answer}"
+    );
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn a_failure_is_a_problem_with_its_code() {
+    let fixture = Fixture::with(EngineSettings {
+        row_limit: 3,
+        ..EngineSettings::default()
+    })
+    .await;
+    let (_, headers, _) = fixture.sql("{").await;
+    assert_eq!(headers["content-type"], "application/problem+json");
+    let mut said = String::new();
+    for body in [
+        "{",
+        r#"{"sql": "SELECT 1"}"#,
+        r#"{"query": "SELECT\n FORM x y z"}"#,
+        r#"{"query": "SELECT 1/0"}"#,
+        r#"{"query": "SELECT * FROM nothing"}"#,
+        r#"{"query": "DROP TABLE clicks"}"#,
+        r#"{"query": "SELECT * FROM generate_series(1, 4)"}"#,
+    ] {
+        let (status, _, answer) = fixture.sql(body).await;
+        said += &format!("{body}\n    {} {answer}\n", status.as_u16());
+    }
+    expect![[r#"
+        {
+            400 {"code":"TARN-1200","detail":"the body is not the JSON expected: EOF while parsing an object at line 1 column 1","hint":"send {\"query\": \"SELECT …\"} as JSON","status":400,"title":"Not a query request","type":"urn:tarn:error:TARN-1200"}
+        {"sql": "SELECT 1"}
+            400 {"code":"TARN-1200","detail":"the body is not the JSON expected: missing field `query` at line 1 column 19","hint":"send {\"query\": \"SELECT …\"} as JSON","status":400,"title":"Not a query request","type":"urn:tarn:error:TARN-1200"}
+        {"query": "SELECT\n FORM x y z"}
+            400 {"code":"TARN-1201","detail":"Expected: end of statement, found: y","position":{"column":9,"line":2},"status":400,"title":"Not SQL","type":"urn:tarn:error:TARN-1201"}
+        {"query": "SELECT 1/0"}
+            400 {"code":"TARN-1202","detail":"Divide by zero error","status":400,"title":"Wrong SQL","type":"urn:tarn:error:TARN-1202"}
+        {"query": "SELECT * FROM nothing"}
+            404 {"code":"TARN-1203","detail":"there is no table events.nothing","hint":"SHOW TABLES lists them; names with upper case, dots or dashes stand in double quotes","status":404,"title":"No such table","type":"urn:tarn:error:TARN-1203"}
+        {"query": "DROP TABLE clicks"}
+            400 {"code":"TARN-1204","detail":"DROP is not possible: SQL reads here; SELECT, EXPLAIN, SHOW TABLES and DESCRIBE are","status":400,"title":"Not supported","type":"urn:tarn:error:TARN-1204"}
+        {"query": "SELECT * FROM generate_series(1, 4)"}
+            413 {"code":"TARN-1207","detail":"the answer has more than 3 rows, the limit; select fewer or aggregate","hint":"aggregate, add a LIMIT, or raise the setting sql.row_limit","status":413,"title":"Row limit","type":"urn:tarn:error:TARN-1207"}
+    "#]].assert_eq(&said);
+    let (status, _, answer) = fixture.sql(" ".repeat((1 << 20) + 1)).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{answer}");
+    let (status, ..) = fixture.get("/v1/sql").await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn a_large_answer_is_streamed_and_whole() {
+    let fixture = Fixture::new().await;
+    let answer = fixture
+        .query("SELECT value, repeat('x', 100) FROM generate_series(1, 200000)")
+        .await;
+    let answer = answer.strip_prefix("200 ").expect("it is answered");
+    assert!(answer.len() > 20_000_000);
+    let answer: Value = serde_json::from_str(answer).expect("it is whole");
+    let rows = answer["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 200_000);
+    assert!(answer["cut"]["lsn"].is_string());
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_fails_late_breaks_off() {
+    let fixture = Fixture::with(EngineSettings {
+        row_limit: 100_000,
+        ..EngineSettings::default()
+    })
+    .await;
+    let body =
+        serde_json::json!({ "query": "SELECT repeat('x', 200) FROM generate_series(1, 200000)" });
+    let request = Request::post("/v1/sql")
+        .body(Body::from(body.to_string()))
+        .expect("a request");
+    let response = fixture
+        .router
+        .clone()
+        .oneshot(request)
+        .await
+        .expect("a router does not fail");
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(
+        to_bytes(response.into_body(), usize::MAX).await.is_err(),
+        "half of an answer must not look whole"
+    );
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn the_catalog_lists_and_loads_tables_that_have_files() {
+    let fixture = Fixture::new().await;
+    fixture.check("GET", "/catalog/v1/config?warehouse=tarn", expect![[r#"200 {"defaults":{},"endpoints":["GET /v1/{prefix}/namespaces","GET /v1/{prefix}/namespaces/{namespace}","HEAD /v1/{prefix}/namespaces/{namespace}","GET /v1/{prefix}/namespaces/{namespace}/tables","GET /v1/{prefix}/namespaces/{namespace}/tables/{table}","HEAD /v1/{prefix}/namespaces/{namespace}/tables/{table}"],"overrides":{}}"#]]).await;
+    fixture
+        .check(
+            "GET",
+            "/catalog/v1/namespaces?pageToken=",
+            expect![[r#"200 {"namespaces":[["events"]]}"#]],
+        )
+        .await;
+    fixture
+        .check(
+            "GET",
+            "/catalog/v1/namespaces?parent=events",
+            expect![[r#"200 {"namespaces":[]}"#]],
+        )
+        .await;
+    fixture
+        .check(
+            "GET",
+            "/catalog/v1/namespaces/events",
+            expect![[r#"200 {"namespace":["events"],"properties":{}}"#]],
+        )
+        .await;
+    fixture
+        .check("HEAD", "/catalog/v1/namespaces/events", expect!["204 "])
+        .await;
+    fixture
+        .check("HEAD", "/catalog/v1/namespaces/nope", expect!["404 "])
+        .await;
+    fixture.check("GET", "/catalog/v1/namespaces/nope/tables", expect![[r#"404 {"error":{"code":404,"message":"Namespace does not exist: nope","type":"NoSuchNamespaceException"}}"#]]).await;
+    // No file yet: nobody else can read it.
+    fixture
+        .check(
+            "GET",
+            "/catalog/v1/namespaces/events/tables",
+            expect![[r#"200 {"identifiers":[]}"#]],
+        )
+        .await;
+    fixture.check("GET", "/catalog/v1/namespaces/events/tables/clicks", expect![[r#"404 {"error":{"code":404,"message":"Table does not exist: events.clicks","type":"NoSuchTableException"}}"#]]).await;
+
+    fixture.produce(&["a"]).await;
+    fixture.materialize().await;
+    fixture
+        .check(
+            "GET",
+            "/catalog/v1/namespaces/events/tables?pageSize=1",
+            expect![[r#"200 {"identifiers":[{"name":"clicks","namespace":["events"]}]}"#]],
+        )
+        .await;
+    fixture
+        .check(
+            "HEAD",
+            "/catalog/v1/namespaces/events/tables/clicks",
+            expect!["204 "],
+        )
+        .await;
+    let path = "/catalog/v1/namespaces/events/tables/clicks";
+    let (status, headers, body) = fixture.get(path).await;
+    assert_eq!(status, StatusCode::OK);
+    let loaded: Value = serde_json::from_str(&body).expect("JSON");
+    let view = fixture.node.metastore.view();
+    let table = view.table(CLICKS).expect("a table");
+    assert_eq!(
+        loaded["metadata-location"].as_str(),
+        table.pointer.as_deref()
+    );
+    assert_eq!(loaded["metadata"]["format-version"], 2);
+    assert_eq!(
+        loaded["metadata"]["current-snapshot-id"].as_i64(),
+        table.table_snapshot
+    );
+    assert_eq!(
+        loaded["metadata"]["schemas"][0]["fields"][0]["name"],
+        "_partition"
+    );
+    serde_json::from_value::<iceberg::spec::TableMetadata>(loaded["metadata"].clone())
+        .expect("Iceberg's metadata");
+
+    let tag = headers["etag"].to_str().expect("text").to_owned();
+    let again = Request::get(path)
+        .header("if-none-match", &tag)
+        .body(Body::empty())
+        .expect("a request");
+    let (status, headers, body) = fixture.send(again).await;
+    assert_eq!((status, body.as_str()), (StatusCode::NOT_MODIFIED, ""));
+    assert_eq!(headers["etag"], tag.as_str());
+    fixture.produce(&["b"]).await;
+    fixture.materialize().await;
+    let changed = Request::get(path)
+        .header("if-none-match", &tag)
+        .body(Body::empty())
+        .expect("a request");
+    assert_eq!(fixture.send(changed).await.0, StatusCode::OK);
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn what_the_catalog_does_not_offer_is_refused_in_its_form() {
+    let fixture = Fixture::new().await;
+    fixture.check("GET", "/catalog/v1/nope", expect![[r#"404 {"error":{"code":404,"message":"There is no GET /v1/nope in this catalog; /v1/config lists what there is","type":"NotFoundException"}}"#]]).await;
+    fixture.check("POST", "/catalog/v1/namespaces", expect![[r#"405 {"error":{"code":405,"message":"POST /v1/namespaces is not offered: this catalog is read only; tables are written through their topics","type":"UnsupportedOperationException"}}"#]]).await;
+    fixture.check("POST", "/catalog/v1/namespaces/events/tables/clicks", expect![[r#"405 {"error":{"code":405,"message":"POST /v1/namespaces/events/tables/clicks is not offered: this catalog is read only; tables are written through their topics","type":"UnsupportedOperationException"}}"#]]).await;
+    fixture.check("GET", "/catalog/v1/namespaces/a%1Fb/tables", expect![[r#"404 {"error":{"code":404,"message":"Namespace does not exist: a\u001fb","type":"NoSuchNamespaceException"}}"#]]).await;
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn a_process_tells_its_health_and_its_metrics() {
+    let fixture = Fixture::new().await;
+    fixture.check("GET", "/healthz", expect!["200 ok\n"]).await;
+    fixture
+        .check("GET", "/readyz", expect!["200 ready\n"])
+        .await;
+    fixture.query("SELECT 1").await;
+    let (status, headers, body) = fixture.get("/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        headers["content-type"]
+            .to_str()
+            .is_ok_and(|kind| kind.starts_with("application/openmetrics-text"))
+    );
+    assert!(
+        body.contains(r#"tarn_query_duration_seconds_count{class="select"} 1"#),
+        "{body}"
+    );
+    assert!(body.ends_with("# EOF\n"));
+    fixture.node.drain().await;
+    let (status, ..) = fixture.get("/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+}
