@@ -147,16 +147,20 @@ pub enum AppendError {
     /// The log ends before what this proposer has applied: it was restored from an older copy or wiped.
     #[error("the log went back: it ends at {end}, but n = {applied_n} was applied")]
     WentBack { end: Lsn, applied_n: u64 },
+    /// Storage holds bytes that the log did not write, so where it ends cannot be told.
+    #[error("the log is corrupt: {reason}")]
+    Corrupt { reason: String },
 }
 
 impl AppendError {
     pub fn fate(&self) -> Fate {
         match self {
             AppendError::NotSent { .. } | AppendError::Invalid { .. } => Fate::NotDone,
-            // Of `WentBack` too: an earlier attempt with the same key may have been applied and lost.
+            // Of the last two too: an earlier attempt with the same key may have been applied.
             AppendError::Unknown { .. }
             | AppendError::Trimmed { .. }
-            | AppendError::WentBack { .. } => Fate::Unknown,
+            | AppendError::WentBack { .. }
+            | AppendError::Corrupt { .. } => Fate::Unknown,
         }
     }
 
@@ -165,7 +169,7 @@ impl AppendError {
             AppendError::NotSent { .. } | AppendError::Unknown { .. } => Kind::Unavailable,
             AppendError::Invalid { .. } => Kind::Invalid,
             AppendError::Trimmed { .. } => Kind::Conflict,
-            AppendError::WentBack { .. } => Kind::Corrupt,
+            AppendError::WentBack { .. } | AppendError::Corrupt { .. } => Kind::Corrupt,
         }
     }
 }

@@ -47,8 +47,8 @@ use slot::Slot;
 /// behind reads them from storage.
 const RECENT_ENTRIES: usize = 1024;
 const RECENT_BYTES: usize = 32 * 1024 * 1024;
-/// Objects a sweep asks for at a time.
-const SWEEP_PAGE: usize = 10_000;
+/// Objects a sweep asks for, and deletes, at a time: what one request to S3 takes.
+const SWEEP_PAGE: usize = 1_000;
 
 /// How the log behaves. The defaults are the product's.
 #[derive(Debug, Clone)]
@@ -91,6 +91,8 @@ pub struct ObjectLog {
 
 struct Inner {
     store: Store,
+    /// With the time that other objects have: a sweep is many requests in one.
+    sweeps: Store,
     runtime: Runtime,
     generation: Generation,
     settings: Settings,
@@ -237,6 +239,7 @@ impl ObjectLog {
             store: store
                 .with_attempt(Duration::from_secs(3))
                 .with_deadline(settings.read_deadline),
+            sweeps: store.clone(),
             runtime: runtime.clone(),
             generation: floor.lsn.generation,
             settings,
@@ -303,17 +306,17 @@ impl Inner {
     }
 
     /// Is the slot at or under this floor? Then what was put, read or missed there says nothing.
-    fn covers(&self, floor: &Floor, n: u64) -> bool {
+    fn covers(&self, floor: Lsn, n: u64) -> bool {
         if defect("floor-off-by-one") {
-            return floor.lsn > self.lsn(n);
+            return floor > self.lsn(n);
         }
-        floor.lsn >= self.lsn(n)
+        floor >= self.lsn(n)
     }
 
     /// A floor read now that covers the slot, if it does.
     async fn covering_floor(&self, store: &Store, n: u64) -> Result<Option<Floor>, FloorError> {
         let floor = self.floor(store).await?;
-        Ok(self.covers(&floor, n).then_some(floor))
+        Ok(self.covers(floor.lsn, n).then_some(floor))
     }
 
     async fn append(&self, entry: LogEntry) -> Result<(), AppendError> {
@@ -338,7 +341,20 @@ impl Inner {
                 Ok(Err(LogError::Superseded { floor })) => {
                     return Err(AppendError::Trimmed { floor });
                 }
-                Ok(Err(error)) => {
+                Ok(Err(LogError::WentBack { end, .. })) => {
+                    return Err(AppendError::WentBack {
+                        end,
+                        applied_n: entry.applied_n,
+                    });
+                }
+                Ok(Err(LogError::Corrupt { reason })) => {
+                    return Err(AppendError::Corrupt { reason });
+                }
+                Ok(Err(
+                    error @ (LogError::Unavailable { .. }
+                    | LogError::Denied { .. }
+                    | LogError::Invalid { .. }),
+                )) => {
                     return Err(AppendError::NotSent {
                         reason: error.to_string(),
                     });
@@ -357,7 +373,10 @@ impl Inner {
             // Where this process knows the log to end: nobody moves past an absent slot.
             let n = {
                 let known = self.known();
-                if known.keys.contains_key(&(entry.session, entry.sequence)) {
+                // One that was trimmed is yielded to nobody any more: another copy tells what became of
+                // it, and the fold takes one of them.
+                let stands = known.keys.get(&(entry.session, entry.sequence));
+                if stands.is_some_and(|n| !self.covers(known.floor, *n)) {
                     return Ok(());
                 }
                 known.end + 1
@@ -437,7 +456,7 @@ impl Inner {
                 if floor.lsn.generation > self.generation {
                     return Err(LogError::Superseded { floor });
                 }
-                if self.covers(&floor, end + 1) {
+                if self.covers(floor.lsn, end + 1) {
                     // It was absent because it was trimmed: look on from the floor.
                     start = floor.lsn.n.max(end + 1);
                     continue;
@@ -534,7 +553,7 @@ impl Inner {
         let mut removed = 0;
         loop {
             let page = self
-                .store
+                .sweeps
                 .list(&paths::log(), after.as_ref(), SWEEP_PAGE)
                 .await?;
             let dead: Vec<_> = page
@@ -544,7 +563,7 @@ impl Inner {
                 })
                 .map(|listed| listed.path.clone())
                 .collect();
-            self.store.delete_all(&dead).await?;
+            self.sweeps.delete_all(&dead).await?;
             removed += dead.len();
             match page.last() {
                 Some(last) if page.len() == SWEEP_PAGE => after = Some(last.path.clone()),

@@ -56,20 +56,32 @@ mod tests {
 
     #[test]
     fn an_older_binary_refuses_a_field_it_does_not_know() {
-        let bytes = encode(&New { count: 7, note: Some("x".into()) });
+        let bytes = encode(&New {
+            count: 7,
+            note: Some("x".into()),
+        });
         assert_eq!(decode::<Old>(&bytes), Err(DecodeError::NotCanonical));
     }
 
     #[test]
     fn a_newer_binary_reads_what_an_older_one_wrote() {
         let bytes = encode(&Old { count: 7 });
-        assert_eq!(decode::<New>(&bytes), Ok(New { count: 7, note: None }));
+        assert_eq!(
+            decode::<New>(&bytes),
+            Ok(New {
+                count: 7,
+                note: None
+            })
+        );
     }
 
     #[test]
     fn a_number_written_too_wide_is_refused() {
         // array(1), then 7 as a two-byte integer.
-        assert_eq!(decode::<Old>(&[0x81, 0x18, 0x07]), Err(DecodeError::NotCanonical));
+        assert_eq!(
+            decode::<Old>(&[0x81, 0x18, 0x07]),
+            Err(DecodeError::NotCanonical)
+        );
     }
 
     #[test]

@@ -44,12 +44,21 @@ pub struct Field {
 impl Field {
     /// A nullable field that has no id yet.
     pub fn new(name: impl Into<String>, kind: ColumnType) -> Field {
-        Field { id: FieldId::NONE, name: name.into(), nullable: true, kind, doc: None }
+        Field {
+            id: FieldId::NONE,
+            name: name.into(),
+            nullable: true,
+            kind,
+            doc: None,
+        }
     }
 
     #[must_use]
     pub fn required(self) -> Field {
-        Field { nullable: false, ..self }
+        Field {
+            nullable: false,
+            ..self
+        }
     }
 
     /// How many ids this field needs, itself included.
@@ -117,7 +126,10 @@ impl ColumnType {
     }
 
     pub fn map(key: ColumnType, value: ColumnType) -> ColumnType {
-        ColumnType::Map(Box::new(Field::new("key", key).required()), Box::new(Field::new("value", value)))
+        ColumnType::Map(
+            Box::new(Field::new("key", key).required()),
+            Box::new(Field::new("value", value)),
+        )
     }
 }
 

@@ -5,22 +5,66 @@
 
 /// Every defect that can be planted, with what it does. Names are used as they stand.
 pub const DEFECTS: &[(&str, &str)] = &[
-    ("ack-before-commit", "the agent acknowledges a batch when its segment is uploaded, before the commit"),
-    ("skip-duplicate-check", "apply takes a producer's batch again when it is sent again"),
-    ("skip-floor-after-put", "the object log trusts a successful put without reading the floor"),
-    ("skip-floor-after-read", "the object log trusts a slot it read without reading the floor"),
-    ("skip-floor-after-absent", "the object log trusts an absent slot without reading the floor"),
-    ("floor-off-by-one", "the object log trusts a put of the slot that is the floor itself"),
-    ("close-only-last-session", "a process closes only the newest of its earlier sessions"),
-    ("no-tombstones", "apply forgets a session as soon as it is closed"),
-    ("not-done-after-jump", "a proposer calls its append not done when it jumped to a snapshot"),
-    ("barrier-joins-sent-call", "a read barrier shares an end() call that was already sent"),
-    ("dead-session-votes", "a silent session still votes on cluster time"),
-    ("materialized-off-by-one", "the materializer commits an offset one below what it wrote"),
-    ("cut-at-high-watermark", "a cut ends at the high watermark instead of the last stable offset"),
-    ("hot-from-below-m", "the cut takes one hot row more than it should, below M"),
-    ("ignore-session-sequence", "apply takes an entry whatever its sequence number"),
-    ("negative-from-lagging-view", "an offset above a lagging high watermark is refused without a barrier"),
+    (
+        "ack-before-commit",
+        "the agent acknowledges a batch when its segment is uploaded, before the commit",
+    ),
+    (
+        "skip-duplicate-check",
+        "apply takes a producer's batch again when it is sent again",
+    ),
+    (
+        "skip-floor-after-put",
+        "the object log trusts a successful put without reading the floor",
+    ),
+    (
+        "skip-floor-after-read",
+        "the object log trusts a slot it read without reading the floor",
+    ),
+    (
+        "skip-floor-after-absent",
+        "the object log trusts an absent slot without reading the floor",
+    ),
+    (
+        "floor-off-by-one",
+        "the object log trusts a put of the slot that is the floor itself",
+    ),
+    (
+        "close-only-last-session",
+        "a process closes only the newest of its earlier sessions",
+    ),
+    (
+        "no-tombstones",
+        "apply forgets a session as soon as it is closed",
+    ),
+    (
+        "not-done-after-jump",
+        "a proposer calls its append not done when it jumped to a snapshot",
+    ),
+    (
+        "barrier-joins-sent-call",
+        "a read barrier shares an end() call that was already sent",
+    ),
+    (
+        "dead-session-votes",
+        "a silent session still votes on cluster time",
+    ),
+    (
+        "materialized-off-by-one",
+        "the materializer commits an offset one below what it wrote",
+    ),
+    (
+        "hot-from-below-m",
+        "the cut takes one hot row more than it should, below M",
+    ),
+    (
+        "ignore-session-sequence",
+        "apply takes an entry whatever its sequence number",
+    ),
+    (
+        "negative-from-lagging-view",
+        "an offset above a lagging high watermark is refused without a barrier",
+    ),
 ];
 
 #[cfg(debug_assertions)]

@@ -29,7 +29,12 @@ impl Kind {
     pub fn is_retriable(self) -> bool {
         match self {
             Kind::Conflict | Kind::Overloaded | Kind::Unavailable => true,
-            Kind::Invalid | Kind::NotFound | Kind::Fenced | Kind::Denied | Kind::Corrupt | Kind::Internal => false,
+            Kind::Invalid
+            | Kind::NotFound
+            | Kind::Fenced
+            | Kind::Denied
+            | Kind::Corrupt
+            | Kind::Internal => false,
         }
     }
 }

@@ -123,7 +123,10 @@ impl FromStr for SegmentId {
             .filter(|digits| digits.len() == 32)
             .and_then(|digits| u128::from_str_radix(digits, 16).ok())
             .map(|bits| SegmentId(bits.to_be_bytes()))
-            .ok_or_else(|| ParseIdError { what: "SegmentId", text: text.to_owned() })
+            .ok_or_else(|| ParseIdError {
+                what: "SegmentId",
+                text: text.to_owned(),
+            })
     }
 }
 

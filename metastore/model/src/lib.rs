@@ -5,8 +5,8 @@
 //! encoded form.
 
 pub mod caps;
-mod column;
 mod codec;
+mod column;
 mod defect;
 mod error;
 mod hash;
@@ -16,8 +16,8 @@ mod offset;
 mod size;
 mod time;
 
-pub use column::{ColumnType, Field, FieldId};
 pub use codec::{DecodeError, decode, encode};
+pub use column::{ColumnType, Field, FieldId};
 #[cfg(debug_assertions)]
 pub use defect::plant_defect;
 pub use defect::{DEFECTS, defect};
@@ -30,4 +30,7 @@ pub use id::{
 pub use lsn::{Generation, Lsn, ParseLsnError};
 pub use offset::{Offset, OffsetRange};
 pub use size::{ByteSize, ParseSizeError};
-pub use time::{ClusterTime, LivenessTime, Monotonic, ParseDurationError, Timestamp, format_duration, parse_duration};
+pub use time::{
+    ClusterTime, LivenessTime, Monotonic, ParseDurationError, Timestamp, format_duration,
+    parse_duration,
+};

@@ -35,11 +35,17 @@ impl Lsn {
     }
 
     /// Before the first entry of the first generation.
-    pub const START: Lsn = Lsn { generation: Generation::FIRST, n: 0 };
+    pub const START: Lsn = Lsn {
+        generation: Generation::FIRST,
+        n: 0,
+    };
 
     #[must_use]
     pub fn next(self) -> Lsn {
-        Lsn { n: self.n + 1, ..self }
+        Lsn {
+            n: self.n + 1,
+            ..self
+        }
     }
 }
 

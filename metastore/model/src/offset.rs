@@ -62,7 +62,10 @@ impl OffsetRange {
 
     #[must_use]
     pub fn intersect(self, other: OffsetRange) -> OffsetRange {
-        OffsetRange { start: self.start.max(other.start), end: self.end.min(other.end) }
+        OffsetRange {
+            start: self.start.max(other.start),
+            end: self.end.min(other.end),
+        }
     }
 }
 

@@ -34,7 +34,12 @@ impl ByteSize {
 }
 
 /// Units, largest first: a size prints in the largest one that divides it.
-const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+const UNITS: [(&str, u64); 4] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+];
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,7 +61,9 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<ByteSize, ParseSizeError> {
         let error = || ParseSizeError(text.to_owned());
-        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let split = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let (digits, unit) = text.split_at(split);
         let number: u64 = digits.parse().map_err(|_| error())?;
         let scale = match unit.trim() {
@@ -64,7 +71,13 @@ impl FromStr for ByteSize {
             "KB" | "kB" => 1_000,
             "MB" => 1_000_000,
             "GB" => 1_000_000_000,
-            unit => UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(error)?.1,
+            unit => {
+                UNITS
+                    .iter()
+                    .find(|(name, _)| *name == unit)
+                    .ok_or_else(error)?
+                    .1
+            }
         };
         number.checked_mul(scale).map(ByteSize).ok_or_else(error)
     }
@@ -97,7 +110,14 @@ mod tests {
 
     #[test]
     fn sizes_read_back_what_they_print() {
-        for size in [ByteSize(0), ByteSize(1), ByteSize::kib(3), ByteSize::mib(8), ByteSize::gib(1), ByteSize(1025)] {
+        for size in [
+            ByteSize(0),
+            ByteSize(1),
+            ByteSize::kib(3),
+            ByteSize::mib(8),
+            ByteSize::gib(1),
+            ByteSize(1025),
+        ] {
             assert_eq!(size.to_string().parse(), Ok(size));
         }
         assert_eq!("64 MiB".parse(), Ok(ByteSize::mib(64)));

@@ -93,7 +93,13 @@ impl fmt::Display for ClusterTime {
 pub struct ParseDurationError(pub String);
 
 /// Units, largest first: a duration prints in the largest one that divides it.
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// `"250ms"`, `"10s"`, `"5m"`, `"2h"`, `"7d"`.
 pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
@@ -101,8 +107,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
     let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(error)?;
     let (digits, unit) = text.split_at(split);
     let number: u64 = digits.parse().map_err(|_| error())?;
-    let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(error)?;
-    number.checked_mul(*scale).map(Duration::from_millis).ok_or_else(error)
+    let (_, scale) = UNITS
+        .iter()
+        .find(|(name, _)| *name == unit.trim())
+        .ok_or_else(error)?;
+    number
+        .checked_mul(*scale)
+        .map(Duration::from_millis)
+        .ok_or_else(error)
 }
 
 /// The inverse of [`parse_duration`], to the millisecond.
@@ -123,9 +135,18 @@ mod tests {
     #[test]
     fn durations_read_back_what_they_print() {
         for text in ["0ms", "250ms", "10s", "5m", "2h", "7d"] {
-            assert_eq!(format_duration(parse_duration(text).expect("a duration")), text);
+            assert_eq!(
+                format_duration(parse_duration(text).expect("a duration")),
+                text
+            );
         }
-        for text in ["", "10", "ten seconds", "10 fortnights", "99999999999999999d"] {
+        for text in [
+            "",
+            "10",
+            "ten seconds",
+            "10 fortnights",
+            "99999999999999999d",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

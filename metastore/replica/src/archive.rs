@@ -142,10 +142,12 @@ async fn chunks_above(
 
 /// How far the archive covers the log beyond `floor`, below which it covers all.
 pub(crate) async fn covered(store: &Store, floor: Lsn) -> Result<u64, StoreError> {
-    Ok(extend(
-        floor.n,
-        &chunks_above(store, floor.generation, floor.n).await?,
-    ))
+    let chunks = chunks_above(store, floor.generation, floor.n).await?;
+    // The log is trimmed because of them, and whoever wrote them may have died before the sync.
+    if let Some(chunk) = chunks.first() {
+        store.make_seen_durable(&chunk.path).await?;
+    }
+    Ok(extend(floor.n, &chunks))
 }
 
 /// The last n that any chunk above `n` holds.

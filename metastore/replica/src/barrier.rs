@@ -74,14 +74,19 @@ impl BarrierTask {
             self.shared.metrics.barrier_calls.inc();
             let failed = match timeout(CALL_MAX, self.shared.log.end()).await {
                 Ok(Ok(end)) => return Some(end),
-                Ok(Err(error @ (LogError::Unavailable { .. } | LogError::Invalid { .. }))) => {
-                    error.to_string()
-                }
+                // Credentials that lapse and answers that make no sense may be a matter of minutes. If the
+                // log itself is damaged, the follower finds it out and stops this process.
+                Ok(Err(
+                    error @ (LogError::Unavailable { .. }
+                    | LogError::Denied { .. }
+                    | LogError::Corrupt { .. }
+                    | LogError::Invalid { .. }),
+                )) => error.to_string(),
                 Ok(Err(error @ LogError::WentBack { .. })) => {
                     self.shared.log_went_back(&error);
                     return None;
                 }
-                Ok(Err(error)) => {
+                Ok(Err(error @ LogError::Superseded { .. })) => {
                     self.shared.stop(error.to_string());
                     return None;
                 }

@@ -4,7 +4,8 @@
 //! finds it later (hourly, and at once when its wall and its monotonic clock have moved apart by a
 //! minute) keeps its session, but its entries carry no vote until the clock is right again.
 //! A process that is alone on a local folder has no other clock to compare with; it compares with the
-//! newest time the log knows, and only warns.
+//! newest time the log knows. If they are more than a day apart, its session is marked as one whose clock
+//! is in doubt: cluster time stands still, until it is started with the clock set or accepted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +24,7 @@ use crate::metastore::Shared;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// … and with the store's.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
-/// How far a lone process's clock may be ahead of the log's before it warns.
+/// How far a lone process's clock may be off the newest time that its log knows.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How far the wall clock is off the store's: by when the store says that an object was written.
@@ -48,26 +49,39 @@ fn outside(at: Timestamp, from: Timestamp, to: Timestamp) -> Duration {
 }
 
 /// What is wrong with a lone process's clock, by the newest time its log knows.
-pub(crate) fn warning(wall: Timestamp, newest: ClusterTime) -> Option<String> {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    /// So far off that it must not move cluster time.
+    pub(crate) days: bool,
+    /// What to tell whoever started the process, and what they can do.
+    pub(crate) warning: String,
+}
+
+pub(crate) fn doubt(wall: Timestamp, newest: ClusterTime) -> Option<Doubt> {
     if newest == ClusterTime::default() {
         return None;
     }
     let behind = newest.since(ClusterTime(wall.0));
-    if behind > caps::CLOCK_SKEW_MAX {
-        return Some(format!(
-            "this machine's clock is {} behind the newest entry of the commit log: is its date right?",
-            format_duration(Duration::from_secs(behind.as_secs()))
-        ));
-    }
     let ahead = ClusterTime(wall.0).since(newest);
-    if ahead > DAY {
-        return Some(format!(
-            "this machine's clock is {} ahead of the newest entry of the commit log: if it was not away for so long, \
-             is its date right?",
-            format_duration(Duration::from_secs(ahead.as_secs()))
-        ));
-    }
-    None
+    let (off, where_to) = if behind > caps::CLOCK_SKEW_MAX {
+        (behind, "behind")
+    } else if ahead > DAY {
+        (ahead, "ahead of")
+    } else {
+        return None;
+    };
+    let days = off > DAY;
+    let advice = if days {
+        "Nothing is deleted by age as long as this process runs. If the date is wrong, set it and start again; if it is \
+         right, start again with --accept-clock"
+    } else {
+        "Nothing is deleted by age until it has caught up. Is the date right?"
+    };
+    let warning = format!(
+        "this machine's clock is {} {where_to} the newest entry of the commit log. {advice}",
+        format_duration(Duration::from_secs(off.as_secs()))
+    );
+    Some(Doubt { days, warning })
 }
 
 /// Both clocks at one moment.
@@ -100,17 +114,22 @@ impl ClockGuard {
         loop {
             sleep(LOOK_INTERVAL).await;
             let now = clocks(&self.shared.runtime);
-            let is_right = self.shared.votes.load(Ordering::Relaxed);
-            if apart(base, now) < caps::CLOCK_SKEW_MAX
-                && now.1.since(base.1) < CHECK_INTERVAL
-                && is_right
-            {
+            let votes = self.shared.votes.load(Ordering::Relaxed);
+            let stepped = apart(base, now) >= caps::CLOCK_SKEW_MAX;
+            if votes && !stepped && now.1.since(base.1) < CHECK_INTERVAL {
                 continue;
+            }
+            if votes && stepped {
+                // Not only once the store has told: it may take its time, or be away.
+                warn!(
+                    "this machine's clock was set: its time has no vote until it is compared with the object store's"
+                );
+                self.vote(false);
             }
             match skew(&self.shared.store, &self.shared.runtime).await {
                 Ok(skew) => {
                     base = now;
-                    self.judge(skew, is_right);
+                    self.judge(skew);
                 }
                 Err(error) => {
                     info!(%error, "the clock could not be compared with the object store's")
@@ -119,19 +138,24 @@ impl ClockGuard {
         }
     }
 
-    fn judge(&self, skew: Duration, was_right: bool) {
+    fn judge(&self, skew: Duration) {
         let right = skew <= caps::CLOCK_SKEW_MAX;
-        if was_right && !right {
+        let voted = self.shared.votes.load(Ordering::Relaxed);
+        if voted && !right {
             warn!(
                 ?skew,
                 "this machine's clock is off the object store's: its time has no vote"
             );
         }
-        if !was_right && right {
-            info!("this machine's clock is right again: its time has a vote");
+        if !voted && right {
+            info!("this machine's clock is right: its time has a vote again");
         }
-        self.shared.votes.store(right, Ordering::Relaxed);
-        self.shared.metrics.votes.set(i64::from(right));
+        self.vote(right);
+    }
+
+    fn vote(&self, votes: bool) {
+        self.shared.votes.store(votes, Ordering::Relaxed);
+        self.shared.metrics.votes.set(i64::from(votes));
     }
 }
 
@@ -175,9 +199,16 @@ mod tests {
     fn a_lone_clock_is_warned_of_when_it_is_days_off() {
         let newest = ClusterTime(1_700_000_000_000);
         let wall = |days: i64| Timestamp(newest.0 + days * 86_400_000);
-        assert_eq!(warning(wall(0), newest), None);
-        assert_eq!(warning(wall(2), ClusterTime::default()), None);
-        assert!(warning(wall(2), newest).is_some_and(|text| text.contains("2d ahead")));
-        assert!(warning(wall(-3), newest).is_some_and(|text| text.contains("3d behind")));
+        assert_eq!(doubt(wall(0), newest), None);
+        assert_eq!(doubt(wall(1), newest), None);
+        assert_eq!(doubt(wall(2), ClusterTime::default()), None);
+        for (days, text) in [(2, "2d ahead"), (-3, "3d behind")] {
+            let doubt = doubt(wall(days), newest).expect("it is days off");
+            assert!(doubt.days && doubt.warning.contains(text), "{doubt:?}");
+            assert!(doubt.warning.contains("--accept-clock"), "{doubt:?}");
+        }
+        // It moves no time by itself, and will have caught up soon.
+        let late = Timestamp(newest.0 - 3_600_000);
+        assert!(doubt(late, newest).is_some_and(|doubt| !doubt.days));
     }
 }

@@ -235,7 +235,8 @@ pub(crate) async fn load(
     let no_snapshot = || LoadError::NoSnapshot { floor: floor.lsn };
     let SnapshotRef { path, hash } = floor.snapshot.clone().ok_or_else(no_snapshot)?;
     let object = Path::parse(&path).map_err(|_| no_snapshot())?;
-    let bytes = store.get(&object).await?;
+    let size = store.head(&object).await?.size;
+    let bytes = store.for_bytes(size).get(&object).await?;
     let expected = hash;
     let lsn = floor.lsn;
     let decoded = scope

@@ -223,7 +223,10 @@ impl Shared {
 /// What is known beside the log, for somebody who has to recover it.
 pub(crate) fn with_places(error: &dyn fmt::Display, generation: Generation) -> String {
     let (archive, snapshots) = (paths::archive(generation), paths::snapshots(generation));
-    format!("{error}; archived entries lie in {archive}, state snapshots in {snapshots}")
+    format!(
+        "{error}; archived entries lie in {archive}, state snapshots in {snapshots}: keep them, for there is no command \
+         yet that recovers a log from them"
+    )
 }
 
 impl Metastore {

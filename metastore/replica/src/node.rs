@@ -8,6 +8,7 @@
 //! process whose clock is wrong; a node is handed out when its session is open.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use tarn_commit_log::{CommitLog, Floor, LogError};
 use tarn_model::{ClusterId, Generation, Lsn, caps, decode, encode, format_duration};
 use tarn_runtime::{Budget, Runtime, Scope, step};
 use tarn_state::{Advertised, State};
-use tarn_store::{ChunkCache, Store, StoreError, paths};
+use tarn_store::{ChunkCache, Path, Store, StoreError, paths};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -130,15 +131,7 @@ async fn open_replica(
         agent,
     } = parts;
     let found = find_cluster(store).await?;
-    // In this order: the end is never below a floor that was read before.
-    let floor = log.floor().await?;
-    if floor.lsn.generation != log.generation() {
-        return Err(OpenError::Refused(superseded(
-            &floor,
-            Lsn::new(log.generation(), 0),
-        )));
-    }
-    let end = log.end().await?;
+    let (floor, end) = bounds(log.as_ref()).await?;
     let cluster = match found {
         Some(cluster) => cluster,
         None => make_cluster(store, runtime, end).await?,
@@ -148,7 +141,7 @@ async fn open_replica(
     if !settings.alone {
         check_clock(store, runtime).await?;
     }
-    check_log(store, cluster, &floor, end).await?;
+    let (floor, end) = check_log(store, log.as_ref(), cluster, floor, end).await?;
     let state = first_state(store, replica, cluster.id, &floor).await?;
     info!(cluster = %cluster.id, from = %state.lsn(), to = %end, "replaying the commit log");
 
@@ -174,10 +167,15 @@ async fn open_replica(
     };
     drop(scope.spawn("follower", follower.run(scope.clone())));
     let view = unless_stopped(&shared, replay(&mut progress_end, shared.view(), end)).await?;
+    let mut clock_doubtful = false;
     if settings.alone
-        && let Some(warning) = clock_guard::warning(runtime.clock().wall(), view.cluster_time)
+        && !settings.accept_clock
+        && let Some(doubt) = clock_guard::doubt(runtime.clock().wall(), view.cluster_time)
     {
-        warn!("{warning}");
+        warn!("{}", doubt.warning);
+        clock_doubtful = doubt.days;
+        shared.votes.store(!doubt.days, Ordering::Relaxed);
+        shared.metrics.votes.set(i64::from(!doubt.days));
     }
 
     let scope = replica.child("proposer");
@@ -185,6 +183,7 @@ async fn open_replica(
         tick: settings.tick,
         agent: agent.clone(),
         alone: settings.alone,
+        clock_doubtful,
         view,
     };
     let proposer = Proposer::new(Arc::clone(&shared), progress_end, queue, proposer_settings);
@@ -308,40 +307,72 @@ async fn check_clock(store: &Store, runtime: &Runtime) -> Result<(), OpenError> 
     Ok(())
 }
 
-/// Is the log at least as new as what object storage knows of it?
+/// Where the log begins and ends.
+async fn bounds(log: &dyn CommitLog) -> Result<(Floor, Lsn), OpenError> {
+    // In this order: the end is never below a floor that was read before.
+    let floor = log.floor().await?;
+    if floor.lsn.generation != log.generation() {
+        return Err(OpenError::Refused(superseded(
+            &floor,
+            Lsn::new(log.generation(), 0),
+        )));
+    }
+    Ok((floor, log.end().await?))
+}
+
+/// Is the log at least as new as what object storage knows of it? Answers where it begins and ends.
 async fn check_log(
     store: &Store,
+    log: &dyn CommitLog,
     cluster: ClusterObject,
-    floor: &Floor,
+    floor: Floor,
     end: Lsn,
-) -> Result<(), OpenError> {
+) -> Result<(Floor, Lsn), OpenError> {
+    let is_lost = |floor: &Floor, end: Lsn| cluster.begun && end.n == 0 && *floor == Floor::START;
     let archived = archive::newest_above(store, end).await?;
     let snapshot = newest_snapshot_above(store, end).await?;
-    let is_empty = end.n == 0 && *floor == Floor::START;
-    if archived.is_none() && snapshot.is_none() && !(is_empty && cluster.begun) {
-        return Ok(());
+    if archived.is_none() && snapshot.is_none() && !is_lost(&floor, end) {
+        return Ok((floor, end));
+    }
+    // Others may have gone on since the end was read, or have begun the cluster. Only an end that is read
+    // after what was found can show that something is missing.
+    let (floor, end) = bounds(log).await?;
+    let archived = archived.filter(|n| *n > end.n);
+    let snapshot = snapshot.filter(|(n, _)| *n > end.n);
+    let is_lost = is_lost(&floor, end);
+    if archived.is_none() && snapshot.is_none() && !is_lost {
+        return Ok((floor, end));
     }
     let generation = end.generation;
+    let (archive, snapshots) = (paths::archive(generation), paths::snapshots(generation));
+    let newest = match &snapshot {
+        Some((_, path)) => path.to_string(),
+        None => floor
+            .snapshot
+            .map_or_else(|| snapshots.to_string(), |snapshot| snapshot.path),
+    };
     let known = |what: &str, n: Option<u64>, folder: &dyn std::fmt::Display| match n {
         Some(n) => format!("{what} in {folder} reach {}", Lsn::new(generation, n)),
         None => format!("{what} in {folder} reach no further"),
     };
     Err(OpenError::Refused(format!(
         "the commit log of cluster {} went back: it ends at {end}, {}; {}; {}. It was wiped or restored from an older \
-         copy, and writing to it would give other entries the same places. Nothing was changed. What is archived can \
-         be recovered from the newest snapshot and the archive; up to a second of entries may be in neither",
+         copy, and writing to it would give other entries the same places. Nothing was changed. There is no command yet \
+         that recovers a log: keep the state snapshot {newest} and the archive {archive}, which hold all but up to a \
+         second of its entries",
         cluster.id,
-        if is_empty {
+        if is_lost {
             "but the cluster has begun".to_owned()
         } else {
             format!("its floor is {}", floor.lsn)
         },
-        known("archived entries", archived, &paths::archive(generation)),
-        known("state snapshots", snapshot, &paths::snapshots(generation)),
+        known("archived entries", archived, &archive),
+        known("state snapshots", snapshot.map(|(n, _)| n), &snapshots),
     )))
 }
 
-async fn newest_snapshot_above(store: &Store, at: Lsn) -> Result<Option<u64>, StoreError> {
+/// The n of the newest snapshot above, and its name.
+async fn newest_snapshot_above(store: &Store, at: Lsn) -> Result<Option<(u64, Path)>, StoreError> {
     let above = store
         .list(
             &paths::snapshots(at.generation),
@@ -351,10 +382,12 @@ async fn newest_snapshot_above(store: &Store, at: Lsn) -> Result<Option<u64>, St
         .await?;
     let newest = above
         .iter()
-        .filter_map(|listed| paths::parse_snapshot(&listed.path))
-        .map(|(lsn, _)| lsn.n)
+        .filter_map(|listed| {
+            let (lsn, _) = paths::parse_snapshot(&listed.path)?;
+            Some((lsn.n, listed.path.clone()))
+        })
         .max();
-    Ok(newest.filter(|n| *n > at.n))
+    Ok(newest.filter(|(n, _)| *n > at.n))
 }
 
 /// Where the fold begins.

@@ -48,6 +48,8 @@ const EXPIRIES_MAX: usize = 16;
 /// Pause before an append of unknown fate is repeated; it doubles up to the second.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Sessions in a row that this process tried to open in vain before it stops.
+const TRIED_MAX: usize = 256;
 /// How long a draining process tries to bring its proposals home and to close its session.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -111,6 +113,7 @@ pub(crate) struct Proposer {
     waiting: VecDeque<Carried>,
     tick: Duration,
     agent: Option<Advertised>,
+    clock_doubtful: bool,
     view: View,
     sessions: Sessions,
     phase: Phase,
@@ -118,6 +121,8 @@ pub(crate) struct Proposer {
     limbo: Vec<Limbo>,
     closing: bool,
     pause: Duration,
+    /// Before another session is tried: none after one that was used, else it doubles up to the second.
+    reopen_pause: Duration,
     paused_until: Instant,
     next_tick: Instant,
     tick_due: bool,
@@ -133,6 +138,7 @@ pub(crate) struct Settings {
     pub(crate) tick: Duration,
     pub(crate) agent: Option<Advertised>,
     pub(crate) alone: bool,
+    pub(crate) clock_doubtful: bool,
     /// Where this process stands: the last view that was not taken from `progress`.
     pub(crate) view: View,
 }
@@ -154,11 +160,13 @@ impl Proposer {
             waiting: VecDeque::new(),
             tick: settings.tick,
             agent: settings.agent,
+            clock_doubtful: settings.clock_doubtful,
             phase: Phase::Closed,
             in_flight: None,
             limbo: Vec::new(),
             closing: false,
             pause: PAUSE,
+            reopen_pause: Duration::ZERO,
             paused_until: now,
             next_tick: now + settings.tick,
             tick_due: false,
@@ -299,6 +307,7 @@ impl Proposer {
             closes: self.sessions.closes(),
             agent: self.agent.clone(),
             level_max: FeatureLevel::NEWEST,
+            clock_doubtful: self.clock_doubtful,
         };
         self.phase = Phase::Opening;
         self.launch(
@@ -460,7 +469,11 @@ impl Proposer {
                 in_flight.flight = Flight::Appended;
                 return;
             }
-            Err(AppendError::NotSent { reason }) if in_flight.maybe_sent => reason,
+            Err(AppendError::NotSent { reason } | AppendError::Invalid { reason })
+                if in_flight.maybe_sent =>
+            {
+                reason
+            }
             Err(AppendError::Unknown { reason }) => {
                 in_flight.maybe_sent = true;
                 reason
@@ -488,6 +501,10 @@ impl Proposer {
             }
             Err(error @ AppendError::WentBack { .. }) => {
                 self.shared.log_went_back(&error);
+                return;
+            }
+            Err(error @ AppendError::Corrupt { .. }) => {
+                self.shared.stop(error.to_string());
                 return;
             }
         };
@@ -645,6 +662,8 @@ impl Proposer {
                 Some(node) => self.opened(node),
                 None => self.session_over("its opening was refused"),
             }
+        } else {
+            self.reopen_pause = Duration::ZERO;
         }
         if self.closing {
             self.closing = false;
@@ -797,8 +816,17 @@ impl Proposer {
         }
         self.closing = false;
         self.phase = Phase::Closed;
-        self.sessions
-            .take_new(self.shared.runtime.random().session_id());
+        let random = self.shared.runtime.random();
+        self.sessions.take_new(random.session_id());
+        if self.sessions.tried() > TRIED_MAX {
+            self.shared.stop(format!(
+                "no node session could be opened in {TRIED_MAX} attempts; the last one is over because {why}"
+            ));
+        }
+        // Whatever ends sessions as soon as they are open must not fill the log with openings.
+        let pause = random.jitter(self.reopen_pause);
+        self.paused_until = self.paused_until.max(Instant::now() + pause);
+        self.reopen_pause = (self.reopen_pause * 2).clamp(PAUSE, PAUSE_MAX);
     }
 
     fn resolve_limbo(&mut self) {

@@ -80,12 +80,17 @@ impl Sessions {
     /// What the first entry of the current session closes.
     pub(crate) fn closes(&self) -> Closes {
         if self.alone {
-            return Closes::All;
+            return Closes::All(self.earlier.iter().copied().collect());
         }
         if defect("close-only-last-session") {
             return Closes::Own(self.last.into_iter().collect());
         }
         Closes::Own(self.earlier.iter().copied().collect())
+    }
+
+    /// How many were tried and not seen closed, the current one aside.
+    pub(crate) fn tried(&self) -> usize {
+        self.earlier.len()
     }
 
     /// The current session was opened, so all earlier ones are closed.
@@ -127,7 +132,11 @@ mod tests {
 
     #[test]
     fn under_the_lock_of_a_folder_it_closes_all_there_are() {
-        assert_eq!(Sessions::new(id(1), true).closes(), Closes::All);
+        let mut sessions = Sessions::new(id(1), true);
+        assert_eq!(sessions.closes(), Closes::All(vec![]));
+        // No replica may have seen that one, so it is not among those there are.
+        sessions.take_new(id(2));
+        assert_eq!(sessions.closes(), Closes::All(vec![id(1)]));
     }
 
     #[test]

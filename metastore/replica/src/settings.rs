@@ -28,6 +28,10 @@ pub struct NodeSettings {
     pub tick: Duration,
     /// True under the lock of a local folder: nobody else lives, entry 1 closes every session.
     pub alone: bool,
+    /// Trust the wall clock of a process that is alone, though it is more than a day off the newest
+    /// cluster time of the commit log. Without it cluster time stands still then, so that nothing is
+    /// deleted by age because of a clock that is years ahead.
+    pub accept_clock: bool,
 }
 
 impl Default for NodeSettings {
@@ -40,6 +44,7 @@ impl Default for NodeSettings {
             memory_budget: ByteSize::mib(512),
             tick: caps::TICK_INTERVAL,
             alone: false,
+            accept_clock: false,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tarn_commit_log::{LogError, SnapshotRef};
-use tarn_model::{ByteSize, Generation, Lsn};
+use tarn_model::{ByteSize, Generation, Hash, Lsn};
 use tarn_runtime::{Scope, step};
 use tarn_store::{Store, StoreError, paths};
 use tokio::time::sleep;
@@ -31,6 +31,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// Largest state snapshot: what one put of the store takes.
 const SNAPSHOT_BYTES_MAX: ByteSize = ByteSize::gib(4);
+/// Up to this size a snapshot that was read back is compared with the state it was written from; of a
+/// larger one the hash of its bytes has to do.
+const COMPARED_BYTES_MAX: ByteSize = ByteSize::mib(64);
 
 #[derive(Debug)]
 pub(crate) struct Snapshotter {
@@ -135,9 +138,9 @@ impl Snapshotter {
             ..
         } = &*self.shared;
         let lsn = view.lsn();
-        let cluster = view.cluster;
+        let written = Arc::clone(&view);
         let encoded = scope.blocking("encode-snapshot", move || {
-            let bytes = Bytes::from(view.to_snapshot());
+            let bytes = Bytes::from(written.to_snapshot());
             let hash = sha256(&bytes);
             (bytes, hash)
         });
@@ -149,15 +152,14 @@ impl Snapshotter {
             ));
         }
         let path = paths::snapshot(lsn, runtime.random().u64());
+        let store = store.for_bytes(size);
         store.put_if_absent(&path, bytes).await.map_err(text)?;
         step!(runtime, "snapshot.written");
 
         let read = store.get(&path).await.map_err(text)?;
         let name = path.to_string();
-        let verified = scope.blocking("verify-snapshot", move || {
-            decode(&name, &read, hash, cluster, lsn).map(drop)
-        });
-        verified.await.map_err(text)?.map_err(text)?;
+        let verified = scope.blocking("verify-snapshot", move || verify(&name, &read, hash, &view));
+        verified.await.map_err(text)??;
         metrics.snapshots.inc();
         metrics.snapshot_bytes.set(size);
         step!(runtime, "snapshot.verified");
@@ -212,6 +214,17 @@ impl Snapshotter {
     }
 }
 
+/// Are these bytes the snapshot of this hash, and do they read as this view?
+fn verify(path: &str, read: &Bytes, hash: Hash, view: &View) -> Result<(), String> {
+    let state = decode(path, read, hash, view.cluster, view.lsn()).map_err(text)?;
+    if read.len() as u64 <= COMPARED_BYTES_MAX.0 && state != **view {
+        return Err(format!(
+            "the state snapshot {path} reads as another state than it was written from"
+        ));
+    }
+    Ok(())
+}
+
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
@@ -224,4 +237,27 @@ async fn count(store: &Store, generation: Generation) -> Result<usize, StoreErro
         .iter()
         .filter(|listed| paths::parse_snapshot(&listed.path).is_some())
         .count())
+}
+
+#[cfg(test)]
+mod tests {
+    use tarn_model::{ClusterId, ProducerId};
+    use tarn_state::State;
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_lacks_something_of_its_view_is_refused() {
+        let state = State::new(ClusterId::from_u128(1));
+        let bytes = Bytes::from(state.to_snapshot());
+        let hash = sha256(&bytes);
+        let verify = |state: State| verify("snapshots/x", &bytes, hash, &Arc::new(state));
+        assert_eq!(verify(state.clone()), Ok(()));
+        let more = State {
+            next_producer: ProducerId(9),
+            ..state
+        };
+        let refused = verify(more).expect_err("it holds another state");
+        assert!(refused.contains("another state"), "{refused}");
+    }
 }

@@ -505,6 +505,93 @@ async fn a_barrier_without_an_answer_ends_at_its_deadline() {
 }
 
 #[tokio::test]
+async fn a_barrier_that_is_denied_asks_again() {
+    let cluster = Cluster::new(Kind::Memory);
+    let (node, gate) = cluster.open(settings()).await;
+    gate.set(|gates| gates.end_denied = true);
+    let answer = node
+        .metastore
+        .barrier(Instant::now() + Duration::from_millis(50))
+        .await;
+    assert!(matches!(answer, Err(BarrierError::Deadline)), "{answer:?}");
+    gate.set(|gates| gates.end_denied = false);
+    node.metastore
+        .barrier(soon())
+        .await
+        .expect("the credentials are valid again");
+    node.drain().await;
+}
+
+#[tokio::test]
+async fn what_may_have_been_sent_is_never_said_to_be_undone() {
+    let cluster = Cluster::new(Kind::Memory);
+    let (node, gate) = cluster.open(settings()).await;
+    gate.set(|gates| {
+        gates.follow_closed = true;
+        gates.appends = Appends::LoseReply;
+    });
+    let waiting = node.scope.spawn("waiting", {
+        let node = node.clone();
+        async move { take_id(&node).await }
+    });
+    while metric(&node, "tarn_replica_appends_repeated_total") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let repeated = metric(&node, "tarn_replica_appends_repeated_total");
+    gate.set(|gates| gates.appends = Appends::Invalid);
+    while metric(&node, "tarn_replica_appends_repeated_total") < repeated + 2
+        && !waiting.is_finished()
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    gate.set(|gates| *gates = harness::Gates::default());
+    let told = timeout(SOON, waiting).await.expect("soon");
+    let told = told.expect("no panic");
+    assert_eq!(told.expect("it was applied all the time"), ProducerId(1));
+    node.drain().await;
+}
+
+#[tokio::test]
+async fn a_damaged_log_stops_who_appends_to_it() {
+    let cluster = Cluster::new(Kind::Memory);
+    let (node, gate) = cluster.open(settings()).await;
+    gate.set(|gates| gates.appends = Appends::Corrupt);
+    let why = timeout(SOON, node.metastore.stopped())
+        .await
+        .expect("it stops");
+    assert!(why.contains("corrupt"), "{why}");
+}
+
+/// One of them is slow: it has seen an empty log and no cluster when the other is done.
+#[tokio::test]
+async fn two_processes_that_begin_a_cluster_together_both_start() {
+    let cluster = Cluster::new(Kind::Memory);
+    let runtime = Runtime::real();
+    let gate = cluster.log(&runtime).await;
+    gate.set(|gates| gates.end_closed = true);
+    let scope = runtime.root_scope("node");
+    let parts = Parts {
+        runtime,
+        store: cluster.store.clone(),
+        log: Arc::new(gate.clone()),
+        agent: None,
+    };
+    let (slow, quick) = tokio::join!(Node::open(settings(), parts, scope), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (quick, _) = cluster.open(settings()).await;
+        gate.set(|gates| gates.end_closed = false);
+        quick
+    });
+    let slow = slow.expect("nothing went back");
+    assert_eq!(
+        slow.metastore.view().cluster,
+        quick.metastore.view().cluster
+    );
+    slow.drain().await;
+    quick.drain().await;
+}
+
+#[tokio::test]
 async fn a_log_that_went_back_is_not_written_to() {
     let mut cluster = Cluster::new(Kind::Memory);
     let (node, _) = cluster.open(settings()).await;
@@ -512,10 +599,11 @@ async fn a_log_that_went_back_is_not_written_to() {
     node.drain().await;
     cluster.wipe();
     match cluster.try_open(settings()).await {
-        Err(OpenError::Refused(why)) => assert!(
-            why.contains("went back") && why.contains("archive/1"),
-            "{why}"
-        ),
+        Err(OpenError::Refused(why)) => {
+            for part in ["went back", "no command yet", "archive/1", "snapshots/1"] {
+                assert!(why.contains(part), "{why}");
+            }
+        }
         other => panic!("unexpected {other:?}"),
     }
 }
@@ -697,6 +785,7 @@ async fn a_process_that_is_contradicted_stops_writing() {
         closes: Closes::Own(vec![]),
         agent: None,
         level_max: FeatureLevel::NEWEST,
+        clock_doubtful: false,
     };
     let first = foreign_entry(&view, 1, Hash::ZERO, vec![Command::OpenSession(open)], None);
     let previous = crate::follower::sha256(&first.bytes);

@@ -34,7 +34,10 @@ pub struct Permit {
 impl Budget {
     pub fn new(total: ByteSize) -> Budget {
         let units = u32::try_from(total.0 / UNIT).unwrap_or(u32::MAX).max(1);
-        Budget { semaphore: Arc::new(Semaphore::new(units as usize)), units }
+        Budget {
+            semaphore: Arc::new(Semaphore::new(units as usize)),
+            units,
+        }
     }
 
     pub fn total(&self) -> ByteSize {
@@ -49,7 +52,10 @@ impl Budget {
         u32::try_from(bytes.div_ceil(UNIT))
             .ok()
             .filter(|units| *units <= self.units)
-            .ok_or(BudgetError::TooLarge { asked: ByteSize(bytes), total: self.total() })
+            .ok_or(BudgetError::TooLarge {
+                asked: ByteSize(bytes),
+                total: self.total(),
+            })
     }
 
     /// Waits until the bytes are free. Waiters are served in order.
@@ -67,7 +73,9 @@ impl Budget {
         let units = self.units(bytes)?;
         match Arc::clone(&self.semaphore).try_acquire_many_owned(units) {
             Ok(permit) => Ok(Permit { permit }),
-            Err(_) => Err(BudgetError::Exhausted { asked: ByteSize(bytes) }),
+            Err(_) => Err(BudgetError::Exhausted {
+                asked: ByteSize(bytes),
+            }),
         }
     }
 }
@@ -84,8 +92,15 @@ impl Permit {
 
     /// Splits off at least `bytes`, or everything if there is less.
     pub fn split(&mut self, bytes: u64) -> Permit {
-        let units = usize::try_from(bytes.div_ceil(UNIT)).unwrap_or(usize::MAX).min(self.permit.num_permits());
-        Permit { permit: self.permit.split(units).expect("no more is split off than there is") }
+        let units = usize::try_from(bytes.div_ceil(UNIT))
+            .unwrap_or(usize::MAX)
+            .min(self.permit.num_permits());
+        Permit {
+            permit: self
+                .permit
+                .split(units)
+                .expect("no more is split off than there is"),
+        }
     }
 }
 
@@ -97,7 +112,10 @@ mod tests {
     async fn bytes_come_back_when_the_permit_is_dropped() {
         let budget = Budget::new(ByteSize::kib(4));
         let mut permit = budget.acquire(4096).await.expect("fits");
-        assert_eq!(budget.try_acquire(1).expect_err("full"), BudgetError::Exhausted { asked: ByteSize(1) });
+        assert_eq!(
+            budget.try_acquire(1).expect_err("full"),
+            BudgetError::Exhausted { asked: ByteSize(1) }
+        );
         drop(permit.split(1024));
         assert!(budget.try_acquire(1).is_ok());
         drop(permit);
@@ -107,6 +125,9 @@ mod tests {
     #[tokio::test]
     async fn what_can_never_fit_is_refused_at_once() {
         let budget = Budget::new(ByteSize::kib(4));
-        assert!(matches!(budget.acquire(1 << 20).await, Err(BudgetError::TooLarge { .. })));
+        assert!(matches!(
+            budget.acquire(1 << 20).await,
+            Err(BudgetError::TooLarge { .. })
+        ));
     }
 }

@@ -3,7 +3,10 @@
 //! Waiting is tokio's business (`tokio::time`), which the simulator pauses; this clock is for time
 //! that is compared or written down.
 
-#![expect(clippy::disallowed_methods, reason = "this is the door that the lint points to")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the door that the lint points to"
+)]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,7 +40,9 @@ impl Clock {
                 let now = SystemTime::now();
                 let millis = match now.duration_since(UNIX_EPOCH) {
                     Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
-                    Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+                    Err(before) => {
+                        -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX)
+                    }
                 };
                 Timestamp(millis)
             }

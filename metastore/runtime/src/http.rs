@@ -36,7 +36,10 @@ impl AxumListener for Listener {
 pub fn serve(scope: &Scope, listener: Listener, router: Router) {
     let stopped = scope.stopped();
     drop(scope.spawn("http", async move {
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        if let Err(error) = axum::serve(listener, router)
+            .with_graceful_shutdown(stopped)
+            .await
+        {
             warn!(%error, "the HTTP listener stopped");
         }
     }));

@@ -1,6 +1,9 @@
 //! TCP, real or simulated.
 
-#![expect(clippy::disallowed_methods, reason = "this is the door that the lint points to")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the door that the lint points to"
+)]
 
 use std::fmt;
 use std::io;
@@ -25,7 +28,9 @@ pub struct Listener(ListenerKind);
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Listener").field(&self.local_address().ok()).finish()
+        f.debug_tuple("Listener")
+            .field(&self.local_address().ok())
+            .finish()
     }
 }
 
@@ -57,12 +62,16 @@ impl Net {
     /// its own addresses.
     pub async fn listen(&self, address: &str) -> io::Result<Listener> {
         match self.0 {
-            Kind::Real => Ok(Listener(ListenerKind::Real(tokio::net::TcpListener::bind(address).await?))),
+            Kind::Real => Ok(Listener(ListenerKind::Real(
+                tokio::net::TcpListener::bind(address).await?,
+            ))),
             Kind::Simulated => {
                 let port = address
                     .rsplit_once(':')
                     .and_then(|(_, port)| port.parse::<u16>().ok())
-                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "expected host:port"))?;
+                    .ok_or_else(|| {
+                        io::Error::new(io::ErrorKind::InvalidInput, "expected host:port")
+                    })?;
                 let listener = turmoil::net::TcpListener::bind(("0.0.0.0", port)).await?;
                 Ok(Listener(ListenerKind::Simulated(listener)))
             }
@@ -77,9 +86,9 @@ impl Net {
                 stream.set_nodelay(true)?;
                 Ok(Stream(StreamKind::Real(stream)))
             }
-            Kind::Simulated => {
-                Ok(Stream(StreamKind::Simulated(turmoil::net::TcpStream::connect(address).await?)))
-            }
+            Kind::Simulated => Ok(Stream(StreamKind::Simulated(
+                turmoil::net::TcpStream::connect(address).await?,
+            ))),
         }
     }
 }
@@ -108,7 +117,11 @@ impl Listener {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
             StreamKind::Real(stream) => Pin::new(stream).poll_read(cx, buf),
             StreamKind::Simulated(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -117,7 +130,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
             StreamKind::Real(stream) => Pin::new(stream).poll_write(cx, buf),
             StreamKind::Simulated(stream) => Pin::new(stream).poll_write(cx, buf),

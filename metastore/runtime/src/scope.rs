@@ -1,8 +1,6 @@
 //! A tree of tasks. Nobody spawns outside of it, so that a process drains in reverse order of
 //! start, no task outlives its owner, and a panic is noticed.
 
-#![expect(clippy::disallowed_methods, reason = "this is the door that the lint points to")]
-
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -49,7 +47,9 @@ pub struct Task<T> {
 
 impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Task")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,13 +69,20 @@ impl<T> Future for Task<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let name = self.name;
-        self.handle.poll_unpin(cx).map(|joined| joined.ok().flatten().ok_or(TaskError { name }))
+        self.handle
+            .poll_unpin(cx)
+            .map(|joined| joined.ok().flatten().ok_or(TaskError { name }))
     }
 }
 
 impl Scope {
     pub(crate) fn root(name: &'static str, inline: bool) -> Scope {
-        Scope::new(name, CancellationToken::new(), watch::Sender::new(None), inline)
+        Scope::new(
+            name,
+            CancellationToken::new(),
+            watch::Sender::new(None),
+            inline,
+        )
     }
 
     fn new(
@@ -100,8 +107,17 @@ impl Scope {
     #[must_use]
     pub fn child(&self, name: &'static str) -> Scope {
         // Not a child token: a parent that stops lets its children drain in order, see `drain`.
-        let child = Scope::new(name, CancellationToken::new(), self.inner.panicked.clone(), self.inner.inline);
-        let mut children = self.inner.children.lock().expect("the list is only pushed and taken");
+        let child = Scope::new(
+            name,
+            CancellationToken::new(),
+            self.inner.panicked.clone(),
+            self.inner.inline,
+        );
+        let mut children = self
+            .inner
+            .children
+            .lock()
+            .expect("the list is only pushed and taken");
         children.retain(|child| !child.inner.stop.is_cancelled());
         children.push(child.clone());
         child
@@ -128,7 +144,10 @@ impl Scope {
                 }
             }
         };
-        Task { name, handle: self.inner.tasks.spawn(guarded.in_current_span()) }
+        Task {
+            name,
+            handle: self.inner.tasks.spawn(guarded.in_current_span()),
+        }
     }
 
     /// Runs work that computes or blocks off the async threads; inline in simulation.
@@ -166,7 +185,12 @@ impl Scope {
     pub fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             loop {
-                let youngest = self.inner.children.lock().expect("the list is only pushed and taken").pop();
+                let youngest = self
+                    .inner
+                    .children
+                    .lock()
+                    .expect("the list is only pushed and taken")
+                    .pop();
                 match youngest {
                     Some(child) => child.drain().await,
                     None => break,
@@ -181,12 +205,19 @@ impl Scope {
     /// Resolves with the name of the first task in the whole tree that panicked.
     pub async fn panicked(&self) -> &'static str {
         let mut panicked = self.inner.panicked.subscribe();
-        let name = panicked.wait_for(Option::is_some).await.expect("this scope holds the sender");
+        let name = panicked
+            .wait_for(Option::is_some)
+            .await
+            .expect("this scope holds the sender");
         name.expect("waited for Some")
     }
 }
 
-fn report(name: &'static str, panic: &(dyn Any + Send), panicked: &watch::Sender<Option<&'static str>>) {
+fn report(
+    name: &'static str,
+    panic: &(dyn Any + Send),
+    panicked: &watch::Sender<Option<&'static str>>,
+) {
     let message = panic
         .downcast_ref::<&str>()
         .map(|message| (*message).to_owned())
@@ -223,8 +254,10 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_noticed_by_the_root_and_by_who_waits() {
         let root = Scope::root("root", false);
-        let task = root.child("part").spawn("fragile", async { panic!("planted") });
-        assert_eq!(task.await.map(|()| ()), Err(TaskError { name: "fragile" }));
+        let task = root
+            .child("part")
+            .spawn("fragile", async { panic!("planted") });
+        assert_eq!(task.await, Err(TaskError { name: "fragile" }));
         assert_eq!(root.panicked().await, "fragile");
     }
 }

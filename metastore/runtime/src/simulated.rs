@@ -28,6 +28,7 @@ struct Inner {
     armed: Option<(&'static str, u64)>,
     crash_wanted: Option<&'static str>,
     passed: BTreeMap<&'static str, u64>,
+    last_elapsed: Duration,
 }
 
 impl SimulatedHost {
@@ -42,6 +43,7 @@ impl SimulatedHost {
                 armed: None,
                 crash_wanted: None,
                 passed: BTreeMap::new(),
+                last_elapsed: Duration::ZERO,
             })),
         }
     }
@@ -54,25 +56,38 @@ impl SimulatedHost {
     pub(crate) fn next_seed(&self) -> u64 {
         self.with(|inner| {
             inner.starts += 1;
-            inner.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(inner.starts)
+            inner
+                .seed
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .wrapping_add(inner.starts)
         })
     }
 
-    fn elapsed() -> Duration {
-        turmoil::sim_elapsed().expect("a simulated runtime is only used within the simulation")
+    /// Simulated time. Between two ticks, when the harness acts, it is that of the last look.
+    fn elapsed(&self) -> Duration {
+        match turmoil::sim_elapsed() {
+            Some(elapsed) => self.with(|inner| {
+                inner.last_elapsed = elapsed;
+                elapsed
+            }),
+            None => self.with(|inner| inner.last_elapsed),
+        }
     }
 
     pub(crate) fn wall(&self) -> Timestamp {
-        let elapsed = i64::try_from(Self::elapsed().as_millis()).expect("simulations are short");
+        let elapsed = i64::try_from(self.elapsed().as_millis()).expect("simulations are short");
         self.with(|inner| {
             Timestamp(
-                EPOCH_MILLIS + elapsed + inner.wall_offset_millis + elapsed * inner.drift_millis_per_second / 1000,
+                EPOCH_MILLIS
+                    + elapsed
+                    + inner.wall_offset_millis
+                    + elapsed * inner.drift_millis_per_second / 1000,
             )
         })
     }
 
     pub(crate) fn monotonic(&self) -> Monotonic {
-        let elapsed = Self::elapsed() + self.with(|inner| inner.monotonic_offset);
+        let elapsed = self.elapsed() + self.with(|inner| inner.monotonic_offset);
         Monotonic(u64::try_from(elapsed.as_millis()).expect("simulations are short"))
     }
 

@@ -439,10 +439,12 @@ impl State {
         session.node
     }
 
-    /// The lower median of the newest wall clocks of those who vote; never back.
+    /// The lower median of the newest wall clocks of those who vote; never back. If nobody votes, all
+    /// do whose clock is not in doubt.
     fn advance_cluster_time(&mut self) {
         let heard = |session: &&Session| {
-            defect("dead-session-votes") || !session.is_silent(self.liveness_time)
+            !session.clock_doubtful
+                && (defect("dead-session-votes") || !session.is_silent(self.liveness_time))
         };
         let mut walls: Vec<Timestamp> = self
             .sessions

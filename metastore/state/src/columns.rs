@@ -2,7 +2,8 @@
 //! new gets the next field ids.
 //!
 //! Holds: an id, once given, keeps its column; no column goes or becomes required; types change only
-//! where Iceberg allows it, and always towards the wider one, in whatever order schemas come.
+//! where Iceberg allows it, and always towards the wider one, in whatever order schemas come; no
+//! later schema brings a name that differs from one beside it in upper and lower case only.
 
 use std::collections::BTreeMap;
 
@@ -71,13 +72,20 @@ fn merge_fields(
     let mut places: BTreeMap<String, usize> = have
         .iter()
         .enumerate()
-        .map(|(place, field)| (field.name.clone(), place))
+        .map(|(place, field)| (folded(&field.name), place))
         .collect();
     for field in want {
         match places
-            .get(&field.name)
+            .get(&folded(&field.name))
             .and_then(|place| have.get_mut(*place))
         {
+            Some(there) if there.name != field.name => {
+                return Err(TableColumnsError::CaseChanged {
+                    path: below(path, &there.name),
+                    have: there.name.clone(),
+                    want: field.name.clone(),
+                });
+            }
             Some(there) => merge_kind(
                 &mut there.kind,
                 &field.kind,
@@ -85,7 +93,7 @@ fn merge_fields(
                 &below(path, &field.name),
             )?,
             None => {
-                places.insert(field.name.clone(), have.len());
+                places.insert(folded(&field.name), have.len());
                 have.push(with_ids(field, last_id, true));
             }
         }
@@ -201,6 +209,11 @@ fn with_ids(field: &Field, last_id: &mut i32, nullable: bool) -> Field {
         kind,
         doc: field.doc.clone(),
     }
+}
+
+/// A name as SQL compares it.
+fn folded(name: &str) -> String {
+    name.to_ascii_lowercase()
 }
 
 fn below(path: &str, name: &str) -> String {
@@ -339,6 +352,20 @@ mod tests {
             },
         );
         refused(ColumnType::Struct(Vec::new()), ColumnType::String);
+    }
+
+    #[test]
+    fn names_that_differ_in_case_only_are_refused_with_their_path() {
+        let inner = |name: &str| ColumnType::Struct(vec![Field::new(name, ColumnType::Int)]);
+        let refused = |schemas: &[Vec<Field>]| merged(schemas).unwrap_err().to_string();
+        let versions = ["id", "ID"].map(|name| vec![Field::new(name, ColumnType::Int)]);
+        assert_eq!(
+            refused(&versions),
+            "column id is named id in the table and ID in the schema, and SQL does not tell upper from lower case"
+        );
+        assert_eq!(refused(&[versions.concat()]), refused(&versions));
+        let nested = ["sku", "Sku"].map(|name| vec![Field::new("line", inner(name))]);
+        assert!(refused(&nested).starts_with("column line.sku is named sku"));
     }
 
     #[test]

@@ -264,7 +264,7 @@ fn play(story: &[Vec<Step>]) -> Cluster {
             (0..=20, _) | (_, true) => {
                 let tried = |number: u8| session(u128::from(number % 8));
                 let closes = if c.is_multiple_of(16) {
-                    Closes::All
+                    Closes::All(vec![])
                 } else {
                     Closes::Own(vec![tried(b), tried(b.wrapping_add(1))])
                 };

@@ -1,9 +1,12 @@
 //! Registered payload schemas: ids are global, versions count per subject.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::{ClusterTime, Field, SchemaId};
+use tarn_model::{ClusterTime, Field, SchemaId, caps};
+
+use crate::{Refusal, State};
 
 /// What a new version is compared with. Enforced with the compatibility issue; kept and shown now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -47,7 +50,7 @@ pub struct Schema {
     pub registered_time: ClusterTime,
 }
 
-/// A subject's versions.
+/// A subject's versions. One without any has a level, which a client set before.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 pub struct Subject {
     /// Version → (schema, the entry that registered it here).
@@ -62,5 +65,20 @@ impl Subject {
         self.versions
             .last_key_value()
             .map(|(version, (schema, _))| (*version, *schema))
+    }
+}
+
+impl State {
+    pub(crate) fn subject_or_new(&mut self, name: &str) -> Result<&mut Arc<Subject>, Refusal> {
+        if !self.subjects.contains_key(name) {
+            if self.subjects.len() >= caps::SCHEMAS_MAX {
+                return Err(Refusal::Full {
+                    what: "subjects".into(),
+                    max: caps::SCHEMAS_MAX as u64,
+                });
+            }
+            self.subjects.insert(name.to_owned(), Arc::default());
+        }
+        Ok(self.subjects.get_mut(name).expect("it is there by now"))
     }
 }

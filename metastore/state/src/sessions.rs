@@ -50,6 +50,10 @@ pub struct Session {
     pub opened_at: ClusterTime,
     #[n(11)]
     pub observed: Option<Observed>,
+    /// Its process is alone and found its wall clock more than a day off the newest cluster time when
+    /// it opened. It has no vote, also not while nobody else has one: cluster time stands still then.
+    #[n(12)]
+    pub clock_doubtful: bool,
 }
 
 /// What stays of a closed session, for [`tarn_model::caps::TOMBSTONE_ENTRIES`] entries.

@@ -143,6 +143,14 @@ pub enum TableColumnsError {
         have: String,
         want: String,
     },
+    #[error(
+        "column {path} is named {have} in the table and {want} in the schema, and SQL does not tell upper from lower case"
+    )]
+    CaseChanged {
+        path: String,
+        have: String,
+        want: String,
+    },
     #[error("columns nest deeper than {max} levels")]
     TooDeep { max: usize },
     #[error("the table would have more than {max} columns, nested ones counted")]

@@ -33,6 +33,8 @@ pub struct StoreFaults {
     /// Every request takes between these, half of it before its effect and half after.
     pub latency_min: Duration,
     pub latency_max: Duration,
+    /// Bytes of a written or read object that pass in a second; 0 is no limit.
+    pub bytes_per_second: u64,
     /// The request never arrives; the caller hears of a broken connection.
     pub request_lost: u64,
     /// The effect happens; the caller hears of a broken connection.
@@ -297,6 +299,13 @@ impl Inner {
         });
     }
 
+    /// Waits as long as so many bytes take.
+    async fn carry(&self, bytes: u64) {
+        let speed = self.with(|state| state.faults.bytes_per_second);
+        let micros = bytes.saturating_mul(1_000_000).checked_div(speed);
+        pass(Duration::from_micros(micros.unwrap_or_default())).await;
+    }
+
     async fn apply(&self, write: Write) -> ObjectResult<Option<PutResult>> {
         let now =
             DateTime::from_timestamp_millis(self.runtime.clock().wall().0).unwrap_or_default();
@@ -332,6 +341,9 @@ impl Inner {
             conditional: conflict.is_some(),
         };
         let (fault, rest) = self.begin(write.op(), class).await;
+        if let Write::Put(_, payload, _) = &write {
+            self.carry(payload.content_length() as u64).await;
+        }
         let result = match fault {
             Some(Fault::RequestLost) => Err(broken()),
             Some(Fault::UnavailableBefore) => Err(unavailable()),
@@ -459,6 +471,10 @@ impl ObjectStore for FaultyStore {
             .ask(op, class, self.inner.objects.get_opts(location, options))
             .await?;
         result.meta = self.inner.date(result.meta);
+        if op == "get" {
+            let bytes = result.range.end.saturating_sub(result.range.start);
+            self.inner.carry(bytes).await;
+        }
         if !matches!(fault, Some(Fault::Truncated | Fault::CutShort)) {
             return Ok(result);
         }

@@ -65,6 +65,9 @@ struct Inner {
     runtime: Runtime,
     /// Folders whose own names were synced by this process.
     folders: Mutex<BTreeSet<PathBuf>>,
+    /// Which folders were synced, in order.
+    #[cfg(test)]
+    synced: Mutex<Vec<PathBuf>>,
 }
 
 impl fmt::Debug for LocalStore {
@@ -137,20 +140,22 @@ impl LocalStore {
             fsync,
             runtime: runtime.clone(),
             folders: Mutex::new(BTreeSet::new()),
+            #[cfg(test)]
+            synced: Mutex::default(),
         };
         inner.sweep_leftovers();
-        // Folders that were there are somebody else's to keep; those that we made are ours.
-        for parent in made
-            .iter()
-            .filter_map(|made| made.parent())
-            .filter(|_| fsync)
-        {
+        // The root's own name also when it was there already: whoever made it may have died before its
+        // sync. Folders above it that were there are somebody else's to keep.
+        let above = made.iter().filter_map(|made| made.parent());
+        for parent in above.chain(inner.root.parent()) {
             let parent = if parent.as_os_str().is_empty() {
                 FilePath::new(".")
             } else {
                 parent
             };
-            sync_folder(parent).map_err(|source| error(source.to_string()))?;
+            inner
+                .sync_folder(parent)
+                .map_err(|source| error(source.to_string()))?;
         }
         Ok(LocalStore {
             inner: Arc::new(inner),
@@ -252,14 +257,13 @@ impl Inner {
             return Ok(());
         }
         fs::create_dir_all(folder).map_err(failed("creating", folder))?;
-        if self.fsync {
-            // Also where the folder was there already: whoever made it may not have synced it yet.
-            let mut at = folder;
-            while at != self.root {
-                let Some(parent) = at.parent() else { break };
-                sync_folder(parent).map_err(failed("syncing", parent))?;
-                at = parent;
-            }
+        // Also where the folder was there already: whoever made it may not have synced it yet.
+        let mut at = folder;
+        while at != self.root {
+            let Some(parent) = at.parent() else { break };
+            self.sync_folder(parent)
+                .map_err(failed("syncing", parent))?;
+            at = parent;
         }
         let mut folders = self.folders.lock().expect("nobody panics while holding it");
         if folders.len() >= FOLDERS_MAX {
@@ -271,11 +275,19 @@ impl Inner {
 
     fn sync_parent(&self, file: &FilePath) -> ObjectResult<()> {
         let folder = file.parent().expect("a file under the root has a parent");
+        self.sync_folder(folder).map_err(failed("syncing", folder))
+    }
+
+    fn sync_folder(&self, folder: &FilePath) -> io::Result<()> {
         if self.fsync {
-            sync_folder(folder).map_err(failed("syncing", folder))
-        } else {
-            Ok(())
+            File::open(folder)?.sync_all()?;
         }
+        #[cfg(test)]
+        self.synced
+            .lock()
+            .expect("nobody panics while holding it")
+            .push(folder.to_owned());
+        Ok(())
     }
 
     fn put(&self, location: &Path, payload: &PutPayload, mode: PutMode) -> ObjectResult<PutResult> {
@@ -400,10 +412,6 @@ impl Drop for Temporary {
             let _ = fs::remove_file(&self.file);
         }
     }
-}
-
-fn sync_folder(folder: &FilePath) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 /// `LocalFileSystem`'s formula, so that every read and listing shows the tag that a write answered.

@@ -280,6 +280,15 @@ impl Store {
         }
     }
 
+    /// The same store with the time that an object of this size takes at 1 MB/s, beside the usual, per
+    /// attempt; and with a deadline that leaves room for three such attempts.
+    #[must_use]
+    pub fn for_bytes(&self, bytes: u64) -> Store {
+        let attempt = self.attempt + Duration::from_micros(bytes);
+        let deadline = self.deadline.max(attempt * 3);
+        self.with_attempt(attempt).with_deadline(deadline)
+    }
+
     /// Where the objects are, for programs that open them without us: `file:///folder`,
     /// `s3://bucket/prefix`, or `memory://`, which nobody else can open. An object's URL is this, a
     /// slash and its path.
@@ -423,7 +432,7 @@ impl Store {
                 Err(Failure::Conflict) => attempts.again("conflict".to_owned()).await?,
                 Err(Failure::Ambiguous(reason)) => {
                     if let Some(range) = &range {
-                        self.refuse_range_behind_the_end(path, range).await?;
+                        self.refuse_range_behind_the_end(&attempts, range).await?;
                     }
                     attempts.again(reason).await?;
                 }
@@ -435,15 +444,15 @@ impl Store {
     /// tells it from a hiccup.
     async fn refuse_range_behind_the_end(
         &self,
-        path: &Path,
+        attempts: &Attempts<'_>,
         range: &Range<u64>,
     ) -> Result<(), StoreError> {
-        match self
+        let path = attempts.path;
+        let head = self
             .inner
             .objects
-            .get_opts(path, GetOptions::new().with_head(true))
-            .await
-        {
+            .get_opts(path, GetOptions::new().with_head(true));
+        match attempts.run(head).await {
             Ok(result) if result.meta.size <= range.start => Err(StoreError::Corrupt {
                 path: path.clone(),
                 reason: format!(
@@ -577,7 +586,7 @@ impl Store {
     /// stand there, or `None` to leave it. Answers the content that stands there afterwards.
     ///
     /// The replacement happens only if nobody changed the object in between (If-Match on S3; on a
-    /// local folder under a lock of `.lock` beside it); else `decide` is asked again. It is also asked
+    /// local folder under a lock of `.update-lock` beside it); else `decide` is asked again. It is also asked
     /// again after a lost reply, so it must answer `None` to its own result: raising a value does.
     pub async fn raise(
         &self,
@@ -606,6 +615,13 @@ impl Store {
                 }
             };
             let Some(next) = decide(current.as_ref()) else {
+                // Whoever wrote what stands there may not have made it durable, or have failed to.
+                if current.is_some()
+                    && let Err(error) = self.make_seen_durable(path).await
+                {
+                    attempts.again(error.to_string()).await?;
+                    continue;
+                }
                 return Ok(current);
             };
             match attempts.run(self.put_once(path, &next, mode)).await {

@@ -59,6 +59,7 @@ mod object_store_of_tests {
             conflict_after: permille,
             truncated: permille,
             cut_short: permille,
+            ..StoreFaults::default()
         }
     }
 }

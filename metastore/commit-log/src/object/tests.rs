@@ -2,6 +2,7 @@
 //! rule is left out; each is run with the defect planted, to show that it breaks, and without.
 
 use tarn_model::{Hash, plant_defect};
+use tarn_store::{FaultyStore, Options, StoreFaults};
 
 use super::*;
 
@@ -208,6 +209,40 @@ async fn an_entry_that_landed_unnoticed_is_found_by_its_key() {
 }
 
 #[tokio::test]
+async fn an_entry_that_was_trimmed_is_appended_again() {
+    // Whoever appends it again knows from the snapshot that it was not applied where it stood.
+    let cluster = Cluster::new();
+    let log = cluster.process().await;
+    log.append(entry(1, 1, 0)).await.expect("append");
+    log.trim(at(1), snapshot()).await.expect("trim");
+    log.append(entry(1, 1, 1)).await.expect("append");
+    assert_eq!(cluster.read().await, (1, vec![entry(1, 1, 1).bytes]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_of_many_entries_has_time_for_them() {
+    let runtime = Runtime::real();
+    let objects = Store::memory(&runtime).object_store();
+    let faulty = Arc::new(FaultyStore::new(objects, 1, &runtime));
+    let store = Store::new(faulty.clone(), Options::default(), &runtime);
+    let log = ObjectLog::open(&store, Settings::default(), &runtime)
+        .await
+        .expect("opens");
+    for sequence in 1..=1200 {
+        log.append(entry(1, sequence, 0)).await.expect("append");
+    }
+    // A thousand at a time take ten seconds.
+    faulty.set_faults(StoreFaults {
+        latency_min: Duration::from_millis(10),
+        latency_max: Duration::from_millis(10),
+        ..StoreFaults::default()
+    });
+    log.trim(at(1200), snapshot()).await.expect("trim");
+    let left = store.list(&paths::log(), None, 10).await.expect("list");
+    assert_eq!(left.len(), 1, "the floor, and nothing under it: {left:?}");
+}
+
+#[tokio::test]
 async fn strays_under_the_floor_are_swept_by_the_next_trim() {
     let cluster = Cluster::new();
     let log = cluster.process().await;
@@ -329,6 +364,26 @@ async fn a_floor_that_went_back_is_noticed() {
         log.append(entry(1, 3, 2)).await,
         Err(AppendError::WentBack { .. })
     ));
+    // Also if it shows before anything is sent, while the end is looked for.
+    assert!(matches!(
+        log.append(entry(1, 4, 3)).await,
+        Err(AppendError::WentBack { .. })
+    ));
+}
+
+#[tokio::test]
+async fn an_append_that_cannot_tell_the_end_says_why() {
+    let cluster = Cluster::new();
+    let log = cluster.process().await;
+    let floor = Bytes::from_static(b"no floor");
+    cluster
+        .store
+        .put(&paths::log_floor(), floor)
+        .await
+        .expect("put");
+    let error = log.append(entry(1, 1, 5)).await.expect_err("it cannot");
+    assert!(matches!(error, AppendError::Corrupt { .. }), "{error}");
+    assert_eq!(error.fate(), Fate::Unknown);
 }
 
 #[tokio::test(start_paused = true)]

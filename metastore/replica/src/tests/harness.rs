@@ -34,6 +34,7 @@ pub(super) fn settings() -> NodeSettings {
         memory_budget: ByteSize::mib(16),
         tick: Duration::from_millis(200),
         alone: false,
+        accept_clock: false,
     }
 }
 
@@ -159,6 +160,10 @@ pub(super) enum Appends {
     LoseReply,
     /// They have no effect, and nobody is told.
     LoseRequest,
+    /// They are said to be invalid.
+    Invalid,
+    /// The log is found to be damaged.
+    Corrupt,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -166,6 +171,8 @@ pub(super) struct Gates {
     pub(super) appends: Appends,
     pub(super) follow_closed: bool,
     pub(super) end_closed: bool,
+    /// Asking for the end is refused.
+    pub(super) end_denied: bool,
 }
 
 /// A process's way to the log, which a test opens and closes.
@@ -225,6 +232,12 @@ impl CommitLog for GatedLog {
                 Err(lost())
             }
             Appends::LoseRequest | Appends::Hold => Err(lost()),
+            Appends::Invalid => Err(AppendError::Invalid {
+                reason: "the test says so".to_owned(),
+            }),
+            Appends::Corrupt => Err(AppendError::Corrupt {
+                reason: "the test says so".to_owned(),
+            }),
         }
     }
 
@@ -236,6 +249,11 @@ impl CommitLog for GatedLog {
     }
 
     async fn end(&self) -> Result<Lsn, LogError> {
+        if self.gates.borrow().end_denied {
+            return Err(LogError::Denied {
+                reason: "403 (the test says so)".to_owned(),
+            });
+        }
         let end = self.inner.end().await;
         // The reply is held, not the request: what completes meanwhile is not in it.
         GatedLog::wait(&self.gates, |gates| !gates.end_closed).await;

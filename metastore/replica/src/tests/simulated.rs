@@ -11,6 +11,8 @@ use tarn_commit_log::{
 };
 use tarn_model::{Hash, Lsn, ProducerId, caps};
 use tarn_runtime::{Runtime, SimulatedHost};
+use tarn_state::Command;
+use tarn_state::commands::CreateTopic;
 use tarn_store::{FaultyStore, Options, Store, StoreFaults};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -30,6 +32,7 @@ struct World {
     /// Over the log in memory.
     faults: FaultyLog,
     settings: NodeSettings,
+    options: Options,
     machines: u64,
 }
 
@@ -47,6 +50,7 @@ impl World {
                 tick: caps::TICK_INTERVAL,
                 ..settings()
             },
+            options: Options::default(),
             machines: seed.wrapping_mul(1000),
             runtime,
         }
@@ -60,7 +64,7 @@ impl World {
     async fn open(&self, machine: &SimulatedHost) -> Result<(Node, GatedLog), OpenError> {
         let runtime = Runtime::simulated(machine);
         let objects = Arc::clone(&self.objects);
-        let store = Store::new(objects, Options::default(), &runtime);
+        let store = Store::new(objects, self.options.clone(), &runtime);
         let inner: Arc<dyn CommitLog> = match self.kind {
             Kind::Memory => Arc::new(self.faults.over(Arc::new(self.memory.reopen()))),
             Kind::Object => {
@@ -138,6 +142,204 @@ fn a_silent_session_is_expired_and_its_process_comes_back_under_a_new_one() {
         );
         a.drain().await;
         b.drain().await;
+    });
+}
+
+#[test]
+fn a_killed_process_is_expired_though_all_others_are_busy() {
+    simulate(|mut world| async move {
+        let hosts = [world.machine(), world.machine(), world.machine()];
+        let (a, _) = world.open(&hosts[0]).await.expect("it opens");
+        let (b, _) = world.open(&hosts[1]).await.expect("it opens");
+        let (killed, gate) = world.open(&hosts[2]).await.expect("it opens");
+        world.faults.set_faults(LogFaults {
+            latency_min: Duration::from_millis(1),
+            latency_max: Duration::from_millis(30),
+            ..LogFaults::default()
+        });
+        let session = killed.metastore.session();
+        gate.set(away);
+        // Without a pause, so that no tick of theirs is ever due.
+        let busy = |node: Node| async move {
+            loop {
+                take_id(&node).await.expect("nothing fails here");
+            }
+        };
+        let (others, more) = (
+            futures::future::join(busy(a.clone()), busy(b.clone())),
+            futures::future::join(busy(a.clone()), busy(b.clone())),
+        );
+        let expired = until(&a, "the silent session is expired", |state| {
+            !state.sessions.contains_key(&session)
+        });
+        tokio::select! {
+            _ = others => {}
+            _ = more => {}
+            _ = expired => {}
+        }
+        a.drain().await;
+        b.drain().await;
+    });
+}
+
+#[test]
+fn a_process_starts_beside_a_busy_one() {
+    simulate_over(Kind::Object, 3, |mut world| async move {
+        world.settings.snapshot_entries = 10;
+        let host = world.machine();
+        let (busy, _) = world.open(&host).await.expect("it opens");
+        world.objects.set_faults(StoreFaults {
+            latency_min: Duration::from_millis(30),
+            latency_max: Duration::from_millis(120),
+            ..StoreFaults::default()
+        });
+        let proposals = async {
+            loop {
+                take_id(&busy).await.expect("nothing fails here");
+            }
+        };
+        let starts = async {
+            for start in 0..40 {
+                let host = world.machine();
+                let (node, _) = match world.open(&host).await {
+                    Ok(opened) => opened,
+                    Err(error) => panic!("start {start}: {error}"),
+                };
+                node.drain().await;
+            }
+        };
+        tokio::select! {
+            () = proposals => {}
+            () = starts => {}
+        }
+        assert!(metric(&busy, "tarn_replica_trims_total") > 0);
+        busy.drain().await;
+    });
+}
+
+#[test]
+fn a_large_snapshot_has_the_time_that_it_takes() {
+    simulate(|mut world| async move {
+        world.settings.snapshot_entries = 20;
+        world.options.attempt = Duration::from_millis(200);
+        world.options.deadline = Duration::from_secs(1);
+        let (host_a, host_b) = (world.machine(), world.machine());
+        let (a, log) = world.open(&host_a).await.expect("it opens");
+        for n in 1..=8 {
+            let create = Command::CreateTopic(CreateTopic {
+                id: tarn_model::TopicId::from_u128(n),
+                table: tarn_model::TableUuid::from_u128(n),
+                name: format!("topic-{n}"),
+                partitions: 5_000,
+                configs: Default::default(),
+            });
+            a.metastore
+                .propose(vec![create], soon())
+                .await
+                .expect("it is new");
+        }
+        world.objects.set_faults(StoreFaults {
+            bytes_per_second: 1_200_000,
+            ..StoreFaults::default()
+        });
+        let reached = async {
+            while log.floor().await.expect("the log answers").lsn.n < 20 {
+                take_id(&a).await.expect("nothing fails here");
+                sleep(Duration::from_millis(500)).await;
+            }
+        };
+        timeout(SOON, reached).await.expect("the snapshot is made");
+        assert!(metric(&a, "tarn_replica_snapshot_bytes") > 1_000_000);
+        let (b, _) = world.open(&host_b).await.expect("it reads the snapshot");
+        a.drain().await;
+        b.drain().await;
+    });
+}
+
+#[test]
+fn processes_that_end_each_others_sessions_do_not_fill_the_log() {
+    simulate(|mut world| async move {
+        // Each takes itself for the only one, and closes the other's session with its own opening.
+        world.settings.alone = true;
+        world.faults.set_faults(LogFaults {
+            latency_min: Duration::from_millis(1),
+            latency_max: Duration::from_millis(30),
+            ..LogFaults::default()
+        });
+        let (host_a, host_b) = (world.machine(), world.machine());
+        let (a, _) = world.open(&host_a).await.expect("it opens");
+        let (b, _) = world.open(&host_b).await.expect("it opens");
+        sleep(Duration::from_secs(60)).await;
+        let opened: u64 = [&a, &b]
+            .iter()
+            .map(|node| metric(node, "tarn_replica_sessions_opened_total"))
+            .sum();
+        assert!(opened > 10 && opened < 250, "{opened}");
+    });
+}
+
+#[test]
+fn a_lone_clock_that_is_years_ahead_moves_no_time_until_it_is_accepted() {
+    simulate(|mut world| async move {
+        const TEN_YEARS: i64 = 315_360_000_000;
+        world.settings.alone = true;
+        let host = world.machine();
+        let (node, _) = world.open(&host).await.expect("it opens");
+        take_id(&node).await.expect("nothing fails here");
+        let before = node.metastore.view().cluster_time;
+        node.drain().await;
+
+        host.step_wall_clock(TEN_YEARS);
+        let (node, _) = world.open(&host).await.expect("it opens");
+        sleep(Duration::from_secs(60)).await;
+        let after = node
+            .metastore
+            .barrier(soon())
+            .await
+            .expect("the log answers")
+            .cluster_time;
+        assert!(after.since(before) < SOON, "{before} became {after}");
+        assert_eq!(metric(&node, "tarn_replica_clock_votes"), 0);
+        node.drain().await;
+
+        world.settings.accept_clock = true;
+        let (node, _) = world.open(&host).await.expect("it opens");
+        let after = node
+            .metastore
+            .barrier(soon())
+            .await
+            .expect("the log answers")
+            .cluster_time;
+        assert!(
+            after.since(before) > Duration::from_secs(300_000_000),
+            "{before} became {after}"
+        );
+        node.drain().await;
+        // Now it is the newest time that the log knows.
+        world.settings.accept_clock = false;
+        let (node, _) = world.open(&host).await.expect("it opens");
+        assert_eq!(metric(&node, "tarn_replica_clock_votes"), 1);
+        node.drain().await;
+    });
+}
+
+#[test]
+fn a_clock_that_was_set_has_no_vote_while_the_store_is_away() {
+    simulate(|mut world| async move {
+        let host = world.machine();
+        let (node, _) = world.open(&host).await.expect("it opens");
+        world.objects.set_faults(StoreFaults {
+            request_lost: 1000,
+            ..StoreFaults::default()
+        });
+        host.step_wall_clock(600_000);
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(metric(&node, "tarn_replica_clock_votes"), 0);
+        host.step_wall_clock(-600_000);
+        world.objects.set_faults(StoreFaults::default());
+        sleep(SOON).await;
+        assert_eq!(metric(&node, "tarn_replica_clock_votes"), 1);
+        node.drain().await;
     });
 }
 
@@ -328,7 +530,7 @@ async fn swarm(mut world: World) -> Trace {
                 *gates = Gates {
                     appends: held,
                     follow_closed: random.happens(700),
-                    end_closed: false,
+                    ..Gates::default()
                 }
             });
             sleep(Duration::from_millis(random.below(25_000))).await;

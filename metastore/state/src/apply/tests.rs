@@ -476,6 +476,36 @@ mod time {
     }
 
     #[test]
+    fn a_clock_in_doubt_moves_no_time_even_alone() {
+        let mut cluster = Cluster::one();
+        cluster.pass(400 * 86_400_000);
+        let open = |doubtful| {
+            let Command::OpenSession(open) = open_command(Closes::All(vec![])) else {
+                unreachable!("it opens");
+            };
+            Command::OpenSession(OpenSession {
+                clock_doubtful: doubtful,
+                ..open
+            })
+        };
+        let entry = Entry {
+            votes: false,
+            ..cluster.entry(2, vec![vec![open(true)]])
+        };
+        cluster.append(&entry).unwrap().outcomes.unwrap();
+        // Its entries may say what they like.
+        cluster.live(&[2], 60_000);
+        assert_eq!(cluster.now(), ClusterTime(NOON));
+        assert_eq!(
+            cluster.state.liveness_time.0, 60_000,
+            "it lives all the same"
+        );
+        let entry = cluster.entry(3, vec![vec![open(false)]]);
+        cluster.append(&entry).unwrap().outcomes.unwrap();
+        assert_eq!(cluster.now(), ClusterTime(cluster.wall), "it was accepted");
+    }
+
+    #[test]
     fn a_dead_process_does_not_hold_time_back() {
         let stuck = |defect: Option<&str>| {
             tarn_model::plant_defect(defect);
@@ -494,7 +524,7 @@ mod time {
         let mut cluster = Cluster::one();
         cluster.live(&[1], 30_000);
         cluster.pass(8 * 3_600_000);
-        cluster.open_closing(2, Closes::All);
+        cluster.open_closing(2, Closes::All(vec![]));
         assert_eq!(cluster.now(), ClusterTime(cluster.wall));
         assert_eq!(cluster.state.sessions[&session(2)].node, NodeId(1));
         assert_eq!(cluster.state.liveness_time.0, 30_000);
@@ -542,7 +572,7 @@ mod hashes {
     #[test]
     fn the_log_hash_rolls_over_the_bytes() {
         let mut cluster = Cluster::empty();
-        let bytes = encode(&cluster.entry(1, vec![vec![open_command(Closes::All)]]));
+        let bytes = encode(&cluster.entry(1, vec![vec![open_command(Closes::All(vec![]))]]));
         cluster
             .state
             .apply(cluster.state.lsn().next(), &bytes)

@@ -13,9 +13,10 @@ pub enum Closes {
     /// tombstone, so that a late copy of its first entry opens nothing.
     #[n(0)]
     Own(#[n(0)] Vec<SessionId>),
-    /// All: the process holds the lock of the only folder there is, so nobody else lives.
+    /// All that are open, for the process holds the lock of the only folder there is, so nobody else
+    /// lives; and those, as above.
     #[n(1)]
-    All,
+    All(#[n(0)] Vec<SessionId>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -26,6 +27,9 @@ pub struct OpenSession {
     pub agent: Option<Advertised>,
     #[n(2)]
     pub level_max: FeatureLevel,
+    /// See [`Session::clock_doubtful`].
+    #[n(3)]
+    pub clock_doubtful: bool,
 }
 
 impl OpenSession {
@@ -85,6 +89,7 @@ impl OpenSession {
             wall: entry.wall,
             monotonic: entry.monotonic,
             votes: entry.votes,
+            clock_doubtful: self.clock_doubtful,
             seen: liveness,
             opened,
             opened_at: ClusterTime::default(),
@@ -97,14 +102,15 @@ impl OpenSession {
     fn closing(&self, state: &State) -> Vec<SessionId> {
         let mut ids = match &self.closes {
             Closes::Own(ids) => ids.clone(),
-            Closes::All => {
+            Closes::All(tried) => {
                 let mut open: Vec<_> = state
                     .sessions
                     .iter()
                     .map(|(id, session)| (session.opened_at, session.seen, *id))
                     .collect();
                 open.sort_unstable();
-                open.into_iter().map(|(_, _, id)| id).collect()
+                let open = open.into_iter().map(|(_, _, id)| id);
+                tried.iter().copied().chain(open).collect()
             }
         };
         if defect("close-only-last-session") {
@@ -146,21 +152,28 @@ mod tests {
         let mut cluster = Cluster::one();
         cluster.pass(1_000);
         cluster.open(2);
-        assert_eq!(cluster.open_closing(3, Closes::All), NodeId(2));
+        let closes = Closes::All(vec![session(1), session(9)]);
+        assert_eq!(cluster.open_closing(3, closes), NodeId(2));
         assert_eq!(cluster.state.sessions.len(), 1);
-        assert_eq!(cluster.state.tombstones.len(), 2);
+        assert_eq!(cluster.state.tombstones.len(), 3);
+        // Nor does a late copy of the first entry of what it had tried before open anything.
+        let late = cluster.entry(9, vec![vec![open_command(Closes::All(vec![]))]]);
+        assert_eq!(
+            cluster.append(&late).unwrap().outcomes,
+            Err(Ignored::SessionKnown)
+        );
     }
 
     #[test]
     fn a_session_opens_once() {
         let mut cluster = Cluster::empty();
-        let entry = cluster.entry(1, vec![vec![open_command(Closes::All)]]);
+        let entry = cluster.entry(1, vec![vec![open_command(Closes::All(vec![]))]]);
         cluster.append(&entry).unwrap().outcomes.unwrap();
         assert_eq!(
             cluster.append(&entry).unwrap().outcomes,
             Err(Ignored::SessionKnown)
         );
-        let refused = cluster.run(open_command(Closes::All));
+        let refused = cluster.run(open_command(Closes::All(vec![])));
         assert_eq!(refused, Err(Refusal::SessionKnown));
         assert_eq!(cluster.state.sessions.len(), 1);
     }
@@ -168,7 +181,7 @@ mod tests {
     #[test]
     fn the_opening_stands_alone() {
         let mut cluster = Cluster::one();
-        let open = || open_command(Closes::All);
+        let open = || open_command(Closes::All(vec![]));
         let other = || Command::CloseSession(crate::commands::CloseSession {});
         for proposals in [
             vec![vec![open(), other()]],
@@ -189,9 +202,10 @@ mod tests {
     fn a_process_that_cannot_apply_the_level_opens_no_session() {
         let mut cluster = Cluster::empty();
         let open = OpenSession {
-            closes: Closes::All,
+            closes: Closes::All(vec![]),
             agent: None,
             level_max: FeatureLevel(0),
+            clock_doubtful: false,
         };
         let entry = cluster.entry(1, vec![vec![Command::OpenSession(open)]]);
         let outcomes = cluster.append(&entry).unwrap().outcomes.unwrap();

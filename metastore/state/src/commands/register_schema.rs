@@ -10,7 +10,7 @@ use minicbor::{Decode, Encode};
 use tarn_model::{ByteSize, Field, SchemaId, caps};
 
 use crate::columns::{Columns, check_columns};
-use crate::{Context, Outcome, Refusal, Schema, State, Subject};
+use crate::{Context, Outcome, Refusal, Schema, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RegisterSchema {
@@ -91,23 +91,7 @@ impl RegisterSchema {
     }
 
     fn add_version(&self, id: SchemaId, state: &mut State, ctx: &Context) -> Result<u32, Refusal> {
-        if !state.subjects.contains_key(&self.subject) {
-            if state.subjects.len() >= caps::SCHEMAS_MAX {
-                return Err(Refusal::Full {
-                    what: "subjects".into(),
-                    max: caps::SCHEMAS_MAX as u64,
-                });
-            }
-            state
-                .subjects
-                .insert(self.subject.clone(), Arc::new(Subject::default()));
-        }
-        let subject = Arc::make_mut(
-            state
-                .subjects
-                .get_mut(&self.subject)
-                .expect("it is there by now"),
-        );
+        let subject = Arc::make_mut(state.subject_or_new(&self.subject)?);
         // Each version names another schema, of which there are at most `SCHEMAS_MAX`.
         let version = subject.latest().map_or(0, |(version, _)| version) + 1;
         subject.versions.insert(version, (id, ctx.lsn.n));

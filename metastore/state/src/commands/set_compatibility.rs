@@ -1,8 +1,11 @@
 //! Sets the compatibility level of a subject, or of all that have none of their own.
+//!
+//! A subject may have a level before it has a version; without either it is not there.
 
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
+use tarn_model::{ByteSize, caps};
 
 use crate::{Compatibility, Context, Outcome, Refusal, State};
 
@@ -20,15 +23,26 @@ impl SetCompatibility {
     pub(crate) fn apply(&self, state: &mut State, _ctx: &Context) -> Result<Outcome, Refusal> {
         match &self.subject {
             None => state.compatibility = self.compatibility.unwrap_or(Compatibility::Backward),
-            Some(name) => {
-                let subject = state
-                    .subjects
-                    .get_mut(name)
-                    .ok_or_else(|| Refusal::NoSuchSubject(name.clone()))?;
-                Arc::make_mut(subject).compatibility = self.compatibility;
-            }
+            Some(name) => self.set_of_subject(name, state)?,
         }
         Ok(Outcome::Done)
+    }
+
+    fn set_of_subject(&self, name: &str, state: &mut State) -> Result<(), Refusal> {
+        if self.compatibility.is_none() && !state.subjects.contains_key(name) {
+            return Err(Refusal::NoSuchSubject(name.to_owned()));
+        }
+        if name.len() > caps::NAME_BYTES_MAX {
+            return Err(Refusal::TooLong {
+                max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
+            });
+        }
+        let subject = Arc::make_mut(state.subject_or_new(name)?);
+        subject.compatibility = self.compatibility;
+        if subject.compatibility.is_none() && subject.versions.is_empty() {
+            state.subjects.remove(name);
+        }
+        Ok(())
     }
 }
 
@@ -70,5 +84,30 @@ mod tests {
             cluster.state.subjects["s"].compatibility,
             Some(Compatibility::None)
         );
+        cluster.run(set(Some("s"), None)).unwrap();
+        assert_eq!(cluster.state.subjects["s"].versions.len(), 1);
+    }
+
+    #[test]
+    fn a_level_may_come_before_the_first_version_and_goes_without_a_trace() {
+        let mut cluster = Cluster::one();
+        let set = |subject: &str, compatibility| {
+            Command::SetCompatibility(SetCompatibility {
+                subject: Some(subject.to_owned()),
+                compatibility,
+            })
+        };
+        cluster.run(set("s", Some(Compatibility::Full))).unwrap();
+        assert_eq!(
+            cluster.state.subject("s").unwrap().compatibility,
+            Some(Compatibility::Full)
+        );
+        cluster.run(set("s", None)).unwrap();
+        assert!(cluster.state.subjects.is_empty());
+        let long = "s".repeat(caps::NAME_BYTES_MAX + 1);
+        assert!(matches!(
+            cluster.run(set(&long, Some(Compatibility::Full))),
+            Err(Refusal::TooLong { .. })
+        ));
     }
 }

@@ -199,9 +199,9 @@ fn the_hashes_of_a_story_never_change() {
     let hashes = [state.log_hash, state.outcome_hash, state.hash()].map(|hash| hash.to_string());
     expect_test::expect![[r#"
         [
-            "b93a7ac0fd1f041ac9097cd5d2c34087c60c6177f1cc0a038fae3a51779de169",
+            "4fdae2eb242565e60237cb45dba89c274dbb7efe9e5672fc4a8a18bd906ae7eb",
             "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-            "8af3a1b3980b8735d30d56ae831075ec3c3c3f16577a0d86efbdc4baa39e88c7",
+            "aba9c72bd2a9640c0b63883293ec786c121b0525bd84760022300307e9373427",
         ]
     "#]]
     .assert_debug_eq(&hashes);

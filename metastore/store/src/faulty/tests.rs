@@ -194,3 +194,37 @@ async fn one_seed_gives_one_history() {
     // The pauses between attempts come from another source of chance, the faults do not.
     assert_eq!(histories[0], histories[1]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_large_object_has_the_time_that_it_takes() {
+    let (faulty, store) = faulty(7);
+    faulty.set_faults(StoreFaults {
+        bytes_per_second: 1_200_000,
+        ..StoreFaults::default()
+    });
+    let (path, large) = (Path::from("large"), Bytes::from(vec![7; 30_000_000]));
+    let error = store
+        .put(&path, large.clone())
+        .await
+        .expect_err("25 s are more than an attempt has");
+    assert_eq!(error.fate(), Fate::Unknown);
+    let patient = store.for_bytes(30_000_000);
+    patient.put(&path, large.clone()).await.expect("put");
+    assert_eq!(patient.get(&path).await.expect("get"), large);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_range_that_nobody_answers_for_ends_at_the_deadline() {
+    let (faulty, store) = faulty(7);
+    faulty.set_faults(StoreFaults {
+        latency_min: Duration::from_secs(3600),
+        latency_max: Duration::from_secs(3600),
+        ..StoreFaults::default()
+    });
+    let began = Instant::now();
+    store
+        .get_range(&Path::from("a"), 0..10)
+        .await
+        .expect_err("nobody answers");
+    assert!(began.elapsed() <= Options::default().deadline);
+}

@@ -132,7 +132,7 @@ async fn locks_and_temporary_files_are_no_objects() {
         .await
         .expect("raise");
     assert!(
-        folder.folder.path().join("log/.lock").exists(),
+        folder.folder.path().join("log/.update-lock").exists(),
         "the update was locked"
     );
     fs::write(folder.folder.path().join(".tmp/t#7"), b"left over").expect("write");
@@ -151,10 +151,55 @@ async fn locks_and_temporary_files_are_no_objects() {
         .expect("list");
     assert_eq!(root.common_prefixes, [Path::from("log")]);
     let error = store
-        .put(&Path::from("log/.lock"), Bytes::new())
+        .put(&Path::from("log/.update-lock"), Bytes::new())
         .await
         .expect_err("reserved");
     assert_eq!(error.kind(), Kind::Invalid);
+}
+
+/// The process holds `.lock` at the top of its data folder for as long as it lives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_at_the_root_is_raised_while_the_folder_is_locked() {
+    let folder = Folder::new();
+    let held = File::create(folder.folder.path().join(".lock")).expect("a file");
+    held.lock().expect("nobody else has it");
+    let store = folder.open(false);
+    let path = Path::from("cluster");
+    for to in [b"1", b"2"] {
+        let raised = store.raise(&path, |current| {
+            (current.map(Bytes::as_ref) != Some(to)).then(|| Bytes::from_static(to))
+        });
+        let raised = tokio::time::timeout(Duration::from_secs(10), raised).await;
+        let stands = raised.expect("it waits for no lock").expect("raise");
+        assert_eq!(stands.as_deref(), Some(to.as_slice()));
+    }
+}
+
+#[tokio::test]
+async fn what_was_raised_by_another_is_made_durable_before_it_is_told() {
+    let folder = Folder::new();
+    let objects = folder.objects();
+    let store = Store::local(objects.clone(), Options::default(), &folder.runtime);
+    let path = Path::from("log/floor");
+    let raise = || store.raise(&path, |now| now.is_none().then(|| Bytes::from_static(b"1")));
+    raise().await.expect("raise");
+    let synced = || objects.inner.synced.lock().expect("no panic").len();
+    let before = synced();
+    raise().await.expect("it stands there");
+    assert!(synced() > before);
+}
+
+#[tokio::test]
+async fn the_name_of_the_root_is_made_durable_also_when_it_was_there() {
+    let folder = Folder::new();
+    let objects = folder.objects();
+    let above = objects
+        .root()
+        .parent()
+        .expect("a temporary folder")
+        .to_owned();
+    let synced = objects.inner.synced.lock().expect("no panic").clone();
+    assert_eq!(synced, [above]);
 }
 
 #[tokio::test]
