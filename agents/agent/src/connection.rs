@@ -9,7 +9,8 @@
 //! Holds: a body is read only after its bytes were taken from the budget; answers leave in the order
 //! of their requests; at most `pipeline_max` requests are worked on and at most one large answer
 //! waits, so that who reads slowly slows only themselves; a client that stalls in the middle of
-//! something is cut off. Everything of a connection lives in one task and ends with it.
+//! something, or lets it trickle, is cut off: others wait for the bytes that it holds. Everything of a
+//! connection lives in one task and ends with it.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -17,6 +18,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::StreamExt;
@@ -36,6 +38,8 @@ use crate::metrics::ReasonLabel;
 
 /// Pieces of an answer that one system call writes.
 const PIECES_PER_WRITE: usize = 64;
+/// The slowest that a whole request may come in or a whole answer go out, a stall's time aside.
+const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
 /// How reading ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,14 +157,25 @@ async fn read_request(
         })?;
     let mut body = BytesMut::with_capacity(length);
     let mut rest = read.take(length as u64);
-    while body.len() < length {
-        match timeout(agent.settings.connection_stall, rest.read_buf(&mut body)).await {
-            Ok(Ok(0)) | Ok(Err(_)) => return Err(Ended::ByPeer),
-            Ok(Ok(_)) => {}
-            Err(_) => return Err(Ended::ByUs("stalled within a request")),
+    let reading = async {
+        while body.len() < length {
+            match timeout(agent.settings.connection_stall, rest.read_buf(&mut body)).await {
+                Ok(Ok(0)) | Ok(Err(_)) => return Err(Ended::ByPeer),
+                Ok(Ok(_)) => {}
+                Err(_) => return Err(Ended::ByUs("stalled within a request")),
+            }
         }
-    }
+        Ok(())
+    };
+    timeout(time_for(agent, length as u64), reading)
+        .await
+        .unwrap_or(Err(Ended::ByUs("too slow within a request")))?;
     Ok((body.freeze(), permit))
+}
+
+/// How long so many bytes may take between us and the client.
+fn time_for(agent: &Agent, bytes: u64) -> Duration {
+    agent.settings.connection_stall + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN)
 }
 
 async fn answer_requests(
@@ -197,9 +212,12 @@ async fn write_answers(
     mut answers: mpsc::Receiver<(Frame, Turn)>,
 ) -> Result<(), &'static str> {
     while let Some((frame, turn)) = answers.recv().await {
-        let bytes = i64::try_from(frame.bytes()).unwrap_or(i64::MAX);
+        let bytes = frame.bytes();
+        let time = time_for(agent, bytes as u64);
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         agent.metrics.response_bytes.inc_by(bytes);
-        let written = write_frame(agent, &mut write, frame).await;
+        let written = timeout(time, write_frame(agent, &mut write, frame)).await;
+        let written = written.unwrap_or(Err("the client reads too slowly"));
         agent.metrics.response_bytes.dec_by(bytes);
         written?;
         drop(turn);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kafka_protocol::protocol::StrBytes;
 use tarn_kafka::ApiKey;
+use tarn_model::caps;
 use tarn_runtime::Permit;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -64,6 +65,10 @@ impl Peer {
     }
 
     pub(crate) fn set_rack(&self, rack: &str) {
+        if rack.len() > caps::NAME_BYTES_MAX {
+            // No zone is called so, and a connection keeps nothing that large.
+            return;
+        }
         let mut known = self.rack.lock().expect("nobody panics while holding it");
         if known.as_deref() != Some(rack) {
             *known = Some(rack.to_owned());

@@ -20,10 +20,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tarn_model::caps;
+use tarn_model::{caps, encode};
 use tarn_replica::Metastore;
 use tarn_runtime::Scope;
-use tarn_state::{State, advice};
+use tarn_state::{Command, State, advice};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
@@ -37,6 +37,9 @@ pub(crate) use group::Described;
 const INBOX: usize = 1024;
 /// How often the coordinator looks whether the process is fenced.
 const FENCE_LOOK: Duration = Duration::from_millis(500);
+/// What the members of a group may bring together: a generation is one entry of the log. It also
+/// bounds what a leader is told of the others.
+const GROUP_BYTES_MAX: u64 = Metastore::PROPOSAL_BYTES_MAX.0;
 /// How often a question is asked again when the group's task ended under it.
 const ASKS: usize = 3;
 
@@ -518,6 +521,13 @@ fn of_member(error: GroupError) -> GroupError {
     } else {
         error
     }
+}
+
+/// Does this fit into an entry of the log, alone?
+pub(crate) fn fits_log(command: &Command) -> bool {
+    /// What stands around a command in its entry.
+    const AROUND: u64 = 256;
+    encode(command).len() as u64 + AROUND <= Metastore::PROPOSAL_BYTES_MAX.0
 }
 
 /// What a member brings must fit into the log.

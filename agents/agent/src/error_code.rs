@@ -147,6 +147,8 @@ pub(crate) fn of_refusal(api: ApiKey, refusal: &Refusal) -> ErrorCode {
             | ApiKey::DescribeCluster => ErrorCode::InvalidRequest,
         },
         Refusal::BatchRefused { outcome, .. } => of_batch_outcome(*outcome),
+        // Of a new topic, whose subject's versions do not fit into one table.
+        Refusal::ColumnsDoNotFit(_) => ErrorCode::PolicyViolation,
         // The agent proposes none of these on behalf of a Kafka client, or never gets this answer.
         Refusal::SessionKnown
         | Refusal::NoSuchSession(_)
@@ -156,7 +158,6 @@ pub(crate) fn of_refusal(api: ApiKey, refusal: &Refusal) -> ErrorCode {
         | Refusal::SegmentKnown(_)
         | Refusal::SegmentInvalid(_)
         | Refusal::GroupInvalid(_)
-        | Refusal::ColumnsDoNotFit(_)
         | Refusal::NoSuchSubject(_)
         | Refusal::NoSuchTable(_)
         | Refusal::PointerMoved { .. }

@@ -1,16 +1,18 @@
 //! Fetch sessions (KIP-227): a consumer names its partitions once, and then only what changes.
 //!
-//! Holds: sessions and the partitions in them are bounded; a session that is full or forgotten costs
-//! its consumer a full fetch and nothing else. Sessions are memory of one agent: after a move the
-//! client is told FETCH_SESSION_ID_NOT_FOUND and begins anew.
+//! Holds: sessions and the partitions in them are bounded, and nothing of a request's bytes outlives
+//! it; a session that is full or forgotten costs its consumer a full fetch and nothing else. Sessions
+//! are memory of one agent: after a move the client is told FETCH_SESSION_ID_NOT_FOUND and begins anew.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::protocol::StrBytes;
 use prometheus_client::metrics::gauge::Gauge;
 use tarn_kafka::ErrorCode;
+use tarn_model::caps;
 use tarn_runtime::Random;
 use tokio::time::Instant;
 
@@ -18,7 +20,8 @@ use crate::api::TopicKey;
 
 /// A session that was not used for this long makes room for a new one, as in Kafka.
 const EVICTABLE_AFTER: Duration = Duration::from_secs(120);
-/// Partitions in all sessions together, about 100 MB.
+/// Partitions in all sessions together: about 100 MB, five times as much if every one has a topic of
+/// its own with the longest name there is.
 const PARTITIONS_MAX: usize = 1_000_000;
 
 /// A request without a session.
@@ -180,7 +183,10 @@ impl FetchSessions {
             }
             let wanted = session.wanted();
             let session_id = match request.session_epoch {
-                FIRST_EPOCH => self.make_room(&mut inner, wanted.len(), random, now),
+                // A name that no topic has is answered, and not kept.
+                FIRST_EPOCH if wanted.iter().all(|wanted| may_be_kept(&wanted.topic)) => {
+                    self.make_room(&mut inner, wanted.len(), random, now)
+                }
                 _ => None,
             };
             let session = Arc::new(Mutex::new(session));
@@ -234,6 +240,11 @@ impl FetchSessions {
             open.next_epoch + 1
         };
         for wanted in named(request, version) {
+            if !may_be_kept(&wanted.topic) {
+                drop(open);
+                inner.remove(id);
+                return Err(ErrorCode::FetchSessionIdNotFound);
+            }
             open.put(wanted);
         }
         for topic in &request.forgotten_topics_data {
@@ -317,7 +328,15 @@ fn topic_key(name: &kafka_protocol::messages::TopicName, id: uuid::Uuid, version
     if version >= 13 {
         TopicKey::id(id)
     } else {
-        TopicKey::Name(name.0.clone())
+        // SUBTLE: a copy, since a slice would hold the whole request for as long as the session lives.
+        TopicKey::Name(StrBytes::from_string(name.0.to_string()))
+    }
+}
+
+fn may_be_kept(topic: &TopicKey) -> bool {
+    match topic {
+        TopicKey::Name(name) => name.len() <= caps::TOPIC_NAME_MAX,
+        TopicKey::Id(_) => true,
     }
 }
 
@@ -338,7 +357,6 @@ fn named(request: &FetchRequest, version: i16) -> impl Iterator<Item = Wanted> +
 mod tests {
     use kafka_protocol::messages::TopicName;
     use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
-    use kafka_protocol::protocol::StrBytes;
 
     use super::*;
 
@@ -462,6 +480,35 @@ mod tests {
             third.tell(&third.wanted[0], told(4), false),
             "a moved high watermark is news"
         );
+    }
+
+    #[tokio::test]
+    async fn a_session_holds_nothing_of_its_requests_and_no_name_that_no_topic_has() {
+        let (sessions, random) = sessions(10);
+        let now = Instant::now();
+        let named = |session_id, epoch, name: StrBytes| {
+            let mut request = request(session_id, epoch, &[(0, 5)]);
+            request.topics[0].topic = TopicName(name);
+            request
+        };
+        let frame = bytes::Bytes::from(vec![b'n'; 100]);
+        let name = StrBytes::from_utf8(frame.clone()).expect("text");
+        let first = sessions
+            .begin(&named(0, 0, name), 12, &random, now)
+            .expect("new session");
+        assert!(frame.is_unique(), "the request can be freed");
+        let id = first.session_id;
+        assert_ne!(id, 0);
+
+        let long = || StrBytes::from_string("n".repeat(caps::TOPIC_NAME_MAX + 1));
+        let refused = sessions.begin(&named(id, 1, long()), 12, &random, now);
+        assert_eq!(refused.map(|_| ()), Err(ErrorCode::FetchSessionIdNotFound));
+        let full = sessions
+            .begin(&named(0, 0, long()), 12, &random, now)
+            .expect("a full fetch");
+        assert_eq!((full.session_id, offsets(&full)), (0, vec![(0, 5)]));
+        let inner = sessions.inner.lock().expect("nobody panicked");
+        assert_eq!((inner.sessions.len(), inner.partitions), (0, 0));
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ pub struct AgentSettings {
     /// A connection that asks nothing for this long is closed, Kafka's `connections.max.idle.ms`.
     pub connection_idle: Duration,
     /// A client that stops in the middle of a request, or takes no byte of an answer, for this long
-    /// loses its connection.
+    /// loses its connection; so does one that needs this long and another second for every 64 KiB.
     pub connection_stall: Duration,
     /// Requests of one connection that are worked on at the same time.
     pub pipeline_max: usize,

@@ -58,7 +58,8 @@ impl Acks {
 pub struct ProducerSettings {
     /// How long a batch waits for company. Zero sends at once.
     pub linger: Duration,
-    /// A batch of so many bytes before compression waits no longer.
+    /// A batch holds no more bytes than this before compression, unless one record alone does, and
+    /// waits no longer once the next record does not fit.
     pub batch_bytes: ByteSize,
     pub compression: Compression,
     pub acks: Acks,
@@ -140,9 +141,10 @@ impl ProducerRecord {
         self
     }
 
-    /// What the record takes of the buffer: its bytes and its bookkeeping.
-    fn buffer_bytes(&self) -> u64 {
-        const BOOKKEEPING: usize = 128;
+    /// What the record takes of a batch at most: its bytes, and the numbers around them at their
+    /// longest.
+    fn encoded_bytes_max(&self) -> u64 {
+        const NUMBERS: usize = 40;
         let headers: usize = self
             .headers
             .iter()
@@ -150,7 +152,13 @@ impl ProducerRecord {
             .sum();
         let bytes =
             self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len);
-        u64::try_from(bytes + headers + BOOKKEEPING).unwrap_or(u64::MAX)
+        u64::try_from(bytes + headers + NUMBERS).unwrap_or(u64::MAX)
+    }
+
+    /// What the record takes of the buffer: its bytes and its bookkeeping.
+    fn buffer_bytes(&self) -> u64 {
+        const BOOKKEEPING: u64 = 88;
+        self.encoded_bytes_max().saturating_add(BOOKKEEPING)
     }
 }
 

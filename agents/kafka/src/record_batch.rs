@@ -18,6 +18,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::read::{ReadError, Reader};
+use crate::records::RECORD_BYTES_MIN;
 use crate::{Compression, ErrorCode};
 
 /// Bytes of a batch before its records.
@@ -101,6 +102,8 @@ pub enum BatchError {
         record_count: i32,
         last_offset_delta: i32,
     },
+    #[error("{records} records cannot fit in {bytes} bytes")]
+    TooManyRecords { records: i32, bytes: usize },
     #[error("the batch has a producer id but no sequence")]
     ProducerWithoutSequence,
     #[error("the batch has a producer id but no producer epoch")]
@@ -125,6 +128,7 @@ impl BatchError {
             | BatchError::OldMagic(_)
             | BatchError::BaseOffset(_)
             | BatchError::RecordCount { .. }
+            | BatchError::TooManyRecords { .. }
             | BatchError::ProducerWithoutSequence
             | BatchError::ProducerWithoutEpoch
             | BatchError::TransactionWithoutProducer
@@ -305,6 +309,16 @@ impl ValidBatch {
             return Err(BatchError::RecordCount {
                 record_count: header.record_count,
                 last_offset_delta: header.last_offset_delta,
+            });
+        }
+        // Of a compressed batch only opening it could tell; here a wrong count would take offsets, and
+        // every reader would learn of it.
+        let records_bytes = size.saturating_sub(BATCH_HEADER_BYTES);
+        let fit = i64::try_from(records_bytes / RECORD_BYTES_MIN).unwrap_or(i64::MAX);
+        if header.compression == Compression::None && i64::from(header.record_count) > fit {
+            return Err(BatchError::TooManyRecords {
+                records: header.record_count,
+                bytes: records_bytes,
             });
         }
         if header.is_control() {

@@ -104,7 +104,7 @@ pub enum RecordsError {
 }
 
 /// Length, attributes, two deltas, two lengths and a count take a byte each.
-const RECORD_BYTES_MIN: usize = 7;
+pub(crate) const RECORD_BYTES_MIN: usize = 7;
 /// The lengths of its name and its value take a byte each.
 const HEADER_BYTES_MIN: usize = 2;
 

@@ -19,8 +19,10 @@ use crate::avro::{
 };
 use crate::canonical::{push_member, push_string, push_value, sorted};
 
-/// Types within types, counted from the root: deeper schemas are refused.
-pub const DEPTH_MAX: usize = 64;
+/// Types within types, and columns within columns, counted from the root: deeper schemas are refused.
+/// It is what the cluster's state takes, where decoding and walking a level costs stack on every
+/// replica.
+pub const DEPTH_MAX: usize = 32;
 
 /// Keys that mean something to Avro in a schema's object; the others are kept as properties.
 const SCHEMA_KEYS: [&str; 10] = [

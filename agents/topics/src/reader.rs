@@ -25,7 +25,7 @@ pub use plan::Plan;
 pub use read::{FetchedBatches, RangeRead};
 pub use stamp::{RecordItem, StoredBatch, TopicRecord, Undecodable};
 pub use tarn_kafka::records::Limits;
-pub use timestamp::TimedOffset;
+pub use timestamp::{SEARCH_BYTES, TimedOffset};
 
 /// Why nothing was read.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -38,6 +38,7 @@ async fn node(runtime: Runtime, store: &FaultyStore, log: &FaultyLog) -> Node {
         memory_budget: ByteSize::mib(256),
         tick: Duration::from_secs(1),
         alone: false,
+        accept_clock: false,
     };
     let options = Options {
         backoff: Duration::from_millis(5),

@@ -54,7 +54,13 @@ pub(crate) async fn handle(
         .map(|topic| topic.name.as_str())
         .filter(|name| !names.insert(*name))
         .collect();
+    let too_many = request.topics.len() > caps::TOPICS_MAX;
     let creating = request.topics.iter().map(|asked| async {
+        if too_many {
+            // Each would be answered with all its configs, of a few bytes that ask for it.
+            let why = format!("a cluster holds at most {} topics", caps::TOPICS_MAX);
+            return failed(asked, (ErrorCode::PolicyViolation, why));
+        }
         if twice.contains(asked.name.as_str()) {
             return failed(
                 asked,

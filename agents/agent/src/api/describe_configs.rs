@@ -5,6 +5,7 @@
 //!   asked about another one it says so.
 //! - Other resources are not served. v3: types and documentation.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -52,9 +53,18 @@ pub(crate) async fn handle(
     } else {
         Ok(agent.metastore.view())
     };
+    // Once each: a short request must not be answered with the same configs for ever.
+    let mut seen = BTreeSet::new();
     let results = request
         .resources
         .iter()
+        .filter(|resource| {
+            seen.insert((
+                resource.resource_type,
+                resource.resource_name.as_str(),
+                resource.configuration_keys.as_deref(),
+            ))
+        })
         .map(|resource| {
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)

@@ -4,6 +4,7 @@
 //! - A group that does not exist is `Dead` without an error, and GROUP_ID_NOT_FOUND from v6 on
 //!   (KIP-1043). v3: authorized operations. v4: static members.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -26,9 +27,12 @@ pub(crate) async fn handle(
 ) -> DescribeGroupsResponse {
     // Behind a barrier, shared by all groups of the request: members and generations are to be fresh.
     let fresh = agent.metastore.barrier(context.deadline).await.is_ok();
+    // Once each: a short request must not be answered with the same group for ever.
+    let mut seen = BTreeSet::new();
     let describing = request
         .groups
         .iter()
+        .filter(|group| seen.insert(group.as_str()))
         .map(|group| describe(agent, context, &request, group, fresh));
     DescribeGroupsResponse::default().with_groups(join_all(describing).await)
 }

@@ -25,6 +25,7 @@ use tarn_model::{Offset, PartitionId, TopicPartition, defect};
 use tarn_replica::View;
 use tarn_state::{Partition, State};
 use tarn_topics::ReadError;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
@@ -41,6 +42,9 @@ const READS_AT_ONCE: usize = 16;
 /// A read of a partition is taken to cost at least this much, or all there is: its first batch comes
 /// whole whatever the limit says.
 const READ_COST_MIN: u64 = 1 << 20;
+/// One answer takes at most this part of the bytes that are free: consumers that read slowly make
+/// the others' answers smaller, and do not keep them waiting.
+const SHARE_OF_FREE: u64 = 4;
 /// What a barrier may take of a fetch whose own wait is shorter.
 const BARRIER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -192,13 +196,43 @@ async fn wait(
             woken = true;
         }
         tokio::select! {
-            changed = views.changed() => if changed.is_err() {
+            more = more_to_see(&mut views, &view, &looks) => if !more {
                 return (view, looks);
             },
             () = sleep_until(deadline) => {}
             () = &mut stopped => {}
         }
     }
+}
+
+/// Waits for a view that says something new of these partitions. False if there will be none.
+async fn more_to_see(views: &mut watch::Receiver<View>, seen: &State, looks: &[Look]) -> bool {
+    while views.changed().await.is_ok() {
+        let newer = views.borrow().clone();
+        if says_more(&newer, seen, looks) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Has any of these partitions moved? Every view wakes every fetch that waits, and most of them
+/// concern others.
+fn says_more(newer: &State, seen: &State, looks: &[Look]) -> bool {
+    if looks.iter().any(|look| !matches!(look, Look::Here(_))) {
+        return true;
+    }
+    if newer.partitions.ptr_eq(&seen.partitions) {
+        return false;
+    }
+    looks.iter().any(|look| match look {
+        Look::Here(here) => newer.partitions.get(&here.at).is_none_or(|partition| {
+            partition.high_watermark != here.high_watermark
+                || partition.last_stable() != here.end
+                || partition.log_start != here.log_start
+        }),
+        Look::Failed(_) | Look::Doubtful(_) => true,
+    })
 }
 
 /// What this view says of a partition. `enough` bytes are counted at most.
@@ -277,6 +311,7 @@ async fn read(
     let most = u64::try_from(request.max_bytes)
         .unwrap_or(0)
         .min(agent.settings.fetch_bytes_max.0)
+        .min(share(agent.responses.available().0))
         .min(budget);
     let mut reads = Vec::new();
     let mut cost = 0u64;
@@ -341,6 +376,11 @@ async fn read(
     (records, Some(permit))
 }
 
+/// Most bytes of one answer, where so many are free.
+fn share(free: u64) -> u64 {
+    (free / SHARE_OF_FREE).max(READ_COST_MIN)
+}
+
 fn partition_data(
     wanted: &Wanted,
     look: &Look,
@@ -371,4 +411,56 @@ fn failed(data: PartitionData, code: ErrorCode) -> PartitionData {
         .with_last_stable_offset(-1)
         .with_log_start_offset(-1)
         .with_records(Some(bytes::Bytes::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tarn_model::{ClusterId, TopicId};
+
+    use super::*;
+
+    #[test]
+    fn only_what_moves_these_partitions_wakes_a_fetch() {
+        let at = |index| TopicPartition::new(TopicId::from_u128(1), PartitionId(index));
+        let mut seen = State::new(ClusterId::from_u128(1));
+        for index in [0, 1] {
+            seen.partitions
+                .insert(at(index), Arc::new(Partition::empty()));
+        }
+        let looks = [Look::Here(Here {
+            at: at(0),
+            offset: Offset::ZERO,
+            end: Offset::ZERO,
+            log_start: Offset::ZERO,
+            high_watermark: Offset::ZERO,
+            available: 0,
+        })];
+        let moved = |index| {
+            let mut newer = seen.clone();
+            let mut partition = Partition::empty();
+            partition.high_watermark = Offset(1);
+            newer.partitions.insert(at(index), Arc::new(partition));
+            newer
+        };
+        assert!(!says_more(&seen.clone(), &seen, &looks));
+        assert!(!says_more(&moved(1), &seen, &looks));
+        assert!(says_more(&moved(0), &seen, &looks));
+        let mut deleted = seen.clone();
+        deleted.partitions.remove(&at(0));
+        assert!(says_more(&deleted, &seen, &looks));
+        let doubtful = [Look::Doubtful(ErrorCode::UnknownTopicId)];
+        assert!(says_more(&seen.clone(), &seen, &doubtful));
+    }
+
+    #[test]
+    fn slow_readers_leave_something_to_everybody() {
+        let mut free = 256 << 20;
+        for _ in 0..15 {
+            let taken = share(free);
+            assert!(taken <= free, "{free}");
+            free -= taken;
+        }
+        assert!(free >= 3 << 20, "{free}");
+        assert_eq!(share(0), READ_COST_MIN);
+    }
 }

@@ -19,6 +19,7 @@ use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{Offset, Timestamp, TopicPartition};
 use tarn_replica::View;
 use tarn_state::Topic;
+use tarn_topics::SEARCH_BYTES;
 use tracing::warn;
 
 use crate::agent::{Agent, partition_id};
@@ -150,13 +151,22 @@ async fn find(
         timestamp: -1,
         epoch: -1,
     };
+    let search = || async {
+        // Batches are opened for it, within these bytes.
+        let bytes = SEARCH_BYTES.min(agent.responses.total().0);
+        agent.responses.acquire(bytes).await.ok()
+    };
     let searched = match asked.timestamp {
         LATEST if committed => return Ok(place(partition.last_stable())),
         LATEST => return Ok(place(partition.high_watermark)),
         EARLIEST | EARLIEST_LOCAL => return Ok(place(partition.log_start)),
         LAST_TIERED => return Ok(nothing),
-        MAX_TIMESTAMP => agent.reader.offset_of_max_timestamp(view, at).await,
+        MAX_TIMESTAMP => {
+            let _permit = search().await;
+            agent.reader.offset_of_max_timestamp(view, at).await
+        }
         timestamp if timestamp >= 0 => {
+            let _permit = search().await;
             agent
                 .reader
                 .offset_for_timestamp(view, at, Timestamp(timestamp))

@@ -4,7 +4,8 @@
 //!   −1). The coordinator's memory says no first; `apply` has the last word.
 //! - The offsets of a request that can be committed are committed together, in one proposal.
 //! - A member's commit counts as its heartbeat. If the log does not say what became of it,
-//!   COORDINATOR_NOT_AVAILABLE: clients commit again, which does no harm.
+//!   COORDINATOR_NOT_AVAILABLE: clients commit again, which does no harm. What fits into no entry of
+//!   the log gets INVALID_COMMIT_OFFSET_SIZE.
 //! - v6: leader epochs. v7: static members.
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use tarn_state::commands::{CommitGroupOffsets, GroupOffset};
 
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::coordinator::MemberRef;
+use crate::coordinator::{MemberRef, fits_log};
 use crate::error_code::{self, not_now};
 
 pub(crate) async fn handle(
@@ -158,9 +159,13 @@ async fn commit(
         instance,
         offsets,
     };
+    let command = Command::CommitGroupOffsets(command);
+    if !fits_log(&command) {
+        return Err(ErrorCode::InvalidCommitOffsetSize);
+    }
     match agent
         .metastore
-        .propose(vec![Command::CommitGroupOffsets(command)], context.deadline)
+        .propose(vec![command], context.deadline)
         .await
     {
         Ok(_) => Ok(()),

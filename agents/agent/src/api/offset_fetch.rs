@@ -5,6 +5,7 @@
 //! - v2: null topics are all of the group's. v5: leader epochs. v7: `require_stable`, which holds
 //!   always while there are no transactions. v8: many groups at once (KIP-709).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::offset_fetch_response::{
@@ -36,9 +37,12 @@ pub(crate) async fn handle(
     let view = agent.metastore.barrier(context.deadline).await.ok();
     let late = not_now(ApiKey::OffsetFetch);
     if context.version >= 8 {
+        // Once each: a short request must not be answered with the same group for ever.
+        let mut seen = BTreeSet::new();
         let groups = request
             .groups
             .iter()
+            .filter(|group| seen.insert(group.group_id.as_str()))
             .map(|group| {
                 let response =
                     OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());

@@ -72,6 +72,10 @@ pub(crate) async fn handle(
     let topics = std::mem::take(&mut request.topic_data);
     let (results, failed) = match check_request(&request) {
         Err(refused) => {
+            // Its turn is passed on in order too: those before it may still wait for a barrier.
+            if let Some(turn) = &mut context.submission {
+                turn.come().await;
+            }
             let results = topics
                 .iter()
                 .map(|topic| {
@@ -182,7 +186,7 @@ async fn append(
                         topic_index,
                         partition_index,
                         append_time,
-                        found.name.clone(),
+                        found.name.as_str(),
                         records,
                     ));
                     batches.push(NewBatch {
@@ -210,7 +214,7 @@ async fn append(
     let appending = agent.writer.append(batches, permit, deadline);
     context.submission = None;
 
-    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
     for ((topic_index, partition_index, append_time, name, records), result) in
         accepted.into_iter().zip(appending.await)
     {
@@ -243,7 +247,9 @@ async fn append(
         agent
             .metrics
             .produce_records
-            .get_or_create(&TopicLabel { topic })
+            .get_or_create(&TopicLabel {
+                topic: topic.to_owned(),
+            })
             .inc_by(records);
     }
     results

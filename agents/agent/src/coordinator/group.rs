@@ -14,19 +14,23 @@
 //! over, and knows the predecessor from the log only, recognizes the successor by its higher number
 //! and does not fence it.
 
+mod join;
+mod member;
+mod rebalance;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tarn_model::caps;
 use tarn_state::GroupMember;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{
-    Answer, GroupError, Join, JoinAnswer, JoinRefused, Joined, JoinedMember, MemberRef, Sync,
-    Synced,
+    Answer, GROUP_BYTES_MAX, GroupError, Join, JoinAnswer, JoinRefused, Joined, JoinedMember,
+    MemberRef, Sync, Synced,
 };
+use member::{Member, incarnation, metadata};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -44,33 +48,6 @@ enum Phase {
         committing: bool,
     },
     Stable,
-}
-
-#[derive(Debug)]
-struct Member {
-    instance: Option<String>,
-    client_id: String,
-    client_host: String,
-    session_timeout: Duration,
-    rebalance_timeout: Duration,
-    protocols: Vec<(String, Bytes)>,
-    assignment: Bytes,
-    expires: Instant,
-    join: Option<oneshot::Sender<JoinAnswer>>,
-    sync: Option<Answer<Synced>>,
-    /// The id under which the log knows it, if it does.
-    logged: Option<String>,
-}
-
-impl Member {
-    fn has_joined(&self) -> bool {
-        self.join.as_ref().is_some_and(|join| !join.is_closed())
-    }
-
-    /// Somebody who waits for our answer cannot send heartbeats, and need not.
-    fn waits(&self) -> bool {
-        self.has_joined() || self.sync.as_ref().is_some_and(|sync| !sync.is_closed())
-    }
 }
 
 /// A generation to be written to the log.
@@ -190,6 +167,10 @@ impl Group {
         } else {
             Phase::Stable
         };
+        if self.generation > logged.generation && !self.members.is_empty() {
+            // Some were told of a generation that the log never took.
+            self.rebalance(now);
+        }
     }
 
     /// Compares with what the log has, and takes it over if another coordinator was at work. Says
@@ -250,206 +231,6 @@ impl Group {
         }
     }
 
-    pub(super) fn join(
-        &mut self,
-        now: Instant,
-        mut join: Join,
-        answer: oneshot::Sender<JoinAnswer>,
-    ) {
-        match self.admit(now, &mut join) {
-            Ok(Admitted::Answer(joined)) => {
-                let _ = answer.send(Ok(joined));
-            }
-            Ok(Admitted::Wait { member, rebalance }) => {
-                if let Some(known) = self.members.get_mut(&member)
-                    && let Some(before) = known.join.replace(answer)
-                {
-                    // The same member asked again, on another connection.
-                    let _ = before.send(Err(JoinRefused {
-                        error: GroupError::RebalanceInProgress,
-                        member,
-                    }));
-                }
-                if rebalance {
-                    self.rebalance(now);
-                }
-                self.complete_join(now);
-            }
-            Err(refused) => {
-                let _ = answer.send(Err(refused));
-            }
-        }
-    }
-
-    /// Finds or makes the member, and says what becomes of its join.
-    fn admit(&mut self, now: Instant, join: &mut Join) -> Result<Admitted, JoinRefused> {
-        let refuse = |error: GroupError| JoinRefused {
-            error,
-            member: join.member.clone(),
-        };
-        if !self.fits_protocols(join) {
-            return Err(refuse(GroupError::InconsistentProtocol));
-        }
-        if join.member.is_empty() {
-            return self.admit_new(now, join);
-        }
-        if self.promised.remove(&join.member).is_some() {
-            let id = join.member.clone();
-            return self.add(now, id, join);
-        }
-        let reference = MemberRef {
-            id: join.member.clone(),
-            instance: join.instance.clone(),
-            generation: self.generation,
-        };
-        let id = self.find(&reference).map_err(refuse)?;
-        let is_leader = self.leader == id;
-        let member = self.members.get_mut(&id).expect("it was just found");
-        let changed = member.protocols != join.protocols;
-        member.expires = now + join.session_timeout;
-        member.session_timeout = join.session_timeout;
-        member.rebalance_timeout = join.rebalance_timeout;
-        member.protocols = std::mem::take(&mut join.protocols);
-        match self.phase {
-            Phase::Joining { .. } => Ok(Admitted::Wait {
-                member: id,
-                rebalance: false,
-            }),
-            // The answer of its join was lost.
-            Phase::Syncing { .. } if !changed => Ok(Admitted::Answer(self.joined(&id, false))),
-            Phase::Stable if !changed && !is_leader => {
-                Ok(Admitted::Answer(self.joined(&id, false)))
-            }
-            Phase::Syncing { .. } | Phase::Stable => Ok(Admitted::Wait {
-                member: id,
-                rebalance: true,
-            }),
-            Phase::Empty => Err(refuse(GroupError::UnknownMember)),
-        }
-    }
-
-    fn admit_new(&mut self, now: Instant, join: &mut Join) -> Result<Admitted, JoinRefused> {
-        if let Some(instance) = join.instance.clone() {
-            return match self.instances.get(&instance).cloned() {
-                Some(before) => self.replace(now, &before, join),
-                None => {
-                    let id = static_id(&instance, 1, join);
-                    self.add(now, id, join)
-                }
-            };
-        }
-        let id = format!("{}-{}", short(&join.client_id), join.fresh);
-        if !join.id_required {
-            return self.add(now, id, join);
-        }
-        if self.promised.len() + self.members.len() >= caps::GROUP_MEMBERS_MAX {
-            return Err(GroupError::Full.into());
-        }
-        self.promised.insert(id.clone(), now + join.session_timeout);
-        Err(JoinRefused {
-            error: GroupError::MemberIdRequired,
-            member: id,
-        })
-    }
-
-    fn add(&mut self, now: Instant, id: String, join: &mut Join) -> Result<Admitted, JoinRefused> {
-        if self.members.len() >= caps::GROUP_MEMBERS_MAX {
-            return Err(JoinRefused {
-                error: GroupError::Full,
-                member: join.member.clone(),
-            });
-        }
-        if self.members.is_empty() {
-            self.protocol_type.clone_from(&join.protocol_type);
-        }
-        if let Some(instance) = &join.instance {
-            self.instances.insert(instance.clone(), id.clone());
-        }
-        let member = Member {
-            instance: join.instance.clone(),
-            client_id: join.client_id.clone(),
-            client_host: join.client_host.clone(),
-            session_timeout: join.session_timeout,
-            rebalance_timeout: join.rebalance_timeout,
-            protocols: std::mem::take(&mut join.protocols),
-            assignment: Bytes::new(),
-            expires: now + join.session_timeout,
-            join: None,
-            sync: None,
-            logged: None,
-        };
-        self.members.insert(id.clone(), member);
-        if let Phase::Joining { grew, .. } = &mut self.phase {
-            *grew = true;
-            return Ok(Admitted::Wait {
-                member: id,
-                rebalance: false,
-            });
-        }
-        Ok(Admitted::Wait {
-            member: id,
-            rebalance: true,
-        })
-    }
-
-    /// A static member's process came back: it takes its predecessor's place.
-    fn replace(
-        &mut self,
-        now: Instant,
-        before: &str,
-        join: &mut Join,
-    ) -> Result<Admitted, JoinRefused> {
-        let instance = join.instance.clone().unwrap_or_default();
-        let id = static_id(
-            &instance,
-            incarnation(before, &instance).saturating_add(1),
-            join,
-        );
-        let mut member = self.members.remove(before).expect("instances name members");
-        if let Some(waiting) = member.join.take() {
-            let _ = waiting.send(Err(JoinRefused {
-                error: GroupError::FencedInstance,
-                member: before.to_owned(),
-            }));
-        }
-        if let Some(waiting) = member.sync.take() {
-            let _ = waiting.send(Err(GroupError::FencedInstance));
-        }
-        let changed = member.protocols != join.protocols;
-        member.client_id.clone_from(&join.client_id);
-        member.client_host.clone_from(&join.client_host);
-        member.session_timeout = join.session_timeout;
-        member.rebalance_timeout = join.rebalance_timeout;
-        member.protocols = std::mem::take(&mut join.protocols);
-        member.expires = now + join.session_timeout;
-        self.members.insert(id.clone(), member);
-        self.instances.insert(instance, id.clone());
-        let was_leader = self.leader == before;
-        if was_leader {
-            self.leader.clone_from(&id);
-        }
-        match self.phase {
-            Phase::Stable if !changed => {
-                let mut joined = self.joined(&id, was_leader);
-                if was_leader && !join.knows_skip {
-                    // An older client would assign anew: let it think that another one leads.
-                    before.clone_into(&mut joined.leader);
-                    joined.skip_assignment = false;
-                    joined.members.clear();
-                }
-                Ok(Admitted::Answer(joined))
-            }
-            Phase::Joining { .. } => Ok(Admitted::Wait {
-                member: id,
-                rebalance: false,
-            }),
-            Phase::Stable | Phase::Syncing { .. } | Phase::Empty => Ok(Admitted::Wait {
-                member: id,
-                rebalance: true,
-            }),
-        }
-    }
-
     pub(super) fn sync(&mut self, now: Instant, sync: Sync, answer: Answer<Synced>) {
         let checked = self.check_sync(&sync);
         let id = match checked {
@@ -503,12 +284,12 @@ impl Group {
         {
             return Err(GroupError::InconsistentProtocol);
         }
-        if sync
-            .assignments
-            .iter()
-            .any(|(_, assignment)| assignment.len() > caps::MEMBER_BYTES_MAX)
-        {
+        let sizes = || sync.assignments.iter().map(|(_, bytes)| bytes.len());
+        if sizes().any(|bytes| bytes > caps::MEMBER_BYTES_MAX) {
             return Err(GroupError::InvalidRequest);
+        }
+        if sizes().sum::<usize>() as u64 > GROUP_BYTES_MAX {
+            return Err(GroupError::Full);
         }
         match self.phase {
             Phase::Joining { .. } => Err(GroupError::RebalanceInProgress),
@@ -650,6 +431,10 @@ impl Group {
             // Its generation is not in the log yet.
             Phase::Syncing { .. } => Err(GroupError::RebalanceInProgress),
             Phase::Empty => Err(GroupError::UnknownMember),
+            // Nor is one that was given up before its leader had assigned.
+            Phase::Joining { .. } | Phase::Stable if self.generation != self.logged_generation => {
+                Err(GroupError::RebalanceInProgress)
+            }
             Phase::Joining { .. } | Phase::Stable => {
                 known.logged.clone().ok_or(GroupError::RebalanceInProgress)
             }
@@ -801,26 +586,6 @@ impl Group {
         }
     }
 
-    fn fits_protocols(&self, join: &Join) -> bool {
-        if join.protocol_type.is_empty() || join.protocols.is_empty() {
-            return false;
-        }
-        let others: Vec<&Member> = self
-            .members
-            .iter()
-            .filter(|(id, _)| **id != join.member)
-            .map(|(_, member)| member)
-            .collect();
-        if others.is_empty() {
-            return true;
-        }
-        self.protocol_type == join.protocol_type
-            && join
-                .protocols
-                .iter()
-                .any(|(name, _)| others.iter().all(|other| offers(other, name)))
-    }
-
     fn remove(&mut self, now: Instant, id: &str) {
         let Some(mut member) = self.members.remove(id) else {
             return;
@@ -842,155 +607,6 @@ impl Group {
             Phase::Joining { .. } | Phase::Empty => {}
         }
         self.complete_join(now);
-    }
-
-    /// Calls everybody to join again.
-    fn rebalance(&mut self, now: Instant) {
-        self.complete = None;
-        for member in self.members.values_mut() {
-            if let Some(waiting) = member.sync.take() {
-                let _ = waiting.send(Err(GroupError::RebalanceInProgress));
-            }
-        }
-        let longest = self
-            .members
-            .values()
-            .map(|member| member.rebalance_timeout)
-            .max()
-            .unwrap_or_default();
-        self.phase = match self.phase {
-            Phase::Empty => Phase::Joining {
-                deadline: now + self.initial_delay.min(longest),
-                first_until: Some(now + longest),
-                grew: false,
-            },
-            Phase::Joining { .. } | Phase::Syncing { .. } | Phase::Stable => Phase::Joining {
-                deadline: now + longest,
-                first_until: None,
-                grew: false,
-            },
-        };
-    }
-
-    /// Ends the join if everybody is here, or nobody is waited for any longer.
-    fn complete_join(&mut self, now: Instant) {
-        let Phase::Joining {
-            deadline,
-            first_until,
-            grew,
-        } = self.phase
-        else {
-            return;
-        };
-        let over = deadline <= now;
-        if let Some(until) = first_until {
-            if !over {
-                return;
-            }
-            let next = (now + self.initial_delay).min(until);
-            if grew && next > now {
-                self.phase = Phase::Joining {
-                    deadline: next,
-                    first_until,
-                    grew: false,
-                };
-                return;
-            }
-        } else if !over {
-            let all_here =
-                self.promised.is_empty() && self.members.values().all(Member::has_joined);
-            if !all_here && !self.members.is_empty() {
-                return;
-            }
-        }
-        // Static members that are silent for a moment keep their place until their session ends.
-        let gone: Vec<String> = self
-            .members
-            .iter()
-            .filter(|(_, member)| !member.has_joined() && member.instance.is_none())
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in gone {
-            self.members.remove(&id);
-        }
-        if self.members.is_empty() {
-            self.phase = Phase::Empty;
-            self.leader.clear();
-            self.protocol.clear();
-            return;
-        }
-        if !self.members.values().any(Member::has_joined) {
-            let longest = self
-                .members
-                .values()
-                .map(|member| member.rebalance_timeout)
-                .max()
-                .unwrap_or_default();
-            let wait = longest.max(REJOIN_WAIT_MIN);
-            self.phase = Phase::Joining {
-                deadline: now + wait,
-                first_until: None,
-                grew: false,
-            };
-            return;
-        }
-        self.begin_generation(now);
-    }
-
-    fn begin_generation(&mut self, now: Instant) {
-        self.generation = self
-            .generation
-            .max(self.logged_generation)
-            .saturating_add(1);
-        self.protocol = self.vote();
-        let leader_is_here = self
-            .members
-            .get(&self.leader)
-            .is_some_and(Member::has_joined);
-        if !leader_is_here {
-            let first = self.members.iter().find(|(_, member)| member.has_joined());
-            self.leader = first.map(|(id, _)| id.clone()).unwrap_or_default();
-        }
-        let longest = self
-            .members
-            .values()
-            .map(|member| member.rebalance_timeout)
-            .max()
-            .unwrap_or_default();
-        self.phase = Phase::Syncing {
-            deadline: now + longest,
-            committing: false,
-        };
-        let ids: Vec<String> = self.members.keys().cloned().collect();
-        for id in ids {
-            let joined = self.joined(&id, false);
-            if let Some(member) = self.members.get_mut(&id) {
-                member.expires = now + member.session_timeout;
-                if let Some(waiting) = member.join.take() {
-                    let _ = waiting.send(Ok(joined));
-                }
-            }
-        }
-    }
-
-    /// The protocol that most members like best, of those that all of them offer.
-    fn vote(&self) -> String {
-        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
-        for member in self.members.values() {
-            let favorite = member
-                .protocols
-                .iter()
-                .find(|(name, _)| self.members.values().all(|other| offers(other, name)));
-            if let Some((name, _)) = favorite {
-                *votes.entry(name).or_default() += 1;
-            }
-        }
-        let most = votes.values().max().copied().unwrap_or_default();
-        votes
-            .into_iter()
-            .find(|(_, count)| *count == most)
-            .map(|(name, _)| name.to_owned())
-            .unwrap_or_default()
     }
 
     /// What a member hears of its join; only the leader hears of the others.
@@ -1031,50 +647,8 @@ impl Group {
     }
 }
 
-/// What becomes of a join that is not refused.
-enum Admitted {
-    Answer(Joined),
-    Wait { member: String, rebalance: bool },
-}
-
 /// A promised id lives at least this long after the process was fenced.
 const PROMISE_MIN: Duration = Duration::from_secs(10);
-/// Static members that are all away are waited for in steps of at least this.
-const REJOIN_WAIT_MIN: Duration = Duration::from_secs(1);
-/// How much of a client id goes into a member id.
-const CLIENT_ID_SHOWN: usize = 200;
-
-fn offers(member: &Member, protocol: &str) -> bool {
-    member.protocols.iter().any(|(name, _)| name == protocol)
-}
-
-fn metadata(member: &Member, protocol: &str) -> Bytes {
-    let offered = member.protocols.iter().find(|(name, _)| name == protocol);
-    offered
-        .map(|(_, metadata)| metadata.clone())
-        .unwrap_or_default()
-}
-
-fn short(client_id: &str) -> &str {
-    let end = (0..=CLIENT_ID_SHOWN.min(client_id.len()))
-        .rev()
-        .find(|end| client_id.is_char_boundary(*end));
-    client_id.split_at(end.unwrap_or(0)).0
-}
-
-fn static_id(instance: &str, incarnation: u32, join: &Join) -> String {
-    format!("{instance}-{incarnation}-{}", join.fresh)
-}
-
-/// The incarnation in a static member's id; 0 if there is none.
-fn incarnation(id: &str, instance: &str) -> u32 {
-    id.strip_prefix(instance)
-        .and_then(|rest| rest.strip_prefix('-'))
-        .and_then(|rest| rest.split_once('-'))
-        .and_then(|(number, _)| number.parse().ok())
-        .unwrap_or(0)
-}
-
 fn millis(wire: i32) -> Duration {
     Duration::from_millis(u64::try_from(wire).unwrap_or(0))
 }

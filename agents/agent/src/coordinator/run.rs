@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::group::{Complete, Group};
-use super::{Answer, GroupError, Inner, Message};
+use super::{Answer, GroupError, Inner, Message, fits_log};
 
 /// How long a new task waits for a view that is behind nothing.
 const LOAD_WITHIN: Duration = Duration::from_secs(10);
@@ -324,7 +324,13 @@ async fn complete_group(
         leader: complete.leader.clone(),
         members: complete.members.clone(),
     });
-    let result = propose(&metastore, command).await;
+    let result = if fits_log(&command) {
+        propose(&metastore, command).await
+    } else {
+        // No other attempt would fit either, so members must not be kept rebalancing for ever.
+        warn!("the assignments of a generation do not fit into an entry of the log");
+        Err(GroupError::Full)
+    };
     (complete, result)
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{
@@ -13,8 +14,8 @@ use kafka_protocol::messages::offset_fetch_request::{
 };
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, GroupId, HeartbeatRequest, JoinGroupRequest,
-    JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
+    DeleteGroupsRequest, DescribeConfigsRequest, DescribeGroupsRequest, GroupId, HeartbeatRequest,
+    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
     OffsetFetchRequest, SyncGroupRequest,
 };
 use tarn_kafka::ErrorCode;
@@ -121,6 +122,39 @@ async fn describe(client: &mut Client) -> (ErrorCode, String, usize) {
         described.group_state.to_string(),
         described.members.len(),
     )
+}
+
+#[tokio::test]
+async fn what_is_named_many_times_is_answered_once() {
+    let agent = agent().await;
+    let mut client = agent.client().await;
+    let described = client
+        .call(
+            6,
+            DescribeGroupsRequest::default().with_groups(vec![group("g"); 1000]),
+        )
+        .await;
+    assert_eq!(described.groups.len(), 1);
+    let asked = OffsetFetchRequestGroup::default()
+        .with_group_id(group("g"))
+        .with_topics(None);
+    let fetched = client
+        .call(
+            9,
+            OffsetFetchRequest::default().with_groups(vec![asked; 1000]),
+        )
+        .await;
+    assert_eq!(fetched.groups.len(), 1);
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(4)
+        .with_resource_name(text(""));
+    let configs = client
+        .call(
+            4,
+            DescribeConfigsRequest::default().with_resources(vec![resource; 1000]),
+        )
+        .await;
+    assert_eq!(configs.results.len(), 1);
 }
 
 fn leave(member: &str) -> LeaveGroupRequest {

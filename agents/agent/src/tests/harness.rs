@@ -165,8 +165,13 @@ impl Client {
         self.send_bytes(&frame).await;
     }
 
+    /// Says whether the connection took them.
+    pub(crate) async fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok()
+    }
+
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.expect("the agent reads");
+        assert!(self.try_send_bytes(bytes).await, "the agent reads");
     }
 
     /// The answer to the request that was sent last.

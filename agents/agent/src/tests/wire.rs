@@ -222,6 +222,23 @@ async fn a_client_that_stalls_or_idles_loses_its_connection() {
 }
 
 #[tokio::test]
+async fn a_request_that_only_trickles_in_is_cut_off() {
+    let mut impatient = settings();
+    impatient.connection_stall = Duration::from_millis(300);
+    let agent = Cluster::new().agent(impatient).await;
+    let mut trickles = agent.client().await;
+    trickles.send_bytes(&[0, 0, 1, 0]).await;
+    for _ in 0..60 {
+        sleep(Duration::from_millis(50)).await;
+        if !trickles.try_send_bytes(&[0]).await {
+            assert_eq!(agent.node.budget.available(), agent.node.budget.total());
+            return;
+        }
+    }
+    panic!("it held its bytes for as long as it liked");
+}
+
+#[tokio::test]
 async fn draining_answers_what_is_in_flight_and_closes() {
     let agent = agent().await;
     let mut client = agent.with_topic("orders", 1).await;

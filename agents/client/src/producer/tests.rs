@@ -276,6 +276,27 @@ async fn the_buffer_is_a_bound() {
 }
 
 #[tokio::test]
+async fn full_batches_stay_within_the_limit_that_a_topic_has_by_default() {
+    let fake = Fake::start(&[("t", 1)]).await;
+    let settings = ProducerSettings {
+        linger: Duration::from_secs(60),
+        ..quick()
+    };
+    let producer = Producer::new(&fake.client, settings);
+    let mut deliveries = Vec::new();
+    for _ in 0..3000 {
+        let record = ProducerRecord::new("t", vec![0; 1000]).partition(0);
+        deliveries.push(producer.send(record).await.expect("accepted"));
+    }
+    producer.flush().await;
+    for delivery in deliveries {
+        delivery.await.expect("delivered");
+    }
+    producer.close().await;
+    fake.scope.drain().await;
+}
+
+#[tokio::test]
 async fn a_closed_producer_refuses_records_and_has_sent_the_others() {
     let fake = Fake::start(&[("t", 1)]).await;
     let producer = Producer::new(

@@ -171,6 +171,14 @@ impl Worker {
     }
 
     fn accept(&mut self, pending: Pending) {
+        // Before the record that would not fit: a topic refuses a batch above its limit.
+        let bytes = usize::try_from(pending.record.encoded_bytes_max()).unwrap_or(usize::MAX);
+        let bytes_max = self.shared.settings.batch_bytes.as_usize();
+        if let Some(open) = &self.open
+            && open.builder.size_bytes().saturating_add(bytes) > bytes_max
+        {
+            self.close_open();
+        }
         let settings = &self.shared.settings;
         let Pending {
             record,

@@ -87,6 +87,9 @@ fn wrong_batches_get_apache_kafkas_codes() {
     check_code(edited(batch(3), 57, &[0, 0, 0, 2]), InvalidRecord);
     check_code(edited(batch(3), 57, &[0, 0, 0, 4]), InvalidRecord);
     check_code(edited(batch(3), 23, &[0xff; 4]), InvalidRecord);
+    // Far more records than bytes, in both fields alike.
+    let many = edited(batch(3), 23, &999_999i32.to_be_bytes());
+    check_code(edited(many, 57, &1_000_000i32.to_be_bytes()), InvalidRecord);
     check_code(edited(batch(1), 0, &5i64.to_be_bytes()), InvalidRecord);
     check_code(edited(batch(1), 16, &[1]), InvalidRecord);
     check_code(edited(batch(1), 16, &[0]), InvalidRecord);

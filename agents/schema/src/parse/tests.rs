@@ -238,7 +238,7 @@ fn hostile_texts_end_in_an_error() {
         )
     };
     assert!(parse(&deep(DEPTH_MAX - 1), &[]).is_ok());
-    assert!(refused(&deep(DEPTH_MAX)).ends_with("types are nested deeper than 64"));
+    assert!(refused(&deep(DEPTH_MAX)).ends_with("types are nested deeper than 32"));
     assert!(refused(&"[".repeat(200_000)).contains("recursion limit"));
     let long = format!("\"{}\"", "x".repeat(caps::SCHEMA_BYTES_MAX));
     assert!(refused(&long).contains("more than 262144"));

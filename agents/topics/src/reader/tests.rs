@@ -363,6 +363,23 @@ async fn offsets_are_found_by_timestamp() {
 }
 
 #[tokio::test]
+async fn a_batch_too_large_to_be_searched_counts_from_its_first_record() {
+    let large = "x".repeat(17 << 20);
+    let bomb = build(200, &["a", &large, &large], None, Compression::Lz4);
+    let (cluster, at) = filled(&[&[batch(100, &["a"]), bomb]]).await;
+    let found = Reader::new(&cluster.node)
+        .offset_for_timestamp(&cluster.node.metastore.view(), at, Timestamp(201))
+        .await
+        .expect("readable")
+        .expect("there is one");
+    assert_eq!(
+        (found.offset, found.timestamp),
+        (Offset(1), Timestamp(202)),
+        "the batch's own word"
+    );
+}
+
+#[tokio::test]
 async fn an_empty_partition_has_no_timestamps() {
     let cluster = cluster().await;
     let at = at(cluster.topic("t", 1).await, 0);

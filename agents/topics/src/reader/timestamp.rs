@@ -14,6 +14,17 @@ use super::{ReadError, Reader};
 /// What one step of a search reads of an extent.
 const STEP_BYTES: u64 = 1 << 20;
 
+/// What the records of a batch may take that is opened for a search: anybody may ask for many searches
+/// at once. Of a batch with more the first record stands for all, as if it could not be opened.
+const SEARCH_LIMITS: Limits = Limits {
+    bytes_max: 32 << 20,
+    ratio_max: 1024,
+    ratio_free_bytes: 16 << 20,
+};
+
+/// Memory that one search may take, to be paid for by who asks.
+pub const SEARCH_BYTES: u64 = SEARCH_LIMITS.bytes_max as u64 + 2 * STEP_BYTES;
+
 /// An offset and what was looked for there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimedOffset {
@@ -165,7 +176,7 @@ impl Reader {
     ) -> Result<Option<TimedOffset>, ReadError> {
         let stored = self.stored(at, raw, join(std::slice::from_ref(raw)))?;
         let mut best: Option<TimedOffset> = None;
-        for item in stored.records(within, &Limits::default()) {
+        for item in stored.records(within, &SEARCH_LIMITS) {
             let (offset, timestamp) = match item {
                 RecordItem::Record(record) => (record.offset, record.timestamp),
                 // Nobody can say which record it is: the batch's own word is the best there is.

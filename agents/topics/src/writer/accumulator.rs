@@ -3,12 +3,10 @@
 //! Batches join the open segment; it is closed by size, by time, or at once when nothing is on its
 //! way; closed segments go up side by side and are committed in the order in which their uploads
 //! began. A later one goes first only if it shares no partition with those before it.
-//!
-//! What fails drags along what must not come without it: batches of the same producer and partition
-//! behind a failed one fail too, because `apply` would take them from a producer it does not know,
-//! and the retry of the first would then look like a duplicate.
 
 mod door;
+mod failure;
+mod flight;
 mod producers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +33,7 @@ use crate::metrics::{DoorEnd, Flush, FlushReason, WriterMetrics};
 use crate::segment::{self, Builder};
 use crate::settings::COMMIT_BYTES_MAX;
 use door::{Door, Waiting};
+use flight::{Flight, Open, Sent, Stage};
 use producers::{Judgement, Key, Producers, Stamp};
 
 /// Largest batch that a segment is made for, whatever a topic allows.
@@ -78,40 +77,6 @@ pub(super) struct Parts {
     pub(super) metastore: Metastore,
     pub(super) settings: WriterSettings,
     pub(super) metrics: WriterMetrics,
-}
-
-/// The open segment, or one that waits for its upload.
-#[derive(Debug, Default)]
-struct Open {
-    partitions: BTreeMap<TopicPartition, Vec<Pending>>,
-    bytes: u64,
-    /// An upper bound of its encoded commit, without what every commit has.
-    commit_bytes: u64,
-    since: Option<Instant>,
-}
-
-/// A segment on its way.
-#[derive(Debug)]
-struct Flight {
-    partitions: BTreeMap<TopicPartition, Vec<Sent>>,
-    commit_bytes: u64,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    Uploading,
-    Uploaded(Uploaded),
-    Committing,
-}
-
-/// What is left of a batch once its bytes are in the segment.
-#[derive(Debug)]
-struct Sent {
-    ticket: Ticket,
-    stamp: Option<Stamp>,
-    bytes: u64,
-    offsets: u64,
 }
 
 /// A task's result.
@@ -581,106 +546,6 @@ impl Accumulator {
         }
     }
 
-    /// Answers the batches of a segment that failed, and with them the later ones of their producers.
-    fn fail_flight(&mut self, number: u64, error: AppendError) {
-        let Some(flight) = self.flights.remove(&number) else {
-            return;
-        };
-        let mut failed_keys = BTreeSet::new();
-        for sent in flight.partitions.into_values().flatten() {
-            self.fail_sent(sent, error, &mut failed_keys);
-        }
-        if failed_keys.is_empty() {
-            return;
-        }
-        let behind = AppendError::NotDone {
-            why: "the batch before it failed",
-        };
-        // Of an uploaded segment only whole extents can be left out, which fails others' batches in
-        // the same partition with them: they are told so, and send again.
-        let later: Vec<u64> = self
-            .flights
-            .range(number..)
-            .map(|(number, _)| *number)
-            .collect();
-        for number in later {
-            let Some(flight) = self.flights.get_mut(&number) else {
-                continue;
-            };
-            if matches!(flight.stage, Stage::Committing) {
-                continue;
-            }
-            let error = match &flight.stage {
-                Stage::Uploaded(Uploaded {
-                    uncertain: true, ..
-                }) => AppendError::Unknown {
-                    why: "the batch before it failed",
-                },
-                _ => behind,
-            };
-            let concerned: Vec<TopicPartition> = flight
-                .partitions
-                .iter()
-                .filter(|(_, batches)| {
-                    batches
-                        .iter()
-                        .any(|sent| is_behind(sent.stamp, &failed_keys))
-                })
-                .map(|(at, _)| *at)
-                .collect();
-            let dropped: Vec<Sent> = concerned
-                .iter()
-                .filter_map(|at| flight.partitions.remove(at))
-                .flatten()
-                .collect();
-            for sent in dropped {
-                self.fail_sent(sent, error, &mut failed_keys);
-            }
-            self.drop_empty_flight(number);
-        }
-        let mut dropped = Vec::new();
-        for closed in self.ready.iter_mut().chain([&mut self.open]) {
-            closed.partitions.retain(|_, batches| {
-                dropped.extend(
-                    batches.extract_if(.., |pending| is_behind(pending.stamp(), &failed_keys)),
-                );
-                !batches.is_empty()
-            });
-            closed.bytes = closed
-                .partitions
-                .values()
-                .flatten()
-                .map(Pending::bytes)
-                .sum();
-            if closed.partitions.is_empty() {
-                *closed = Open::default();
-            }
-        }
-        for pending in dropped {
-            self.producers.release(pending.stamp().as_ref());
-            pending.ticket.answer(Err(behind));
-        }
-        self.recheck_all();
-    }
-
-    fn fail_sent(&mut self, sent: Sent, error: AppendError, failed_keys: &mut BTreeSet<Key>) {
-        self.producers.release(sent.stamp.as_ref());
-        sent.ticket.answer(Err(error));
-        let Some(stamp) = sent.stamp else { return };
-        failed_keys.insert(stamp.key);
-        self.producers.remember_failure(&stamp);
-    }
-
-    /// A segment of which nothing is left to be committed is garbage.
-    fn drop_empty_flight(&mut self, number: u64) {
-        let is_over = self.flights.get(&number).is_some_and(|flight| {
-            flight.partitions.is_empty() && matches!(flight.stage, Stage::Uploaded(_))
-        });
-        if is_over {
-            self.flights.remove(&number);
-        }
-    }
-
     /// Lets in what waited for too long; sends back everybody when the process stops.
     fn open_door(&mut self, stopping: bool) {
         if stopping {
@@ -780,8 +645,4 @@ impl Accumulator {
         }
         flight.partitions = released.into_iter().collect();
     }
-}
-
-fn is_behind(stamp: Option<Stamp>, failed: &BTreeSet<Key>) -> bool {
-    stamp.is_some_and(|stamp| failed.contains(&stamp.key))
 }

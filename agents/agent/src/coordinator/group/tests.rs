@@ -1,4 +1,5 @@
 use super::*;
+use tokio::sync::oneshot;
 use tokio::sync::oneshot::Receiver;
 use uuid::Uuid;
 
@@ -517,4 +518,76 @@ fn whatever_is_asked_of_an_empty_group_is_refused() {
         GroupError::InconsistentProtocol
     );
     assert!(stage.group.is_empty() && stage.group.next_tick().is_none());
+}
+
+#[test]
+fn a_generation_that_was_given_up_commits_no_offsets() {
+    let (mut stage, joined) = Stage::stable(2);
+    let ids: Vec<String> = joined.iter().map(|joined| joined.member.clone()).collect();
+    let newcomer = stage.join("");
+    let again: Vec<_> = ids.iter().map(|id| stage.join(id)).collect();
+    let told: Vec<Joined> = again
+        .into_iter()
+        .map(|answer| taken(answer).expect("joined"))
+        .collect();
+    assert_eq!(told[0].generation, 2);
+    assert_eq!(taken(newcomer).expect("joined").generation, 2);
+    // Another one comes before the leader has assigned.
+    drop(stage.join(""));
+    assert_eq!(stage.state(), "PreparingRebalance");
+    assert_eq!(
+        stage
+            .group
+            .check_commit(stage.now, &reference(&told[0], None)),
+        Err(GroupError::RebalanceInProgress)
+    );
+}
+
+#[test]
+fn what_members_bring_fits_into_an_entry_of_the_log() {
+    let mut stage = Stage::new(Duration::from_secs(3));
+    let name = "p".repeat(caps::MEMBER_BYTES_MAX);
+    let mut answers = Vec::new();
+    let refusal = loop {
+        let answer = stage.join_with("", None, &[&name]);
+        if answers.len() > 20 {
+            panic!("far more than an entry holds");
+        }
+        let mut answer = answer;
+        match answer.try_recv() {
+            Ok(answer) => break answer.expect_err("refused").error,
+            Err(_) => answers.push(answer),
+        }
+    };
+    assert_eq!(refusal, GroupError::Full);
+    assert_eq!(answers.len(), 15);
+}
+
+#[test]
+fn a_group_whose_members_know_a_newer_generation_than_the_log_rebalances() {
+    let (mut stage, _) = Stage::stable(1);
+    let complete = Complete {
+        generation: 1,
+        protocol_type: "consumer".to_owned(),
+        protocol: "range".to_owned(),
+        leader: String::new(),
+        members: Vec::new(),
+    };
+    let mut elsewhere = logged(&complete);
+    elsewhere.members = vec![GroupMember {
+        id: "other".to_owned(),
+        instance: None,
+        client_id: String::new(),
+        client_host: String::new(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 30_000,
+        protocols: vec![("range".to_owned(), b"m".to_vec().into())],
+        assignment: Vec::new().into(),
+    }];
+    stage.group.generation = 5;
+    stage.group.load(&elsewhere, stage.now);
+    assert_eq!(stage.state(), "PreparingRebalance");
+    elsewhere.generation = 6;
+    stage.group.load(&elsewhere, stage.now);
+    assert_eq!(stage.state(), "Stable");
 }
