@@ -12,6 +12,7 @@ help:
 	@echo "make test               every check that CI runs"
 	@echo "make sim SEEDS=1000     the simulator over this many fresh seeds"
 	@echo "make release            an optimized binary (about 40 minutes on two cores)"
+	@echo "make bench              measure it: freshness, producing, memory under load"
 
 build:
 	$(CARGO) build --workspace
@@ -38,3 +39,11 @@ sim:
 
 release:
 	$(CARGO) build --release --bin tarn
+
+# Measurements, not tests; the soak alone runs for ten minutes.
+BENCH = $(CARGO) run --release -p tarn-bench -- --tarn $(TARGET)/release/tarn
+bench: release
+	$(BENCH) freshness
+	$(BENCH) produce
+	$(BENCH) produce --tables --lanes frames
+	$(BENCH) soak --minutes 10

@@ -1,11 +1,7 @@
 //! The command line: nouns and verbs as `rpk` and `kubectl` users know them. stdout is data, stderr
 //! is talk; exit codes: 0 done, 1 a check failed, 2 usage, 3 not found, 4 denied, 5 unavailable.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line prints"
-)]
+#![expect(clippy::print_stderr, reason = "a command line prints")]
 
 mod bench;
 mod config;

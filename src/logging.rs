@@ -6,12 +6,8 @@ use crate::settings::{LogFormat, Logging};
 
 /// Starts logging. A level that cannot be read is an error of the settings.
 pub(crate) fn start(logging: &Logging) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&logging.level).map_err(|error| {
-        format!(
-            "setting logging.level: {:?} is not a filter: {error}",
-            logging.level
-        )
-    })?;
+    let filter = EnvFilter::try_new(&logging.level)
+        .map_err(|error| format!("{:?} is not a filter: {error}", logging.level))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -19,5 +15,5 @@ pub(crate) fn start(logging: &Logging) -> Result<(), String> {
         LogFormat::Human => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    started.map_err(|error| format!("logging: {error}"))
+    started.map_err(|error| error.to_string())
 }

@@ -45,7 +45,7 @@ struct Addresses {
 }
 
 /// Starts every role. When it returns, every address answers.
-pub(crate) async fn start(settings: &Settings, ready_file: Option<&Path>) -> Result<Dev, Failure> {
+pub(crate) async fn start(settings: &Settings, ready_file: Option<&Path>, accept_clock: bool) -> Result<Dev, Failure> {
     let runtime = Runtime::real();
     let scope = runtime.root_scope("tarn");
     // Names and folders first: what is wrong with them is said before anything is touched.
@@ -102,7 +102,7 @@ pub(crate) async fn start(settings: &Settings, ready_file: Option<&Path>) -> Res
         log,
         agent: Some(agent),
     };
-    let node = Node::open(node_settings(settings), parts, scope.clone())
+    let node = Node::open(node_settings(settings, accept_clock), parts, scope.clone())
         .await
         .map_err(|error| Failure::new(Kind::Unavailable, error))?;
 
@@ -165,7 +165,7 @@ async fn start_roles(
     Ok(())
 }
 
-fn node_settings(settings: &Settings) -> NodeSettings {
+fn node_settings(settings: &Settings, accept_clock: bool) -> NodeSettings {
     NodeSettings {
         snapshot_bytes: settings.log.snapshot_bytes,
         snapshot_entries: settings.log.snapshot_entries,
@@ -175,6 +175,7 @@ fn node_settings(settings: &Settings) -> NodeSettings {
         memory_budget: ByteSize(settings.memory.budget.0 / 2),
         // A process that is alone on its folder closes every earlier session.
         alone: true,
+        accept_clock,
         tick: caps::TICK_INTERVAL,
     }
 }

@@ -256,38 +256,77 @@ const TOP_LEVEL: [&str; 3] = ["data_dir", "ephemeral", "host"];
 pub(crate) fn load(file: Option<&Path>, flags: &Flags) -> Result<Loaded, SettingsError> {
     let mut figment = Figment::from(Serialized::defaults(Settings::default()));
     if let Some(path) = file {
-        // Figment takes an absent file for an empty one; who names a file means it.
-        std::fs::metadata(path).map_err(|error| SettingsError::File {
-            path: path.display().to_string(),
-            why: error.to_string(),
-        })?;
+        check_file(path)?;
         figment = figment.merge(Toml::file_exact(path));
     }
-    // TARN_BOOTSTRAP, TARN_URL and the like belong to the command line; settings have a section.
-    let is_setting = |name: &figment::value::UncasedStr| {
-        name.as_str().contains("__") || TOP_LEVEL.iter().any(|top| name == *top)
-    };
-    figment = figment.merge(Env::prefixed("TARN_").filter(is_setting).split("__"));
+    figment = figment.merge(environment());
     for (flag, key, value) in flags.values.clone() {
         figment = figment.merge(Flag { flag, key, value });
     }
     let settings: Settings = figment
         .extract()
         .map_err(|error| SettingsError::Value(describe(&error)))?;
-    settings.check().map_err(SettingsError::Value)?;
-    Ok(Loaded { settings, figment })
+    let loaded = Loaded { settings, figment };
+    if let Err((key, why)) = loaded.settings.check() {
+        return Err(loaded.refused(key, why));
+    }
+    Ok(loaded)
 }
 
-/// `kafka.port: invalid type … (from TARN_KAFKA__PORT)`.
+/// Figment takes an absent file for an empty one, and who names a file means it. A file that is no
+/// TOML has no setting to name, so it is told here, too.
+fn check_file(path: &Path) -> Result<(), SettingsError> {
+    let refused = |why: String| SettingsError::File {
+        path: path.display().to_string(),
+        why,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    toml::from_str::<toml::Table>(&text).map_err(|error| refused(error.to_string()))?;
+    Ok(())
+}
+
+fn environment() -> Env {
+    // TARN_BOOTSTRAP, TARN_URL and the like belong to the command line; settings have a section.
+    let is_setting = |name: &figment::value::UncasedStr| {
+        name.as_str().contains("__") || TOP_LEVEL.iter().any(|top| name == *top)
+    };
+    Env::prefixed("TARN_").filter(is_setting).split("__")
+}
+
+/// `kafka.port: invalid type … (from environment TARN_KAFKA__PORT)`.
 fn describe(error: &figment::Error) -> String {
     let path = error.path.join(".");
     let origin = error.metadata.as_ref().map_or(String::new(), |metadata| {
-        format!(" (from {})", origin(metadata))
+        format!(" (from {})", origin(&path, metadata))
     });
-    format!("{path}: {}{origin}", error.kind)
+    let why = match &error.kind {
+        figment::error::Kind::UnknownField(_, known) => {
+            format!("there is no such setting, there is {}", known.join(", "))
+        }
+        figment::error::Kind::UnknownVariant(found, known) => {
+            format!("{found:?} is none of {}", known.join(", "))
+        }
+        other => other.to_string(),
+    };
+    format!("{path}: {why}{origin}")
 }
 
-fn origin(metadata: &Metadata) -> String {
+/// Where the value of a setting comes from.
+fn origin(key: &str, metadata: &Metadata) -> String {
+    if metadata.name.starts_with("tarn::") {
+        return "default".to_owned();
+    }
+    if metadata.name.contains("environment") {
+        // The key may be a section that does not exist: the variable names something in it.
+        let section = format!("{key}.");
+        let variable = environment()
+            .iter()
+            .map(|(name, _)| name.as_str().to_owned())
+            .find(|name| name == key || name.starts_with(&section))
+            .unwrap_or_else(|| key.to_owned());
+        let variable = variable.to_uppercase().replace('.', "__");
+        return format!("environment TARN_{variable}");
+    }
     match &metadata.source {
         Some(source) => format!("{} {source}", metadata.name),
         None => metadata.name.to_string(),
@@ -295,28 +334,31 @@ fn origin(metadata: &Metadata) -> String {
 }
 
 impl Settings {
-    fn check(&self) -> Result<(), String> {
+    /// The setting that cannot be, and why.
+    fn check(&self) -> Result<(), (&'static str, String)> {
         if self.memory.budget < ByteSize::mib(64) {
-            return Err(format!(
-                "memory.budget: {} is less than the 64MiB that Tarn needs",
+            let why = format!(
+                "{} is less than the 64MiB that Tarn needs",
                 self.memory.budget
-            ));
+            );
+            return Err(("memory.budget", why));
         }
         if self.produce.segment_bytes < ByteSize::kib(64)
             || self.produce.segment_bytes > ByteSize::mib(64)
         {
-            return Err("produce.segment_bytes: must lie between 64KiB and 64MiB".to_owned());
+            let why = "must lie between 64KiB and 64MiB".to_owned();
+            return Err(("produce.segment_bytes", why));
         }
-        if self.produce.partitions < 1
-            || self.produce.partitions > tarn_model::caps::PARTITIONS_PER_TOPIC_MAX
-        {
-            return Err("produce.partitions: must be at least 1".to_owned());
+        let partitions_max = tarn_model::caps::PARTITIONS_PER_TOPIC_MAX;
+        if !(1..=partitions_max).contains(&self.produce.partitions) {
+            let why = format!("must lie between 1 and {partitions_max}");
+            return Err(("produce.partitions", why));
         }
         if self.table.interval.0 < Duration::from_millis(100) {
-            return Err("table.interval: must be at least 100ms".to_owned());
+            return Err(("table.interval", "must be at least 100ms".to_owned()));
         }
         if self.log.snapshot_entries == 0 {
-            return Err("log.snapshot_entries: must be at least 1".to_owned());
+            return Err(("log.snapshot_entries", "must be at least 1".to_owned()));
         }
         Ok(())
     }
@@ -331,6 +373,19 @@ impl Settings {
 }
 
 impl Loaded {
+    /// Refuses the value of a setting, with its origin.
+    pub(crate) fn refused(&self, key: &str, why: impl std::fmt::Display) -> SettingsError {
+        let origin = self.origin(key);
+        SettingsError::Value(format!("{key}: {why} (from {origin})"))
+    }
+
+    fn origin(&self, key: &str) -> String {
+        match self.figment.find_metadata(key) {
+            Some(metadata) => origin(key, metadata),
+            None => "default".to_owned(),
+        }
+    }
+
     /// Every setting by its dotted name, with its value and its origin.
     pub(crate) fn with_origins(&self) -> Vec<(String, String, String)> {
         let value = Value::serialize(&self.settings).expect("settings serialize");
@@ -338,14 +393,7 @@ impl Loaded {
         flatten(String::new(), &value, &mut rows);
         rows.into_iter()
             .map(|(key, value)| {
-                let origin = match self.figment.find_metadata(&key) {
-                    Some(metadata) if metadata.name.starts_with("tarn::") => "default".to_owned(),
-                    Some(metadata) if metadata.name.contains("environment") => {
-                        format!("environment TARN_{}", key.to_uppercase().replace('.', "__"))
-                    }
-                    Some(metadata) => origin(metadata),
-                    None => "default".to_owned(),
-                };
+                let origin = self.origin(&key);
                 (key, value, origin)
             })
             .collect()
@@ -366,12 +414,11 @@ fn flatten(prefix: String, value: &Value, rows: &mut Vec<(String, String)>) {
         }
         Value::String(_, text) => rows.push((prefix, text.clone())),
         Value::Bool(_, flag) => rows.push((prefix, flag.to_string())),
-        other => {
-            let number = other
-                .to_i128()
-                .map_or_else(|| format!("{other:?}"), |number| number.to_string());
-            rows.push((prefix, number));
+        Value::Num(_, number) => {
+            let whole = number.to_u128().map(|number| number.to_string());
+            rows.push((prefix, whole.unwrap_or_else(|| format!("{number:?}"))));
         }
+        other => rows.push((prefix, format!("{other:?}"))),
     }
 }
 
@@ -391,8 +438,7 @@ mod tests {
             "{rows:?}"
         );
         assert!(
-            rows.iter()
-                .any(|(key, _, origin)| key == "http.port" && origin == "default"),
+            rows.contains(&("http.port".into(), "8080".into(), "default".into())),
             "{rows:?}"
         );
     }

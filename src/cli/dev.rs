@@ -45,6 +45,10 @@ pub(crate) struct Dev {
     /// Write where everything listens to this file, as JSON, once it answers.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// The machine's clock is right although it is more than a day off what the folder knows: let time
+    /// go on from it.
+    #[arg(long)]
+    accept_clock: bool,
     /// human or json.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -69,9 +73,10 @@ impl Dev {
         flags.set("--log-level", "logging.level", self.log_level);
         let loaded =
             settings::load(self.file.config.as_deref(), &flags).map_err(Failure::invalid)?;
-        crate::logging::start(&loaded.settings.logging).map_err(Failure::invalid)?;
+        crate::logging::start(&loaded.settings.logging)
+            .map_err(|why| Failure::invalid(loaded.refused("logging.level", why)))?;
         super::kafka::block_on(async move {
-            let dev = roles::start(&loaded.settings, self.ready_file.as_deref()).await?;
+            let dev = roles::start(&loaded.settings, self.ready_file.as_deref(), self.accept_clock).await?;
             eprint!("{}", dev.banner());
             dev.run().await
         })

@@ -6,11 +6,12 @@
     reason = "a command line prints"
 )]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 use tarn_model::Kind;
+use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::output::{Format, plain, print_table};

@@ -48,6 +48,7 @@ async fn open(runtime: &Runtime, store: &Store, log: Arc<dyn CommitLog>) -> Node
         tick: Duration::from_secs(1),
         // The clock of a store in memory is the real one.
         alone: runtime.is_simulated(),
+        accept_clock: false,
     };
     let parts = Parts {
         runtime: runtime.clone(),

@@ -72,11 +72,7 @@ impl Cut {
                 if defect("hot-from-below-m") {
                     m = Offset(m.0.saturating_sub(1));
                 }
-                let h = if defect("cut-at-high-watermark") {
-                    state.high_watermark
-                } else {
-                    state.last_stable()
-                };
+                let h = state.last_stable();
                 partitions.insert(
                     partition,
                     PartitionCut {

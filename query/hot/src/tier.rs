@@ -63,9 +63,12 @@ struct Inner {
     metastore: Metastore,
     scope: Scope,
     kept: Mutex<Kept>,
-    decoders: Mutex<BTreeMap<TopicId, (Arc<Table>, Arc<Decoder>)>>,
+    decoders: Mutex<BTreeMap<TopicId, Shaped>>,
     metrics: HotMetrics,
 }
+
+/// A decoder and the table whose shape it has.
+type Shaped = (Arc<Table>, Arc<Decoder>);
 
 /// All tails, and the order in which they were last added to: eviction takes from the longest idle.
 #[derive(Debug, Default)]

@@ -3,7 +3,10 @@
 //! Needs the binary built in the same target folder (`make system` sees to it). Waiting is always
 //! for a condition, with a deadline that only a hang reaches.
 
-#![expect(clippy::disallowed_methods, reason = "a test of real processes waits on real time, outside of any runtime")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test of real processes waits on real time, outside of any runtime"
+)]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,22 @@
+//! A whole cluster in one process, from a seed: agents, materializer, hot tier and cut, readers and
+//! writers, over a commit log and an object store that lose, delay and repeat.
+//!
+//! [`run`] gives a [`Report`] or the first [`Violation`] of an invariant; equal plans give equal
+//! traces. The code under test is the code that ships; only clock, chance, network, object store and
+//! log are simulated (`docs/adr/0003-simulation.md`).
+
+mod cluster;
+mod cut_check;
+mod gate;
+pub mod histories;
+mod history;
+mod orders;
+mod plan;
+mod process;
+mod run;
+mod workload;
+
+pub use history::{Counts, History, Violation};
+pub use plan::{Event, Faults, LogKind, Plan};
+pub use run::{Report, run, run_with_defect};
+pub use tarn_commit_log::LogFaults;

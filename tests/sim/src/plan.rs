@@ -1,0 +1,319 @@
+//! What happens in a run: everything is drawn from the seed before it begins.
+
+use std::time::Duration;
+
+use tarn_commit_log::LogFaults;
+use tarn_runtime::Random;
+
+/// Which commit log orders the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogKind {
+    /// Appends like etcd, uncontended, behind `FaultyLog`.
+    Memory,
+    /// Entries are objects on the faulty store.
+    Object,
+}
+
+/// Fault rates while the load runs, in permille of requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults {
+    pub store_lost: u64,
+    pub store_late: u64,
+    pub store_unavailable: u64,
+    pub store_conflict: u64,
+    pub store_twice: u64,
+    pub store_truncated: u64,
+    pub log: LogFaults,
+}
+
+/// Something that happens to the cluster at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Kill a process now.
+    Kill {
+        node: usize,
+    },
+    /// Kill it when it passes a crash step, named by its place in [`Plan::STEPS`].
+    KillAtStep {
+        node: usize,
+        step: usize,
+        nth: u64,
+    },
+    /// Nobody reaches it over the network for so long.
+    CutOff {
+        node: usize,
+        millis: u64,
+    },
+    /// It stands still for so long: neither network nor services hear of it, and what it was about to
+    /// do it does afterwards.
+    Pause {
+        node: usize,
+        millis: u64,
+    },
+    /// It reaches neither log nor store for so long, but clients reach it: a replica that lags.
+    Lag {
+        node: usize,
+        millis: u64,
+    },
+    StepClock {
+        node: usize,
+        millis: i64,
+    },
+    RaceClock {
+        node: usize,
+        millis_per_second: i64,
+    },
+    /// Kill it, and set its clock wrong by so many years before it comes back.
+    WrongClock {
+        node: usize,
+        years: i64,
+    },
+    /// The commit log answers nobody for so long.
+    StallLog {
+        millis: u64,
+    },
+    /// The object store answers nobody for so long.
+    StoreDown {
+        millis: u64,
+    },
+    /// Kill all, then start all.
+    KillAll,
+}
+
+impl Event {
+    /// How long it lasts, if it ends by itself.
+    fn lasts(self) -> Duration {
+        match self {
+            Event::CutOff { millis, .. }
+            | Event::Pause { millis, .. }
+            | Event::Lag { millis, .. }
+            | Event::StallLog { millis }
+            | Event::StoreDown { millis } => Duration::from_millis(millis),
+            Event::Kill { .. }
+            | Event::KillAtStep { .. }
+            | Event::StepClock { .. }
+            | Event::RaceClock { .. }
+            | Event::WrongClock { .. }
+            | Event::KillAll => Duration::ZERO,
+        }
+    }
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub seed: u64,
+    pub log: LogKind,
+    pub nodes: usize,
+    pub partitions: i32,
+    pub writers: usize,
+    /// Members of the consumer group.
+    pub members: usize,
+    /// Records that each writer sends.
+    pub records: u64,
+    /// Every second writer is idempotent; with this all are.
+    pub all_idempotent: bool,
+    /// A snapshot and a trim after so many entries.
+    pub snapshot_entries: u64,
+    pub table_interval: Duration,
+    pub faults: Faults,
+    /// Virtual time at which faults stop.
+    pub heal_at: Duration,
+    /// In order of time.
+    pub events: Vec<(Duration, Event)>,
+}
+
+impl Plan {
+    /// Every numbered step of produce, propose, snapshot, trim, archive and materialize.
+    pub const STEPS: &'static [&'static str] = &[
+        "open.cluster-id",
+        "open.session",
+        "produce.accepted",
+        "produce.uploaded",
+        "produce.committed",
+        "propose.sent",
+        "propose.appended",
+        "archive.written",
+        "snapshot.written",
+        "snapshot.verified",
+        "snapshot.trimmed",
+        "materialize.read",
+        "materialize.written",
+        "materialize.manifested",
+        "materialize.committed",
+    ];
+
+    /// A swarm: each seed draws its own rates and its own events.
+    pub fn from_seed(seed: u64) -> Plan {
+        let random = Random::seeded(seed ^ 0x7461_726e);
+        let log = if seed.is_multiple_of(2) {
+            LogKind::Memory
+        } else {
+            LogKind::Object
+        };
+        let rate = |max: u64| {
+            if random.happens(500) {
+                random.below(max + 1)
+            } else {
+                0
+            }
+        };
+        let nodes = 1 + usize::try_from(random.below(3)).expect("small");
+        let heal_at = Duration::from_secs(20 + random.below(20));
+        let faults = Faults {
+            store_lost: rate(30),
+            store_late: rate(20),
+            store_unavailable: rate(40),
+            store_conflict: rate(20),
+            store_twice: rate(20),
+            store_truncated: rate(10),
+            log: LogFaults {
+                latency_min: Duration::from_millis(1),
+                latency_max: Duration::from_millis(5 + random.below(40)),
+                request_lost: rate(40),
+                reply_lost: rate(60),
+                late: rate(40),
+                late_max: Duration::from_millis(500 + random.below(8000)),
+                twice: rate(40),
+            },
+        };
+        let mut plan = Plan {
+            seed,
+            log,
+            nodes,
+            partitions: 1 + i32::try_from(random.below(3)).expect("small"),
+            writers: 1 + usize::try_from(random.below(3)).expect("small"),
+            members: 1 + usize::try_from(random.below(2)).expect("small"),
+            records: 30 + random.below(130),
+            all_idempotent: random.happens(500),
+            snapshot_entries: 5 + random.below(60),
+            table_interval: Duration::from_millis(500 + random.below(4000)),
+            faults,
+            heal_at,
+            events: Vec::new(),
+        };
+        let mut events: Vec<(Duration, Event)> = Vec::new();
+        let hard = seed % 8 >= 6;
+        if hard {
+            plan.harden(&random);
+        }
+        for _ in 0..if hard {
+            3 + random.below(6)
+        } else {
+            random.below(6)
+        } {
+            let span = u64::try_from(plan.heal_at.as_millis()).expect("seconds");
+            let at = Duration::from_millis(1000 + random.below(span - 1000));
+            let event = if hard && random.happens(600) {
+                plan.draw_absence(&random)
+            } else {
+                plan.draw(&random)
+            };
+            events.push((at, event));
+        }
+        events.sort_by_key(|(at, _)| *at);
+        plan.events = events;
+        plan
+    }
+
+    /// Every fourth seed is about processes that are away while the log goes on: many trims, appends
+    /// that land much later and twice, pauses longer than a session lives.
+    fn harden(&mut self, random: &Random) {
+        self.nodes = 2 + usize::try_from(random.below(2)).expect("small");
+        self.snapshot_entries = 3 + random.below(8);
+        self.heal_at = Duration::from_secs(40 + random.below(20));
+        self.records += 60;
+        self.faults.log.late = 60 + random.below(100);
+        self.faults.log.late_max = Duration::from_secs(1 + random.below(25));
+        self.faults.log.twice = random.below(150);
+        self.faults.log.reply_lost = random.below(150);
+        self.faults.store_late = 20 + random.below(40);
+    }
+
+    /// A node that does not hear of the log for a while, often for longer than its session lives.
+    fn draw_absence(&self, random: &Random) -> Event {
+        let node = usize::try_from(random.below(self.nodes as u64)).expect("small");
+        let millis = 2_000 + random.below(28_000);
+        if random.happens(500) {
+            Event::Pause { node, millis }
+        } else {
+            Event::Lag { node, millis }
+        }
+    }
+
+    fn draw(&self, random: &Random) -> Event {
+        let node = usize::try_from(random.below(self.nodes as u64)).expect("small");
+        match random.below(15) {
+            0 | 1 => Event::Kill { node },
+            2..=4 => Event::KillAtStep {
+                node,
+                step: usize::try_from(random.below(Plan::STEPS.len() as u64)).expect("small"),
+                nth: 1 + random.below(4),
+            },
+            5 => Event::CutOff {
+                node,
+                millis: 500 + random.below(20_000),
+            },
+            6 => Event::StepClock {
+                node,
+                millis: i64::try_from(random.below(600_000)).expect("small") - 300_000,
+            },
+            7 => Event::RaceClock {
+                node,
+                millis_per_second: i64::try_from(random.below(2_000)).expect("small"),
+            },
+            8 => Event::WrongClock {
+                node,
+                years: if random.happens(500) { 10 } else { -10 },
+            },
+            9 => Event::StallLog {
+                millis: 1_000 + random.below(30_000),
+            },
+            10 => Event::StoreDown {
+                millis: 500 + random.below(20_000),
+            },
+            11 | 12 => Event::Pause {
+                node,
+                millis: 1_000 + random.below(25_000),
+            },
+            13 => Event::Lag {
+                node,
+                millis: 500 + random.below(12_000),
+            },
+            _ => Event::KillAll,
+        }
+    }
+
+    /// When the last fault has passed.
+    pub fn quiet_at(&self) -> Duration {
+        let ends = self.events.iter().map(|(at, event)| *at + event.lasts());
+        ends.max().unwrap_or_default().max(self.heal_at)
+    }
+
+    /// A quiet plan of two nodes to build a scenario on: no faults, small numbers, much housekeeping.
+    pub fn quiet(seed: u64, log: LogKind) -> Plan {
+        Plan {
+            seed,
+            log,
+            nodes: 2,
+            partitions: 2,
+            writers: 2,
+            members: 1,
+            records: 25,
+            all_idempotent: true,
+            snapshot_entries: 8,
+            table_interval: Duration::from_secs(1),
+            faults: Faults {
+                store_lost: 0,
+                store_late: 0,
+                store_unavailable: 0,
+                store_conflict: 0,
+                store_twice: 0,
+                store_truncated: 0,
+                log: LogFaults::default(),
+            },
+            heal_at: Duration::from_secs(10),
+            events: Vec::new(),
+        }
+    }
+}

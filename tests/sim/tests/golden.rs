@@ -1,0 +1,435 @@
+//! Golden bytes of what is persisted: `compat/<format>/NNN-name.vN.bin`. Bytes once written keep their
+//! meaning: a changed encoding fails here. `TARN_GOLDEN=add` writes files that are missing and never
+//! touches one that is there; a new version of a format is a new file beside the old one.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test is told by its environment to add files"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use tarn_commit_log::{Floor, SnapshotRef};
+use tarn_kafka::{BatchBuilder, Compression};
+use tarn_model::{
+    ClusterId, ClusterTime, ColumnType, Field, Generation, Hash, Lsn, Monotonic, NodeId, Offset,
+    PartitionId, ProducerEpoch, ProducerId, SegmentId, SessionId, TableUuid, Timestamp, TopicId,
+    TopicPartition, decode, encode,
+};
+use tarn_state::commands::{
+    AllocateProducerId, AlterTopicConfigs, CloseSession, Closes, CommitGroupOffsets, CommitMode,
+    CommitSegment, CommitTable, CompleteGroup, ConfigChange, CreatePartitions, CreateTopic,
+    DeleteGroup, DeleteTopic, ExpireSession, GroupOffset, MaterializedStep, NewBatch, NewExtent,
+    OpenSession, ProducerStamp, RaiseLevel, RegisterSchema, RemoveGroupMembers, SetCompatibility,
+};
+use tarn_state::{
+    Advertised, Command, Compatibility, Counters, Entry, FeatureLevel, GroupMember, Observed,
+    Position, Proposal, State,
+};
+use tarn_topics::segment;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("compat")
+}
+
+/// Compares with the golden file, or adds it when asked to.
+fn golden(format: &str, name: &str, bytes: &[u8]) {
+    let path = folder().join(format).join(format!("{name}.bin"));
+    match std::fs::read(&path) {
+        Ok(kept) => assert_eq!(
+            kept,
+            bytes,
+            "{} has changed: an old file could not be read any more",
+            path.display()
+        ),
+        Err(_) if std::env::var("TARN_GOLDEN").is_ok_and(|wish| wish == "add") => {
+            std::fs::create_dir_all(path.parent().expect("it has a folder"))
+                .expect("a writable folder");
+            std::fs::write(&path, bytes).expect("a writable folder");
+        }
+        Err(error) => panic!("{}: {error}; add it with TARN_GOLDEN=add", path.display()),
+    }
+}
+
+fn session() -> SessionId {
+    SessionId::from_u128(0x11)
+}
+
+fn cluster() -> ClusterId {
+    ClusterId::from_u128(0xc1)
+}
+
+fn topic() -> TopicId {
+    TopicId::from_u128(0x7a)
+}
+
+fn segment_id() -> SegmentId {
+    SegmentId::new(ClusterTime(1_700_000_000_000), 0x5e6 << 64)
+}
+
+fn entry(commands: Vec<Command>) -> Entry {
+    Entry {
+        cluster: cluster(),
+        generation: Generation::FIRST,
+        session: session(),
+        sequence: 2,
+        previous: Hash([7; 32]),
+        applied: 1,
+        applied_hash: Hash([9; 32]),
+        wall: Timestamp(1_700_000_000_123),
+        monotonic: Monotonic(4_567),
+        votes: true,
+        level: FeatureLevel::ONE,
+        observed: Some(Observed {
+            n: 1,
+            outcome_hash: Hash([3; 32]),
+        }),
+        proposals: vec![Proposal::of(commands)],
+    }
+}
+
+fn new_batch(bytes: u32) -> NewBatch {
+    NewBatch {
+        bytes,
+        offsets: 3,
+        max_timestamp: Timestamp(1_700_000_000_000),
+        producer: Some(ProducerStamp {
+            id: ProducerId(5),
+            epoch: ProducerEpoch(1),
+            first_sequence: 40,
+        }),
+    }
+}
+
+fn columns() -> Vec<Field> {
+    vec![
+        Field::new("id", ColumnType::Long),
+        Field::new(
+            "price",
+            ColumnType::Decimal {
+                precision: 12,
+                scale: 2,
+            },
+        ),
+        Field::new(
+            "tags",
+            ColumnType::map(ColumnType::String, ColumnType::list(ColumnType::Int)),
+        ),
+        Field::new(
+            "place",
+            ColumnType::Struct(vec![Field::new("city", ColumnType::String)]),
+        ),
+    ]
+}
+
+/// Every command by the name of its file, with every field filled.
+fn commands() -> Vec<(&'static str, Command)> {
+    let group = || "readers".to_owned();
+    let member = GroupMember {
+        id: "m-1".into(),
+        instance: Some("i-1".into()),
+        client_id: "c".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 60_000,
+        protocols: vec![("range".into(), vec![1, 2, 3].into())],
+        assignment: vec![4, 5].into(),
+    };
+    let agent = Advertised {
+        host: "a.example".into(),
+        port: 9092,
+        zone: Some("z1".into()),
+    };
+    let at = TopicPartition::new(topic(), PartitionId(2));
+    let offset = GroupOffset {
+        at,
+        offset: Offset(77),
+        leader_epoch: 1,
+        metadata: "note".into(),
+    };
+    let step = MaterializedStep {
+        partition: PartitionId(2),
+        from: Offset(10),
+        to: Offset(20),
+        counted: Counters {
+            rows: 8,
+            undecodable: 1,
+            deleted: 1,
+        },
+    };
+    let changes = BTreeMap::from([
+        ("retention.ms".to_owned(), ConfigChange::Set("1000".into())),
+        ("tarn.event.time".to_owned(), ConfigChange::Delete),
+        (
+            "cleanup.policy".to_owned(),
+            ConfigChange::Append("compact".into(), "delete".into()),
+        ),
+    ]);
+    let extent = NewExtent {
+        topic: topic(),
+        partition: PartitionId(2),
+        position: Position {
+            start: 16,
+            length: 300,
+        },
+        batches: vec![
+            new_batch(100),
+            NewBatch {
+                producer: None,
+                ..new_batch(200)
+            },
+        ],
+    };
+    vec![
+        (
+            "001-open_session",
+            Command::OpenSession(OpenSession {
+                closes: Closes::Own(vec![SessionId::from_u128(0x10)]),
+                agent: Some(agent),
+                level_max: FeatureLevel::ONE,
+                clock_doubtful: false,
+            }),
+        ),
+        (
+            "002-expire_session",
+            Command::ExpireSession(ExpireSession {
+                session: SessionId::from_u128(0x10),
+            }),
+        ),
+        ("003-close_session", Command::CloseSession(CloseSession {})),
+        (
+            "004-raise_level",
+            Command::RaiseLevel(RaiseLevel {
+                level: FeatureLevel(2),
+            }),
+        ),
+        (
+            "010-create_topic",
+            Command::CreateTopic(CreateTopic {
+                id: topic(),
+                name: "orders".into(),
+                partitions: 3,
+                configs: BTreeMap::from([("retention.ms".to_owned(), "604800000".to_owned())]),
+                table: TableUuid::from_u128(0x7b),
+            }),
+        ),
+        (
+            "011-delete_topic",
+            Command::DeleteTopic(DeleteTopic { id: topic() }),
+        ),
+        (
+            "012-create_partitions",
+            Command::CreatePartitions(CreatePartitions {
+                id: topic(),
+                total: 6,
+            }),
+        ),
+        (
+            "013-alter_topic_configs",
+            Command::AlterTopicConfigs(AlterTopicConfigs {
+                id: topic(),
+                changes,
+            }),
+        ),
+        (
+            "020-commit_segment",
+            Command::CommitSegment(CommitSegment {
+                segment: segment_id(),
+                mode: CommitMode::Each,
+                bytes: 512,
+                extents: vec![extent],
+            }),
+        ),
+        (
+            "021-allocate_producer_id",
+            Command::AllocateProducerId(AllocateProducerId {}),
+        ),
+        (
+            "030-complete_group",
+            Command::CompleteGroup(CompleteGroup {
+                group: group(),
+                node: NodeId(1),
+                previous: 3,
+                generation: 4,
+                protocol_type: "consumer".into(),
+                protocol: "range".into(),
+                leader: "m-1".into(),
+                members: vec![member],
+            }),
+        ),
+        (
+            "031-remove_group_members",
+            Command::RemoveGroupMembers(RemoveGroupMembers {
+                group: group(),
+                node: NodeId(1),
+                members: vec!["m-1".into()],
+            }),
+        ),
+        (
+            "032-commit_group_offsets",
+            Command::CommitGroupOffsets(CommitGroupOffsets {
+                group: group(),
+                node: NodeId(1),
+                generation: 4,
+                member: "m-1".into(),
+                instance: None,
+                offsets: vec![offset],
+            }),
+        ),
+        (
+            "033-delete_group",
+            Command::DeleteGroup(DeleteGroup {
+                group: group(),
+                node: NodeId(1),
+            }),
+        ),
+        (
+            "040-register_schema",
+            Command::RegisterSchema(RegisterSchema {
+                subject: "orders-value".into(),
+                guid: [6; 16],
+                format: "AVRO".into(),
+                text: "\"long\"".into(),
+                columns: columns(),
+            }),
+        ),
+        (
+            "041-set_compatibility",
+            Command::SetCompatibility(SetCompatibility {
+                subject: Some("orders-value".into()),
+                compatibility: Some(Compatibility::FullTransitive),
+            }),
+        ),
+        (
+            "050-commit_table",
+            Command::CommitTable(CommitTable {
+                topic: topic(),
+                expected: Some("file:///t/metadata/1.json".into()),
+                pointer: "file:///t/metadata/2.json".into(),
+                table_snapshot: Some(-5),
+                steps: vec![step],
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn entries_keep_their_bytes() {
+    let mut names = BTreeSet::new();
+    for (name, command) in commands() {
+        let entry = entry(vec![command]);
+        let bytes = encode(&entry);
+        assert_eq!(decode::<Entry>(&bytes).expect("canonical"), entry, "{name}");
+        golden("entry", &format!("{name}.v1"), &bytes);
+        names.insert(name.split_once('-').expect("number and name").1.to_owned());
+    }
+    // A new command is a new file in `commands/`, and needs its golden file here.
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../metastore/state/src/commands");
+    for source in std::fs::read_dir(sources).expect("the commands") {
+        let path = source.expect("a readable entry").path();
+        if path.is_file() {
+            let name = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .expect("ours are UTF-8")
+                .to_owned();
+            assert!(names.contains(&name), "command {name} has no golden file");
+        }
+    }
+}
+
+#[test]
+fn every_old_entry_can_be_read() {
+    for file in std::fs::read_dir(folder().join("entry")).expect("golden files") {
+        let path = file.expect("a readable entry").path();
+        let bytes = std::fs::read(&path).expect("a readable file");
+        decode::<Entry>(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+/// A cluster's first entries: a session opens and creates a topic.
+fn story() -> State {
+    let mut state = State::new(cluster());
+    let mut previous = Hash::ZERO;
+    let mut hash = Hash::ZERO;
+    let wanted = [
+        "001-open_session",
+        "010-create_topic",
+        "040-register_schema",
+        "021-allocate_producer_id",
+    ];
+    for (index, wanted) in wanted.into_iter().enumerate() {
+        let n = index as u64;
+        let mut command = commands()
+            .into_iter()
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, command)| command)
+            .expect("in the list");
+        if let Command::OpenSession(open) = &mut command {
+            open.closes = Closes::Own(Vec::new());
+        }
+        let entry = Entry {
+            sequence: n + 1,
+            previous,
+            applied: n,
+            applied_hash: hash,
+            observed: None,
+            ..entry(vec![command])
+        };
+        let bytes = encode(&entry);
+        let applied = state
+            .apply(Lsn::new(Generation::FIRST, n + 1), &bytes)
+            .expect("it applies");
+        assert!(applied.outcomes.is_ok(), "{:?}", applied.outcomes);
+        previous = state.sessions.get(&session()).expect("open").entry_hash;
+        hash = state.log_hash;
+    }
+    state
+}
+
+#[test]
+fn state_snapshots_keep_their_bytes() {
+    let state = story();
+    let bytes = state.to_snapshot();
+    golden("state-snapshot", "001-four-entries.v1", &bytes);
+    assert_eq!(
+        State::from_snapshot(&bytes, cluster()).expect("whole"),
+        state
+    );
+}
+
+#[test]
+fn segments_keep_their_bytes() {
+    let mut batch = BatchBuilder::new(Compression::None);
+    for n in 0..3_i64 {
+        let key = format!("k{n}");
+        batch
+            .push(
+                1_700_000_000_000 + n,
+                Some(key.as_bytes()),
+                Some(b"value"),
+                &[],
+            )
+            .expect("small");
+    }
+    let batch = batch.build().expect("small");
+    let mut builder = segment::Builder::new(cluster(), Generation::FIRST);
+    builder.push(topic(), PartitionId(0), batch.clone());
+    builder.push(topic(), PartitionId(2), batch);
+    let finished = builder.finish(segment_id(), CommitMode::Each);
+    golden("segment", "001-two-extents.v1", &finished.object);
+}
+
+#[test]
+fn floors_keep_their_bytes() {
+    let snapshot = SnapshotRef {
+        path: "snapshots/1/7-x".into(),
+        hash: Hash([8; 32]),
+    };
+    let floor = Floor {
+        lsn: Lsn::new(Generation::FIRST, 7),
+        snapshot: Some(snapshot),
+    };
+    golden("floor", "001-with-snapshot.v1", &encode(&floor));
+}

@@ -1,0 +1,138 @@
+//! What a swarm meets too rarely: bad clocks, long stalls, everybody gone at once, a process that
+//! sleeps past a trim. Each over both logs, with what is special about it checked by name.
+
+use std::time::Duration;
+
+use tarn_sim::{Event, LogKind, Plan, Report, run};
+
+const LOGS: [LogKind; 2] = [LogKind::Memory, LogKind::Object];
+const YEAR_MILLIS: i64 = 365 * 24 * 3600 * 1000;
+/// How far cluster time may be off: what the guard lets pass, and how long it may stand still.
+const MINUTE_MILLIS: i64 = 60_000;
+
+fn scenario(log: LogKind, nodes: usize, events: &[(u64, Event)]) -> Report {
+    let mut plan = Plan::quiet(7, log);
+    plan.nodes = nodes;
+    plan.heal_at = Duration::from_secs(15);
+    plan.events = events
+        .iter()
+        .map(|(at, event)| (Duration::from_secs(*at), *event))
+        .collect();
+    run(&plan).unwrap_or_else(|violation| panic!("{log:?}, {events:?}: {violation}"))
+}
+
+fn assert_time_is_right(report: &Report) {
+    assert!(
+        report.cluster_time_off.abs() < MINUTE_MILLIS,
+        "cluster time is {} ms off",
+        report.cluster_time_off
+    );
+}
+
+#[test]
+fn a_clock_that_is_years_off_opens_no_session() {
+    for (log, years) in LOGS.into_iter().zip([10, -10]) {
+        let report = scenario(log, 3, &[(3, Event::WrongClock { node: 2, years })]);
+        assert!(
+            report.counts.refused_clocks > 0,
+            "{log:?}: it was not refused"
+        );
+        assert_time_is_right(&report);
+    }
+}
+
+#[test]
+fn a_clock_that_steps_by_years_later_moves_nobody_elses_time() {
+    for (log, years) in LOGS.into_iter().zip([-10, 10]) {
+        let report = scenario(
+            log,
+            3,
+            &[(
+                4,
+                Event::StepClock {
+                    node: 0,
+                    millis: years * YEAR_MILLIS,
+                },
+            )],
+        );
+        assert_time_is_right(&report);
+        assert_eq!(report.node_ids, 3, "{log:?}: somebody was expired");
+    }
+}
+
+#[test]
+fn clocks_that_race_or_step_back_expire_nobody() {
+    for log in LOGS {
+        let events = [
+            (
+                3,
+                Event::RaceClock {
+                    node: 0,
+                    millis_per_second: 1_500,
+                },
+            ),
+            (
+                4,
+                Event::StepClock {
+                    node: 1,
+                    millis: -40_000,
+                },
+            ),
+        ];
+        let report = scenario(log, 3, &events);
+        assert_time_is_right(&report);
+        assert_eq!(report.node_ids, 3, "{log:?}: somebody was expired");
+    }
+}
+
+#[test]
+fn a_log_that_stalls_for_a_minute_ages_nobody() {
+    let stalls = [
+        (LogKind::Memory, Event::StallLog { millis: 60_000 }),
+        (LogKind::Object, Event::StoreDown { millis: 60_000 }),
+    ];
+    for (log, stall) in stalls {
+        let report = scenario(log, 2, &[(4, stall)]);
+        assert_eq!(report.node_ids, 2, "{log:?}: somebody was expired");
+        assert_time_is_right(&report);
+    }
+}
+
+#[test]
+fn all_are_killed_and_all_come_back() {
+    for log in LOGS {
+        let report = scenario(log, 3, &[(4, Event::KillAll), (9, Event::KillAll)]);
+        assert_eq!(report.crashes.len(), 6);
+        assert_time_is_right(&report);
+    }
+}
+
+#[test]
+fn a_process_that_sleeps_past_a_trim_comes_back() {
+    for log in LOGS {
+        for node in 0..2 {
+            scenario(
+                log,
+                2,
+                &[(
+                    3,
+                    Event::Pause {
+                        node,
+                        millis: 25_000,
+                    },
+                )],
+            );
+            scenario(
+                log,
+                2,
+                &[(
+                    3,
+                    Event::Lag {
+                        node,
+                        millis: 25_000,
+                    },
+                )],
+            );
+        }
+    }
+}
