@@ -45,7 +45,11 @@ struct Addresses {
 }
 
 /// Starts every role. When it returns, every address answers.
-pub(crate) async fn start(settings: &Settings, ready_file: Option<&Path>, accept_clock: bool) -> Result<Dev, Failure> {
+pub(crate) async fn start(
+    settings: &Settings,
+    ready_file: Option<&Path>,
+    accept_clock: bool,
+) -> Result<Dev, Failure> {
     let runtime = Runtime::real();
     let scope = runtime.root_scope("tarn");
     // Names and folders first: what is wrong with them is said before anything is touched.

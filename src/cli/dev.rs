@@ -76,7 +76,12 @@ impl Dev {
         crate::logging::start(&loaded.settings.logging)
             .map_err(|why| Failure::invalid(loaded.refused("logging.level", why)))?;
         super::kafka::block_on(async move {
-            let dev = roles::start(&loaded.settings, self.ready_file.as_deref(), self.accept_clock).await?;
+            let dev = roles::start(
+                &loaded.settings,
+                self.ready_file.as_deref(),
+                self.accept_clock,
+            )
+            .await?;
             eprint!("{}", dev.banner());
             dev.run().await
         })

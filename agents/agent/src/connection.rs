@@ -67,9 +67,13 @@ pub(crate) async fn serve(agent: Arc<Agent>, stream: Stream, address: SocketAddr
         )
         .map(|_| ())
     });
+    let mut answered = false;
     let ended = tokio::select! {
         ended = reading => ended,
-        finished = &mut rest => Ended::ByUs(finished.err().unwrap_or("nothing left to do")),
+        finished = &mut rest => {
+            answered = true;
+            Ended::ByUs(finished.err().unwrap_or("nothing left to do"))
+        }
     };
     match ended {
         Ended::ByPeer => debug!(peer = %address, "the client hung up"),
@@ -82,8 +86,10 @@ pub(crate) async fn serve(agent: Arc<Agent>, stream: Stream, address: SocketAddr
                 .inc();
         }
     }
-    // What was asked before still gets its answer, as long as anybody may be there to read it.
-    let _ = timeout(agent.settings.drain, rest).await;
+    if !answered {
+        // What was asked before still gets its answer, as long as anybody may be there to read it.
+        let _ = timeout(agent.settings.drain, rest).await;
+    }
 }
 
 async fn read_requests(

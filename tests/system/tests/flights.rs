@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use tarn_system_tests::{Tarn, run};
 
 const FLIGHTS: i64 = 336_776;
@@ -40,7 +39,7 @@ fn count_until(tarn: &Tarn, produced: &AtomicBool) -> Result<Vec<i64>> {
     loop {
         let last = produced.load(Ordering::SeqCst);
         let topics = tarn.value("SELECT count(*) FROM system.topics WHERE name = 'flights'")?;
-        if topics != Value::from(0) {
+        if topics != 0 {
             let answer = tarn.sql(
                 "SELECT count(*), count(distinct (_partition, _offset)) FROM events.flights",
             )?;

@@ -25,7 +25,7 @@ fn an_idempotent_producer_keeps_order_over_restarts() -> Result<()> {
             ensure!(child.try_wait()?.is_none(), "the producer ended early");
             let topics =
                 tarn.value("SELECT count(*) FROM system.topics WHERE name = 'restarts'")?;
-            if topics == Value::from(0) {
+            if topics == 0 {
                 return Ok(None);
             }
             let count = tarn
@@ -147,7 +147,7 @@ fn command_line_round_trip() -> Result<()> {
     ]))?;
     ensure!(consumed.lines().count() == 100, "{consumed}");
     let sum = tarn.value("SELECT sum(json_get_int(_value::text, 'n')) FROM events.greetings")?;
-    ensure!(sum == Value::from(4950), "{sum}");
+    ensure!(sum == 4950, "{sum}");
     let listed: Value =
         serde_json::from_str(&run(&mut tarn.cli(&["topic", "list", "-o", "json"]))?)?;
     ensure!(
