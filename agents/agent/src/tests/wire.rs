@@ -367,6 +367,32 @@ async fn who_does_not_read_holds_one_answer_and_nobody_else_up() {
     );
 }
 
+#[tokio::test]
+async fn a_client_that_hangs_up_while_it_is_answered_harms_nobody() {
+    let agent = agent().await;
+    let mut first = agent.with_topic("orders", 1).await;
+    let large = "x".repeat(900 << 10);
+    for _ in 0..3 {
+        let produced = first.produce("orders", 0, batch(&[&large])).await;
+        assert_eq!(produced.error_code, 0);
+    }
+    let mut wishes = fetch("orders", &[(0, 0)], 0);
+    wishes.topics[0].partitions[0].partition_max_bytes = 3 << 20;
+    for round in 0..40 {
+        let mut client = agent.client().await;
+        for _ in 0..5 {
+            client.send(11, &wishes).await;
+        }
+        // At another place within the first answer each time.
+        sleep(Duration::from_millis(round)).await;
+        drop(client);
+    }
+    sleep(Duration::from_millis(300)).await;
+    let panicked = futures::FutureExt::now_or_never(agent.node.scope.panicked());
+    assert_eq!(panicked, None);
+    assert_eq!(records(&first.fetch("orders", 0, 1).await).len(), 1);
+}
+
 macro_rules! ask_every_version {
     ($client:ident, $asked:ident: $($request:ident $(. $with:ident($value:expr))*,)*) => {
         $(
