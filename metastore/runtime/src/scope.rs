@@ -54,6 +54,10 @@ impl<T> fmt::Debug for Task<T> {
 }
 
 impl<T> Task<T> {
+    pub(crate) fn of(name: &'static str, handle: tokio::task::JoinHandle<Option<T>>) -> Task<T> {
+        Task { name, handle }
+    }
+
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()
     }

@@ -24,7 +24,7 @@ use futures::stream;
 use serde::Deserialize;
 use tarn_engine::{Engine, QueryError, QueryResult};
 use tarn_replica::Node;
-use tarn_runtime::{Budget, Permit, Scope};
+use tarn_runtime::{Budget, Permit, Pool, Scope};
 use tokio::sync::mpsc;
 use tokio::time::{timeout, timeout_at};
 use tracing::debug;
@@ -36,6 +36,8 @@ use crate::problem::Problem;
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// A request arrives within this.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
+/// A query that has not answered so long after its time limit is answered for.
+const PLANNING_GRACE: Duration = Duration::from_millis(500);
 /// Bytes of the answer that are made before its status is sent.
 const FIRST_BYTES: usize = 4 << 20;
 /// Bytes of one chunk after that, …
@@ -48,6 +50,8 @@ struct SqlService {
     engine: Engine,
     budget: Budget,
     scope: Scope,
+    /// Planning and running queries takes threads for as long as it likes: not those that serve Kafka.
+    pool: Pool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,10 +60,12 @@ struct Request {
 }
 
 pub(crate) fn router(node: &Node, engine: Engine) -> Router {
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let service = SqlService {
         engine,
         budget: node.budget.clone(),
         scope: node.scope.child("sql"),
+        pool: Pool::new("sql", threads).expect("a process that starts can have threads"),
     };
     Router::new()
         .route("/v1/sql", post(answer))
@@ -75,6 +81,22 @@ async fn answer(State(service): State<SqlService>, body: Body) -> Response {
 impl SqlService {
     async fn answer(&self, body: Body) -> Result<Response, Problem> {
         let (request, permit) = self.request(body).await?;
+        let limit = self.engine.settings().time_limit;
+        let service = self.clone();
+        let work = async move { Box::pin(service.run(request, permit)).await };
+        match timeout(limit + PLANNING_GRACE, self.pool.spawn("sql.query", work)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(QueryError::Internal {
+                why: "a defect in the query engine; the log says more".to_owned(),
+            }
+            .into()),
+            // A step that cannot be interrupted, as in planning. It ends by itself.
+            Err(_) => Err(QueryError::TimeLimit { limit }.into()),
+        }
+    }
+
+    /// Plans and runs a query on the pool's threads, up to the first bytes of its answer.
+    async fn run(&self, request: Request, permit: Permit) -> Result<Response, Problem> {
         let result = Box::pin(self.engine.query(&request.query)).await?;
         // The text is not needed any more.
         drop((request, permit));
