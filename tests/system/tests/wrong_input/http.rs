@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tarn_system_tests::Tarn;
 
-use super::still_serves;
 use super::wire::{Answer, Kafka, batch, http, http_answer, http_open, sql, sql_value};
+use super::{no_panic, still_serves};
 
 /// A `tarn dev` whose queries have little.
 fn narrow() -> Result<(Tarn, tempfile::TempDir)> {
@@ -274,4 +274,29 @@ fn a_query_that_is_too_much_takes_nothing_else_down() -> Result<()> {
         still_serves(&tarn).context(what)?;
     }
     Ok(())
+}
+
+/// A query that keeps its threads busy past its time limit holds nobody else up.
+#[test]
+fn others_are_answered_while_a_query_takes_all_it_can() -> Result<()> {
+    let (tarn, _folder) = narrow()?;
+    let join = "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b";
+    let ready = tarn.ready.clone();
+    let query = std::thread::Builder::new().spawn(move || sql(&ready, join))?;
+    let mut answered = 0;
+    while !query.is_finished() {
+        let health = http(&tarn.http(), "GET", "/healthz", b"")?;
+        ensure!(health.status == 200, "{health:?}");
+        answered += 1;
+    }
+    let answer = query.join().expect("it does not panic")?;
+    ensure!(
+        answer.status == 408,
+        "{} {:.300}",
+        answer.status,
+        answer.body
+    );
+    // The query ran for its second: who shares its threads gets one answer in that time, or none.
+    ensure!(answered >= 20, "{answered} answers");
+    no_panic(&tarn.log())
 }
