@@ -275,7 +275,7 @@ impl State {
         }
     }
 
-    /// Does the entry count? See `design/log.md` §3; each rule has its counterexample there.
+    /// Does the entry count?
     fn admit<'e>(
         &self,
         lsn: Lsn,

@@ -6,7 +6,7 @@ use tarn_model::{ClusterId, Generation, Hash, Monotonic, SessionId, Timestamp};
 
 use crate::{Command, FeatureLevel};
 
-/// One append. See `design/log.md` §2 and §3 for why each field is there.
+/// One append.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Entry {
     #[n(0)]

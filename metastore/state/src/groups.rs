@@ -1,5 +1,5 @@
 //! Consumer groups: the last completed generation and the committed offsets. Joins in progress are
-//! memory of the coordinator (`design/topics.md` §3).
+//! memory of the coordinator.
 
 use std::sync::Arc;
 

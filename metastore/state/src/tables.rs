@@ -18,7 +18,7 @@ pub(crate) const EVENTS_NAMESPACE: &str = "events";
 pub(crate) const TABLES_MAX: usize = 2 * caps::TOPICS_MAX;
 
 /// The table of one topic. Keyed by the topic's id, so that a topic that is made again gets a new
-/// one (`design/tables.md` §1).
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Table {
     #[n(0)]
