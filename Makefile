@@ -32,7 +32,8 @@ unit: build
 
 # Real binaries and real clients.
 system: build
-	TARN_TEST_PYTHON=$$(scripts/python-env) $(CARGO) test -p tarn-system-tests
+	scripts/python-env >/dev/null
+	tools=$$(scripts/test-tools) && PATH="$$tools:$$PATH" $(CARGO) test -p tarn-system-tests
 
 sim:
 	TARN_SIM_SEEDS=$(SEEDS) $(CARGO) test -p tarn-sim --test seeds -- --nocapture
