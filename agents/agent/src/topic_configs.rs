@@ -230,6 +230,7 @@ mod tests {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect::<BTreeMap<_, _>>(),
             created_at: ClusterTime(0),
+            first_producer: None,
         }
     }
 

@@ -17,10 +17,11 @@ use minicbor::{Decode, Encode};
 use tarn_commit_log::{CommitLog, Floor, LogError};
 use tarn_model::{ClusterId, Generation, Lsn, caps, decode, encode, format_duration};
 use tarn_runtime::{Budget, Runtime, Scope, step};
-use tarn_state::{Advertised, State};
+use tarn_state::commands::RaiseLevel;
+use tarn_state::{Advertised, Command, FeatureLevel, State};
 use tarn_store::{ChunkCache, Path, Store, StoreError, paths};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use crate::archive::{self, Archiver, Recent};
@@ -34,7 +35,8 @@ use crate::{Metastore, NodeSettings, queue};
 
 /// Published views that the proposer has not looked at: the follower waits beyond it.
 const PROGRESS_MAX: usize = 64;
-/// How often a process that cannot open its session says what it waits for.
+/// How often a process that cannot open its session says what it waits for, and how long one that is
+/// alone waits for the feature level to rise.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The outside worlds of a node, opened by whoever starts the process.
@@ -233,7 +235,24 @@ async fn open_replica(
             ),
         );
     }
-    Ok(Metastore::new(shared))
+    let metastore = Metastore::new(shared);
+    if settings.alone {
+        raise_level(&metastore).await;
+    }
+    Ok(metastore)
+}
+
+/// Whoever is alone need not wait for others to be able to apply the newest level.
+async fn raise_level(metastore: &Metastore) {
+    let level = FeatureLevel::NEWEST;
+    if metastore.view().level >= level {
+        return;
+    }
+    let raise = vec![Command::RaiseLevel(RaiseLevel { level })];
+    match metastore.propose(raise, Instant::now() + PATIENCE).await {
+        Ok(_) => info!(%level, "raised the feature level"),
+        Err(error) => warn!(%level, %error, "the feature level stays as it is until the next start"),
+    }
 }
 
 /// The cluster's object, if there is one.

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tarn_commit_log::{CommitLog, LogEntry, ObjectLog};
+use bytes::Bytes;
+use tarn_commit_log::{CommitLog, LogEntry, ObjectLog, SnapshotRef};
 use tarn_model::{ByteSize, Hash, Monotonic, ProducerId, SessionId, Timestamp, decode};
 use tarn_runtime::Runtime;
 use tarn_state::commands::{Closes, CreateTopic, OpenSession};
@@ -16,6 +17,7 @@ use tarn_store::{Store, StoreError, paths};
 use tokio::time::{Instant, timeout};
 
 use crate::archive::Chunk;
+use crate::follower::sha256;
 use crate::{BarrierError, Node, NodeSettings, OpenError, Parts, ProposeError};
 use harness::{
     Appends, Cluster, Kind, SOON, allocate, id_of, metric, settings, soon, take_id, taken, until,
@@ -686,6 +688,37 @@ async fn a_torn_snapshot_is_refused_and_stops_nothing_else() {
 }
 
 #[tokio::test]
+async fn only_a_lone_process_raises_the_feature_level_by_itself() {
+    let cluster = Cluster::new(Kind::Memory);
+    let (a, log) = cluster.open(settings()).await;
+    a.drain().await;
+    // What an older version left behind.
+    let mut old = State::clone(&a.metastore.view());
+    old.level = FeatureLevel::ONE;
+    let bytes = Bytes::from(old.to_snapshot());
+    let path = paths::snapshot(old.lsn(), 1);
+    let snapshot = SnapshotRef {
+        path: path.to_string(),
+        hash: sha256(&bytes),
+    };
+    cluster
+        .store
+        .put(&path, bytes)
+        .await
+        .expect("it is written");
+    log.trim(old.lsn(), snapshot)
+        .await
+        .expect("the log is trimmed");
+
+    for (alone, level) in [(false, FeatureLevel::ONE), (true, FeatureLevel::NEWEST)] {
+        let settings = NodeSettings { alone, ..settings() };
+        let (node, _) = cluster.open(settings).await;
+        assert_eq!(node.metastore.view().level, level, "alone: {alone}");
+        node.drain().await;
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_entry_stop_the_process() {
     let cluster = Cluster::new(Kind::Memory);
     let (node, log) = cluster.open(settings()).await;
@@ -788,7 +821,7 @@ async fn a_process_that_is_contradicted_stops_writing() {
         clock_doubtful: false,
     };
     let first = foreign_entry(&view, 1, Hash::ZERO, vec![Command::OpenSession(open)], None);
-    let previous = crate::follower::sha256(&first.bytes);
+    let previous = sha256(&first.bytes);
     log.append(first).await.expect("it is appended");
     take_id(&node).await.expect("nothing is contradicted yet");
     let view = node.metastore.view();

@@ -101,7 +101,13 @@ impl Cluster {
 
     /// With one session, number 1, on node 1.
     pub(crate) fn one() -> Cluster {
+        Cluster::at_level(FeatureLevel::NEWEST)
+    }
+
+    /// The same with binaries that apply up to this level.
+    pub(crate) fn at_level(level: FeatureLevel) -> Cluster {
         let mut cluster = Cluster::empty();
+        cluster.state.level = level;
         cluster.open(1);
         cluster
     }
@@ -126,7 +132,7 @@ impl Cluster {
             wall: Timestamp(self.wall),
             monotonic: Monotonic(self.monotonic),
             votes: true,
-            level: FeatureLevel::NEWEST,
+            level: self.state.level,
             observed: None,
             proposals: proposals.into_iter().map(Proposal::of).collect(),
         }
@@ -144,7 +150,11 @@ impl Cluster {
     }
 
     pub(crate) fn open_closing(&mut self, id: u128, closes: Closes) -> NodeId {
-        let entry = self.entry(id, vec![vec![open_command(closes)]]);
+        let mut command = open_command(closes);
+        if let Command::OpenSession(open) = &mut command {
+            open.level_max = self.state.level;
+        }
+        let entry = self.entry(id, vec![vec![command]]);
         let applied = self.append(&entry).unwrap();
         match applied.outcomes.unwrap().as_slice() {
             [ProposalOutcome::Applied(outcomes)] => match outcomes.as_slice() {

@@ -12,8 +12,10 @@ pub struct FeatureLevel(#[n(0)] pub u16);
 impl FeatureLevel {
     /// The first format.
     pub const ONE: FeatureLevel = FeatureLevel(1);
+    /// A producer begins with sequence 0 in a partition that cannot have forgotten it.
+    pub const TWO: FeatureLevel = FeatureLevel(2);
     /// The newest that this binary can apply. A new cluster starts here.
-    pub const NEWEST: FeatureLevel = FeatureLevel::ONE;
+    pub const NEWEST: FeatureLevel = FeatureLevel::TWO;
 }
 
 impl fmt::Display for FeatureLevel {

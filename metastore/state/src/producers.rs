@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 use tarn_model::{
@@ -9,9 +10,9 @@ use tarn_model::{
     TopicPartition, caps, defect,
 };
 
-use crate::State;
 use crate::commands::ProducerStamp;
 use crate::commands::commit_segment::BatchOutcome;
+use crate::{FeatureLevel, State};
 
 /// Sequence numbers are 31 bits and wrap from `i32::MAX` to 0.
 const SEQUENCE_MASK: u32 = i32::MAX as u32;
@@ -125,8 +126,8 @@ impl Producer {
 }
 
 impl State {
-    /// Judges a batch by what the partition remembers of its producer. An unknown one, or one that
-    /// was idle for too long, may start anywhere, as in Kafka.
+    /// Judges a batch by what the partition remembers of its producer. Of an unknown one, or one that
+    /// was idle for too long, see [`State::begins_at_zero`].
     pub(crate) fn judge_batch(
         &self,
         at: TopicPartition,
@@ -140,8 +141,36 @@ impl State {
             .filter(|producer| !producer.is_idle(now))
         {
             Some(producer) => producer.judge(stamp, last),
+            None if stamp.first_sequence != 0 && self.begins_at_zero(at, stamp.id) => {
+                Verdict::Answer(BatchOutcome::OutOfOrder { expected: 0 })
+            }
             None => Verdict::Take,
         }
+    }
+
+    /// Has a producer that the partition does not know certainly never written to it? Then its first
+    /// batch there has sequence 0.
+    ///
+    /// In Kafka an unknown producer may start anywhere (KIP-360), since the partition may have
+    /// forgotten it. Taking any batch for the first one would let a later batch overtake: the first
+    /// hangs with one agent while the second comes to another one, and is then out of order for ever.
+    /// So the partition says whom it can have forgotten: ids older than the topic, ids not above one
+    /// that it once forgot, and ids that this cluster never gave out.
+    pub fn begins_at_zero(&self, at: TopicPartition, producer: ProducerId) -> bool {
+        let Some(first) = self
+            .topics
+            .get(&at.topic)
+            .and_then(|topic| topic.first_producer)
+        else {
+            return false;
+        };
+        let forgotten_before = self
+            .partitions
+            .get(&at)
+            .and_then(|partition| partition.forgotten_before);
+        first.max(forgotten_before.unwrap_or(first)) <= producer
+            && producer < self.next_producer
+            && !self.producers.contains_key(&(at, producer))
     }
 
     /// Remembers a batch that was taken.
@@ -228,6 +257,14 @@ impl State {
     fn forget_producer(&mut self, at: TopicPartition, id: ProducerId) {
         if self.producers.remove(&(at, id)).is_none() {
             return;
+        }
+        if self.level >= FeatureLevel::TWO
+            && let Some(partition) = self.partitions.get_mut(&at)
+        {
+            let behind = ProducerId(id.0.saturating_add(1));
+            if partition.forgotten_before < Some(behind) {
+                Arc::make_mut(partition).forgotten_before = Some(behind);
+            }
         }
         let count = self
             .producer_counts

@@ -81,6 +81,8 @@ struct PartitionHead {
     bytes: u64,
     #[n(4)]
     extents: u64,
+    #[n(5)]
+    forgotten_before: Option<ProducerId>,
 }
 
 /// A group without its offsets.
@@ -197,6 +199,7 @@ impl State {
                 high_watermark: partition.high_watermark,
                 bytes: partition.bytes,
                 extents: partition.extents.len() as u64,
+                forgotten_before: partition.forgotten_before,
             });
             for extent in partition.extents.values() {
                 frames.put(extent);
@@ -256,6 +259,7 @@ impl State {
                 high_watermark: head.high_watermark,
                 extents: extents.map,
                 bytes: head.bytes,
+                forgotten_before: head.forgotten_before,
             };
             partitions.push(head.at, Arc::new(partition))?;
         }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use imbl::OrdMap;
 use minicbor::{Decode, Encode};
-use tarn_model::{ByteSize, ClusterTime, Offset, OffsetRange, SegmentId, Timestamp, TopicId, caps};
+use tarn_model::{
+    ByteSize, ClusterTime, Offset, OffsetRange, ProducerId, SegmentId, Timestamp, TopicId, caps,
+};
 
 use crate::{Refusal, State};
 
@@ -22,6 +24,9 @@ pub struct Topic {
     pub configs: BTreeMap<String, String>,
     #[n(4)]
     pub created_at: ClusterTime,
+    /// Producer ids from here on were given out after the topic was made. Absent below level 2.
+    #[n(5)]
+    pub first_producer: Option<ProducerId>,
 }
 
 /// Bytes within an object: `[start, start + length)`.
@@ -69,6 +74,9 @@ pub struct Partition {
     pub extents: OrdMap<Offset, Extent>,
     /// Bytes of its batches that are still referenced.
     pub bytes: u64,
+    /// Every producer that the partition ever forgot has a lower id. Absent below level 2 and while
+    /// it has forgotten none.
+    pub forgotten_before: Option<ProducerId>,
 }
 
 impl Partition {
@@ -78,6 +86,7 @@ impl Partition {
             high_watermark: Offset::ZERO,
             extents: OrdMap::new(),
             bytes: 0,
+            forgotten_before: None,
         }
     }
 

@@ -348,9 +348,10 @@ fn every_old_entry_can_be_read() {
     }
 }
 
-/// A cluster's first entries: a session opens and creates a topic.
-fn story() -> State {
+/// The first entries of a cluster that works at this level: a session opens and creates a topic.
+fn story(level: FeatureLevel) -> State {
     let mut state = State::new(cluster());
+    state.level = level;
     let mut previous = Hash::ZERO;
     let mut hash = Hash::ZERO;
     let wanted = [
@@ -368,6 +369,7 @@ fn story() -> State {
             .expect("in the list");
         if let Command::OpenSession(open) = &mut command {
             open.closes = Closes::Own(Vec::new());
+            open.level_max = level;
         }
         let entry = Entry {
             sequence: n + 1,
@@ -390,13 +392,19 @@ fn story() -> State {
 
 #[test]
 fn state_snapshots_keep_their_bytes() {
-    let state = story();
-    let bytes = state.to_snapshot();
-    golden("state-snapshot", "001-four-entries.v1", &bytes);
-    assert_eq!(
-        State::from_snapshot(&bytes, cluster()).expect("whole"),
-        state
-    );
+    for level in 1..=FeatureLevel::NEWEST.0 {
+        let state = story(FeatureLevel(level));
+        let bytes = state.to_snapshot();
+        golden(
+            "state-snapshot",
+            &format!("001-four-entries.v{level}"),
+            &bytes,
+        );
+        assert_eq!(
+            State::from_snapshot(&bytes, cluster()).expect("whole"),
+            state
+        );
+    }
 }
 
 #[test]

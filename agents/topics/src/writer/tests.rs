@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use tarn_model::{ByteSize, ClusterTime, SegmentId, TopicPartition, defect};
 use tarn_replica::Node;
-use tarn_state::commands::CommitMode;
+use tarn_state::commands::{AllocateProducerId, CommitMode};
+use tarn_state::{Command, Outcome};
 use tarn_store::{StoreFaults, paths};
 use tokio::time::{Instant, sleep};
 
@@ -399,6 +400,36 @@ async fn a_producer_that_nobody_knows_may_begin_anywhere() {
         started.elapsed() < Duration::from_secs(5),
         "the barrier answered"
     );
+}
+
+#[tokio::test]
+async fn a_producer_that_nobody_can_have_forgotten_begins_with_its_first_batch() {
+    let cluster = cluster().await;
+    let topic = cluster.topic("t", 1).await;
+    let soon = Instant::now() + Duration::from_secs(10);
+    let allocate = vec![Command::AllocateProducerId(AllocateProducerId {})];
+    let allocated = cluster.node.metastore.propose(allocate, soon).await;
+    let Outcome::ProducerId(id) = allocated.expect("the log answers").outcomes[0] else {
+        panic!("another outcome");
+    };
+    let writer = Writer::start(
+        &cluster.node,
+        WriterSettings {
+            door_wait: Duration::from_secs(30),
+            ..quick()
+        },
+    );
+    let mut second = Box::pin(send(
+        &cluster.node,
+        &writer,
+        vec![(at(topic, 0), idempotent(id.0, 0, 1, &["b"]))],
+    ));
+    let other = vec![(at(topic, 0), batch(1, &["another producer's"]))];
+    assert_eq!(base(send(&cluster.node, &writer, other).await[0]), 0);
+    assert!(futures::poll!(&mut second).is_pending(), "it overtook");
+    let first = vec![(at(topic, 0), idempotent(id.0, 0, 0, &["a"]))];
+    assert_eq!(base(send(&cluster.node, &writer, first).await[0]), 1);
+    assert_eq!(base(second.await[0]), 2);
 }
 
 #[tokio::test]

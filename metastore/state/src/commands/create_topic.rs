@@ -10,7 +10,7 @@ use tarn_model::{PartitionId, TableUuid, TopicId, TopicPartition, caps};
 use crate::columns::Columns;
 use crate::tables::{EVENTS_NAMESPACE, TABLES_MAX};
 use crate::topics::{check_configs, check_topic_name, wants_table};
-use crate::{Context, Outcome, Partition, Refusal, State, Table, Topic};
+use crate::{Context, FeatureLevel, Outcome, Partition, Refusal, State, Table, Topic};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CreateTopic {
@@ -72,6 +72,7 @@ impl CreateTopic {
             partitions: self.partitions,
             configs: self.configs.clone(),
             created_at: ctx.cluster_time,
+            first_producer: (state.level >= FeatureLevel::TWO).then_some(state.next_producer),
         };
         state.topics.insert(self.id, Arc::new(topic));
         Ok(Outcome::TopicCreated(self.id))

@@ -32,10 +32,13 @@ mod tests {
     use crate::harness::{Cluster, session};
     use crate::{ApplyError, Command};
 
+    /// The first level that this binary cannot apply.
+    const NEXT: FeatureLevel = FeatureLevel(FeatureLevel::NEWEST.0 + 1);
+
     #[test]
     fn a_level_that_a_session_cannot_apply_is_refused() {
         let mut cluster = Cluster::one();
-        for level in [FeatureLevel::ONE, FeatureLevel(2)] {
+        for level in [FeatureLevel::NEWEST, NEXT] {
             let refused = cluster.run(Command::RaiseLevel(RaiseLevel { level }));
             assert_eq!(refused, Err(Refusal::LevelRefused(level.0)));
         }
@@ -49,15 +52,15 @@ mod tests {
             .sessions
             .get_mut(&session(1))
             .unwrap()
-            .level_max = FeatureLevel(2);
+            .level_max = NEXT;
         let before = cluster.state.clone();
         let raise = Command::RaiseLevel(RaiseLevel {
-            level: FeatureLevel(2),
+            level: NEXT,
         });
         let entry = cluster.entry(1, vec![vec![raise]]);
         assert!(matches!(
             cluster.append(&entry),
-            Err(ApplyError::Level { needs: 2, .. })
+            Err(ApplyError::Level { needs, .. }) if needs == NEXT.0
         ));
         assert_eq!(cluster.state, before);
     }

@@ -6,7 +6,12 @@ use tarn_model::{ColumnType, Field, encode};
 
 /// Something of every kind.
 fn cluster() -> Cluster {
-    let mut cluster = Cluster::with_topic("orders", 2);
+    cluster_at(FeatureLevel::NEWEST)
+}
+
+fn cluster_at(level: FeatureLevel) -> Cluster {
+    let mut cluster = Cluster::at_level(level);
+    cluster.create_topic(7, "orders", 2);
     cluster.open(2);
     cluster.open_closing(3, Closes::Own(vec![session(2)]));
     cluster.produce(at(7, 0), vec![batch(2), idempotent(2, 5, 0, 0)]);
@@ -145,8 +150,8 @@ fn a_foreign_or_newer_snapshot_says_so() {
         refused,
         Err(SnapshotError::Level {
             needs: 7,
-            newest: 1
-        })
+            newest
+        }) if newest == FeatureLevel::NEWEST.0
     ));
     let mut format = content(&state);
     format[9] = 2;
@@ -195,14 +200,28 @@ fn a_count_is_believed_as_far_as_there_are_frames() {
 /// stands behind a feature level, and the old bytes still read as they did.
 #[test]
 fn the_hashes_of_a_story_never_change() {
-    let state = cluster().state;
-    let hashes = [state.log_hash, state.outcome_hash, state.hash()].map(|hash| hash.to_string());
-    expect_test::expect![[r#"
-        [
-            "4fdae2eb242565e60237cb45dba89c274dbb7efe9e5672fc4a8a18bd906ae7eb",
-            "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-            "aba9c72bd2a9640c0b63883293ec786c121b0525bd84760022300307e9373427",
-        ]
-    "#]]
-    .assert_debug_eq(&hashes);
+    for (level, expected) in [
+        (
+            FeatureLevel::ONE,
+            expect_test::expect![[r#"
+                [
+                    "4fdae2eb242565e60237cb45dba89c274dbb7efe9e5672fc4a8a18bd906ae7eb",
+                    "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
+                    "aba9c72bd2a9640c0b63883293ec786c121b0525bd84760022300307e9373427",
+                ]
+            "#]],
+        ),
+        (FeatureLevel::TWO, expect_test::expect![[r#"
+            [
+                "45b7492c57c8a18ddcc41d799949fbea19c1485b1c61ba89564bb683caa920b9",
+                "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
+                "819b69b50880fdc61385062098bc1d68a693a7e4ca7fa85d582c1d671a15846f",
+            ]
+        "#]]),
+    ] {
+        let state = cluster_at(level).state;
+        let hashes =
+            [state.log_hash, state.outcome_hash, state.hash()].map(|hash| hash.to_string());
+        expected.assert_debug_eq(&hashes);
+    }
 }

@@ -103,6 +103,8 @@ impl Producers {
         let Some(newest) = known.iter().flatten().map(|(epoch, _)| *epoch).max() else {
             return if stamp.first_sequence == 0 {
                 Judgement::Admit
+            } else if view.begins_at_zero(at, producer) {
+                Judgement::Wait
             } else {
                 Judgement::Ask
             };

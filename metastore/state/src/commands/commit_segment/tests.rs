@@ -1,6 +1,7 @@
 use super::*;
+use crate::commands::AllocateProducerId;
 use crate::harness::{Cluster, at, batch, idempotent, topic};
-use crate::{Command, ProposalOutcome};
+use crate::{Command, FeatureLevel, ProposalOutcome};
 use tarn_model::{ClusterTime, caps};
 
 use BatchOutcome::{
@@ -343,6 +344,71 @@ fn offsets_end_where_kafkas_do() {
         commit(&mut cluster, command),
         Err(Refusal::SegmentInvalid(_))
     ));
+}
+
+/// A producer id that the cluster gives out now.
+fn new_producer(cluster: &mut Cluster) -> i64 {
+    match cluster.run(Command::AllocateProducerId(AllocateProducerId {})) {
+        Ok(Outcome::ProducerId(id)) => id.0,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_producers_second_batch_cannot_overtake_its_first() {
+    let mut cluster = Cluster::with_topic("orders", 1);
+    let id = new_producer(&mut cluster);
+    let story = [
+        (idempotent(1, id, 0, 1), OutOfOrder { expected: 0 }),
+        (idempotent(1, id, 0, 0), Appended(Offset(0))),
+        (idempotent(1, id, 0, 1), Appended(Offset(1))),
+        (idempotent(1, id, 0, 0), Duplicate(Offset(0))),
+    ];
+    check(&mut cluster, &story);
+}
+
+#[test]
+fn who_may_have_been_forgotten_may_start_anywhere() {
+    let mut cluster = Cluster::one();
+    let older = new_producer(&mut cluster);
+    cluster.create_topic(7, "orders", 1);
+    let [idle, newer] = [(); 2].map(|()| new_producer(&mut cluster));
+    let never_given_out = newer + 1;
+    let story = [
+        (idempotent(1, older, 0, 5), Appended(Offset(0))),
+        (idempotent(1, never_given_out, 0, 5), Appended(Offset(1))),
+        (idempotent(1, idle, 0, 0), Appended(Offset(2))),
+    ];
+    check(&mut cluster, &story);
+    cluster.pass(u64::try_from(caps::PRODUCER_IDLE_MAX.as_millis()).unwrap() + 1);
+    cluster.live(&[1], 3_000);
+    assert!(cluster.state.producers.is_empty());
+    // One that was given out after the last that was forgotten is as strict as before.
+    let newest = [(); 2].map(|()| new_producer(&mut cluster))[1];
+    let story = [
+        (idempotent(1, idle, 0, 1), Appended(Offset(3))),
+        (idempotent(1, newer, 0, 5), Appended(Offset(4))),
+        (idempotent(1, newest, 0, 1), OutOfOrder { expected: 0 }),
+    ];
+    check(&mut cluster, &story);
+}
+
+#[test]
+fn at_level_one_any_producer_may_start_anywhere() {
+    let mut cluster = Cluster::at_level(FeatureLevel::ONE);
+    cluster.create_topic(7, "orders", 1);
+    let id = new_producer(&mut cluster);
+    check(
+        &mut cluster,
+        &[(idempotent(1, id, 0, 1), Appended(Offset(0)))],
+    );
+    cluster.pass(u64::try_from(caps::PRODUCER_IDLE_MAX.as_millis()).unwrap() + 1);
+    cluster.live(&[1], 3_000);
+    assert_eq!(
+        cluster.state.partitions[&at(7, 0)].forgotten_before,
+        None,
+        "an older binary could not read it"
+    );
 }
 
 #[test]
