@@ -40,6 +40,8 @@ pub struct Catalog {
 struct Inner {
     store: Store,
     file_io: FileIO,
+    /// Does a cached table keep the manifests it has read?
+    keeps_manifests: bool,
     /// As the files have them, newest use last.
     cached: Mutex<VecDeque<(String, Table)>>,
 }
@@ -127,14 +129,21 @@ impl Loaded {
 
 impl Catalog {
     pub fn new(node: &Node) -> Catalog {
-        Catalog::over(&node.store)
+        // SUBTLE: the cache that `iceberg` keeps tidies up by the real clock, which moves the turns
+        // of other tasks: two simulations of one seed would part.
+        Catalog::with(&node.store, !node.runtime.is_simulated())
     }
 
     pub fn over(store: &Store) -> Catalog {
+        Catalog::with(store, true)
+    }
+
+    fn with(store: &Store, keeps_manifests: bool) -> Catalog {
         Catalog {
             inner: Arc::new(Inner {
                 store: store.clone(),
                 file_io: storage::file_io(store),
+                keeps_manifests,
                 cached: Mutex::default(),
             }),
         }
@@ -290,8 +299,12 @@ impl Catalog {
                     NamespaceIdent::new(table.namespace.clone()),
                     table.name.clone(),
                 ))
-                .cache_size_bytes(CACHED_MANIFEST_BYTES)
                 .runtime(iceberg::Runtime::try_current()?);
+            builder = if self.inner.keeps_manifests {
+                builder.cache_size_bytes(CACHED_MANIFEST_BYTES)
+            } else {
+                builder.disable_cache()
+            };
             if let Some(pointer) = pointer {
                 builder = builder.metadata_location(pointer);
             }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tarn_model::{Hash, TopicPartition};
 use tarn_replica::View;
 use tarn_state::State;
@@ -60,8 +59,8 @@ struct Inner {
     complete: BTreeMap<usize, u64>,
     /// Subjects that were proposed, and what their proposer heard.
     told: BTreeMap<String, Told>,
-    writes: Sha256,
-    written: u64,
+    /// Every write that reached the store or failed, in order.
+    writes: Vec<String>,
     cuts: u64,
     rows: u64,
     compared: u64,
@@ -259,29 +258,18 @@ impl History {
     /// A write reached the store or failed, as its sender heard.
     pub fn wrote(&self, name: &str, length: usize, fine: bool) {
         self.with(|inner| {
-            inner.written += 1;
-            inner.writes.update(format!("{name} {length} {fine}\n"));
+            inner.writes.push(format!("{name} {length} {fine}"));
         });
     }
 
     /// The writes in their order, and the newest state with everything that led to it.
-    pub fn trace(&self) -> String {
+    pub fn trace(&self) -> Vec<String> {
         self.with(|inner| {
-            let writes = inner.writes.clone().finalize();
-            let short: String = writes
-                .iter()
-                .take(8)
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            let last = inner
-                .hashes
-                .last_key_value()
-                .map(|(n, hashes)| format!("{n} {} {}", hashes.log, hashes.outcome));
-            format!(
-                "{} writes {short}, log {}",
-                inner.written,
-                last.unwrap_or_default()
-            )
+            let mut trace = inner.writes.clone();
+            if let Some((n, hashes)) = inner.hashes.last_key_value() {
+                trace.push(format!("log {n} {} {}", hashes.log, hashes.outcome));
+            }
+            trace
         })
     }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tracing::info;
 use turmoil::Sim;
 
@@ -27,7 +26,7 @@ const YEAR_MILLIS: i64 = 365 * 24 * 3600 * 1000;
 pub struct Report {
     /// Every write in its order, the log's and the outcomes' hash at the end, and the names and lengths
     /// of all objects: equal for equal seeds.
-    pub trace: String,
+    pub trace: Vec<String>,
     pub counts: Counts,
     /// Where processes were crashed: a step, or "" for anywhere.
     pub crashes: Vec<&'static str>,
@@ -377,7 +376,7 @@ impl<'a> Run<'a> {
 }
 
 /// Everything the run left behind: what was written in which order, what was decided, what is there.
-fn trace(cluster: &Cluster) -> String {
+fn trace(cluster: &Cluster) -> Vec<String> {
     use futures::TryStreamExt;
     use object_store::ObjectStore;
     let objects = cluster.objects.objects();
@@ -385,18 +384,10 @@ fn trace(cluster: &Cluster) -> String {
         .expect("memory lists");
     let mut names: Vec<String> = listed
         .into_iter()
-        .map(|meta| format!("{} {}", meta.location, meta.size))
+        .map(|meta| format!("object {} {}", meta.location, meta.size))
         .collect();
     names.sort();
-    let digest = Sha256::digest(names.join("\n"));
-    let short: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!(
-        "{} objects {short}, {}",
-        names.len(),
-        cluster.history.trace()
-    )
+    let mut trace = cluster.history.trace();
+    trace.append(&mut names);
+    trace
 }

@@ -10,12 +10,16 @@
 use std::collections::BTreeMap;
 
 use tarn_sim::{Counts, Plan, Report, run};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 /// Seeds that once failed, with what they found.
 const REGRESSIONS: &[u64] = &[];
 
 /// Fresh seeds of a run that asks for no number.
 const SEEDS: u64 = 20;
+/// Seeds that are run twice, half of them on each log.
+const PAIRS: u64 = 4;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| {
@@ -33,6 +37,18 @@ fn checked(seed: u64) -> Report {
     }
 }
 
+/// Logs tell virtual time, so that those of two runs can be compared line by line.
+struct VirtualTime;
+
+impl FormatTime for VirtualTime {
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        match turmoil::sim_elapsed() {
+            Some(elapsed) => write!(out, "{elapsed:?}"),
+            None => write!(out, "-"),
+        }
+    }
+}
+
 fn init_logging() {
     if std::env::var("RUST_LOG").is_ok() {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
@@ -40,7 +56,35 @@ fn init_logging() {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            .with_timer(VirtualTime)
+            .with_ansi(false)
             .try_init();
+    }
+}
+
+/// Where two traces of one seed part.
+fn difference(first: &Report, second: &Report) -> Option<String> {
+    let (a, b) = (&first.trace, &second.trace);
+    let at = (0..a.len().max(b.len())).find(|at| a.get(*at) != b.get(*at))?;
+    Some(format!(
+        "line {at} of {} and {}: {:?} and {:?}",
+        a.len(),
+        b.len(),
+        a.get(at),
+        b.get(at)
+    ))
+}
+
+/// Before anything else is believed: a seed that fails has to fail again. `TARN_SIM_PAIRS=n` runs that
+/// many seeds twice; a machine that is busy with other work finds more.
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    init_logging();
+    let base = number("TARN_SIM_BASE").unwrap_or(40);
+    let pairs = number("TARN_SIM_PAIRS").unwrap_or(PAIRS);
+    for seed in base..base + pairs {
+        let parted = difference(&checked(seed), &checked(seed));
+        assert_eq!(parted, None, "two runs of seed {seed} parted");
     }
 }
 
