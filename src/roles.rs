@@ -12,7 +12,7 @@ use tarn_commit_log::{CommitLog, MemoryLog, ObjectLog};
 use tarn_compactor::CompactorSettings;
 use tarn_engine::{Engine, EngineSettings};
 use tarn_hot::{HotSettings, HotTier};
-use tarn_model::{ByteSize, Kind, caps};
+use tarn_model::{Kind, caps};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::{Listener, Runtime, Scope, http};
 use tarn_state::Advertised;
@@ -149,7 +149,7 @@ async fn start_roles(
     let hot = HotTier::start(
         node,
         HotSettings {
-            bytes: ByteSize(settings.memory.budget.0 / 8),
+            bytes: settings.memory.hot_tier(),
         },
     );
     let engine = Engine::start(
@@ -173,10 +173,8 @@ fn node_settings(settings: &Settings, accept_clock: bool) -> NodeSettings {
     NodeSettings {
         snapshot_bytes: settings.log.snapshot_bytes,
         snapshot_entries: settings.log.snapshot_entries,
-        cache_bytes: ByteSize(settings.memory.budget.0 / 8),
-        // What is in flight: half of the budget. An eighth each goes to the chunk cache and the hot
-        // tier, a quarter to queries.
-        memory_budget: ByteSize(settings.memory.budget.0 / 2),
+        cache_bytes: settings.memory.chunk_cache(),
+        memory_budget: settings.memory.in_flight(),
         // A process that is alone on its folder closes every earlier session.
         alone: true,
         accept_clock,
@@ -188,6 +186,7 @@ fn agent_settings(settings: &Settings) -> AgentSettings {
     AgentSettings {
         auto_create_topics: settings.produce.auto_create_topics,
         partitions_default: settings.produce.partitions,
+        response_bytes: settings.memory.responses(),
         writer: WriterSettings {
             linger: settings.produce.linger.0,
             segment_bytes: settings.produce.segment_bytes,

@@ -51,6 +51,39 @@ pub(crate) struct Memory {
     pub(crate) budget: ByteSize,
 }
 
+/// The parts of `memory.budget`, in sixteenths of it. One is left for the state, for what tables keep
+/// of their metadata, and for the code itself.
+impl Memory {
+    /// Requests in flight, and what the materializer works on.
+    pub(crate) fn in_flight(&self) -> ByteSize {
+        self.sixteenths(6)
+    }
+
+    /// Fetched records on their way to clients.
+    pub(crate) fn responses(&self) -> ByteSize {
+        self.sixteenths(2)
+    }
+
+    /// Chunks of segments and files.
+    pub(crate) fn chunk_cache(&self) -> ByteSize {
+        self.sixteenths(2)
+    }
+
+    /// Rows that are in no table file yet.
+    pub(crate) fn hot_tier(&self) -> ByteSize {
+        self.sixteenths(2)
+    }
+
+    /// All queries together, unless `sql.memory_limit` says otherwise.
+    fn queries(&self) -> ByteSize {
+        self.sixteenths(3)
+    }
+
+    fn sixteenths(&self, parts: u64) -> ByteSize {
+        ByteSize(self.budget.0 / 16 * parts)
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Produce {
@@ -77,7 +110,7 @@ pub(crate) struct Table {
 pub(crate) struct Sql {
     /// Longest that a query runs.
     pub(crate) time_limit: Span,
-    /// Most memory that a query takes. A quarter of `memory.budget` if 0.
+    /// Most memory that a query takes. Three sixteenths of `memory.budget` if 0.
     pub(crate) memory_limit: ByteSize,
     /// Most rows that an answer holds.
     pub(crate) row_limit: usize,
@@ -366,7 +399,7 @@ impl Settings {
     /// Bytes that one query may take.
     pub(crate) fn query_memory(&self) -> ByteSize {
         match self.sql.memory_limit {
-            ByteSize(0) => ByteSize(self.memory.budget.0 / 4),
+            ByteSize(0) => self.memory.queries(),
             limit => limit,
         }
     }

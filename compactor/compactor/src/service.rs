@@ -11,7 +11,7 @@ use std::time::Duration;
 use tarn_model::{Offset, PartitionId, TopicId};
 use tarn_replica::{Node, View};
 use tarn_runtime::Scope;
-use tarn_state::Topic;
+use tarn_state::{Table, Topic};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
@@ -79,6 +79,8 @@ struct Progress {
     /// Not before this.
     not_before: Instant,
     failures: u32,
+    /// Since when something waits for the table snapshot after this one.
+    waits: Option<(Option<i64>, Instant)>,
     /// The topic's name and the lag that the metrics say, in seconds.
     lag_shown: Option<(String, i64)>,
 }
@@ -147,7 +149,10 @@ impl Service {
                 continue;
             };
             let waiting = waiting(view, table);
-            let lag = lag(view, &waiting);
+            // SUBTLE: cluster time may stand still for hours, while nobody's wall clock can be trusted.
+            // What waits must become a table all the same.
+            let waited = self.waited(table, !waiting.is_empty());
+            let lag = lag(view, &waiting).max(waited);
             self.show_lag(topic, !waiting.is_empty(), lag);
             if waiting.is_empty() || board::is_off(topic) || self.scope.is_stopping() {
                 continue;
@@ -160,6 +165,29 @@ impl Service {
                     "materialize",
                     async move { service.materialize(&topic).await },
                 ));
+            }
+        }
+    }
+
+    /// How long this process has seen something wait for the table's next snapshot.
+    fn waited(&self, table: &Table, is_waiting: bool) -> Duration {
+        let mut progress = self
+            .progress
+            .lock()
+            .expect("nobody panics while holding it");
+        if !is_waiting {
+            if let Some(progress) = progress.get_mut(&table.topic) {
+                progress.waits = None;
+            }
+            return Duration::ZERO;
+        }
+        let progress = progress.entry(table.topic).or_insert_with(Progress::new);
+        let now = Instant::now();
+        match progress.waits {
+            Some((snapshot, since)) if snapshot == table.table_snapshot => now - since,
+            _ => {
+                progress.waits = Some((table.table_snapshot, now));
+                Duration::ZERO
             }
         }
     }
@@ -346,6 +374,7 @@ impl Progress {
             turn: Arc::new(Semaphore::new(1)),
             not_before: Instant::now(),
             failures: 0,
+            waits: None,
             lag_shown: None,
         }
     }

@@ -147,6 +147,30 @@ impl Fixture {
     }
 }
 
+#[tokio::test]
+async fn what_waits_becomes_a_table_though_cluster_time_stands_still() {
+    // Outside of a simulation the clocks of a simulated machine never move.
+    let runtime = Runtime::simulated(&SimulatedHost::new(3));
+    let store = Store::memory(&runtime);
+    let node = open(&runtime, &store, Arc::new(MemoryLog::new())).await;
+    let settings = CompactorSettings {
+        interval: Duration::from_millis(300),
+        tick: Duration::from_millis(50),
+        ..CompactorSettings::default()
+    };
+    let fixture = Fixture::on(node, settings).await;
+    let before = fixture.node.metastore.view().cluster_time;
+    let deadline = soon();
+    for n in 1..=2 {
+        fixture.produce(0, &[format!("v{n}")]).await;
+        while fixture.materialized(0) < Offset(n) {
+            assert!(Instant::now() < deadline, "it never becomes a table");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(fixture.node.metastore.view().cluster_time, before);
+}
+
 async fn rows(node: &Node) -> Vec<String> {
     let view = node.metastore.barrier(soon()).await.expect("a view");
     let loaded = Catalog::new(node)

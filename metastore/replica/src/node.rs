@@ -251,7 +251,9 @@ async fn raise_level(metastore: &Metastore) {
     let raise = vec![Command::RaiseLevel(RaiseLevel { level })];
     match metastore.propose(raise, Instant::now() + PATIENCE).await {
         Ok(_) => info!(%level, "raised the feature level"),
-        Err(error) => warn!(%level, %error, "the feature level stays as it is until the next start"),
+        Err(error) => {
+            warn!(%level, %error, "the feature level stays as it is until the next start")
+        }
     }
 }
 

@@ -711,7 +711,10 @@ async fn only_a_lone_process_raises_the_feature_level_by_itself() {
         .expect("the log is trimmed");
 
     for (alone, level) in [(false, FeatureLevel::ONE), (true, FeatureLevel::NEWEST)] {
-        let settings = NodeSettings { alone, ..settings() };
+        let settings = NodeSettings {
+            alone,
+            ..settings()
+        };
         let (node, _) = cluster.open(settings).await;
         assert_eq!(node.metastore.view().level, level, "alone: {alone}");
         node.drain().await;

@@ -67,7 +67,6 @@ struct Inner {
     barriers: u64,
     commits: u64,
     refused_clocks: u64,
-    undelivered: u64,
     violation: Option<Violation>,
 }
 
@@ -98,8 +97,6 @@ pub struct Counts {
     pub commits: u64,
     /// Starts that were refused because the machine's clock was wrong.
     pub refused_clocks: u64,
-    /// Records of idempotent writers that heard an error in the end.
-    pub undelivered: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -111,7 +108,6 @@ impl std::ops::AddAssign for Counts {
         self.barriers += more.barriers;
         self.commits += more.commits;
         self.refused_clocks += more.refused_clocks;
-        self.undelivered += more.undelivered;
     }
 }
 
@@ -250,11 +246,6 @@ impl History {
         self.with(|inner| inner.refused_clocks += 1);
     }
 
-    /// An idempotent writer was told that a record is not there, or that nobody knows.
-    pub fn undelivered(&self) {
-        self.with(|inner| inner.undelivered += 1);
-    }
-
     /// A write reached the store or failed, as its sender heard.
     pub fn wrote(&self, name: &str, length: usize, fine: bool) {
         self.with(|inner| {
@@ -370,7 +361,6 @@ impl History {
             barriers: inner.barriers,
             commits: inner.commits,
             refused_clocks: inner.refused_clocks,
-            undelivered: inner.undelivered,
         })
     }
 

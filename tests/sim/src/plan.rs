@@ -116,6 +116,8 @@ pub struct Plan {
     /// A snapshot and a trim after so many entries.
     pub snapshot_entries: u64,
     pub table_interval: Duration,
+    /// How long clients wait for an answer: impatient ones repeat what is still under way.
+    pub request_timeout: Duration,
     pub faults: Faults,
     /// Virtual time at which faults stop.
     pub heal_at: Duration,
@@ -188,6 +190,7 @@ impl Plan {
             all_idempotent: random.happens(500),
             snapshot_entries: 5 + random.below(60),
             table_interval: Duration::from_millis(500 + random.below(4000)),
+            request_timeout: Duration::from_secs(if seed.is_multiple_of(3) { 2 } else { 5 }),
             faults,
             heal_at,
             events: Vec::new(),
@@ -303,6 +306,7 @@ impl Plan {
             all_idempotent: true,
             snapshot_entries: 8,
             table_interval: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(5),
             faults: Faults {
                 store_lost: 0,
                 store_late: 0,

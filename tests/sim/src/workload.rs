@@ -28,8 +28,7 @@ fn client(cluster: &Cluster, salt: u64) -> (Client, Scope, Runtime) {
     let runtime = Runtime::simulated(&SimulatedHost::new(cluster.plan.seed ^ salt));
     let scope = runtime.root_scope("client");
     let mut settings = ClientSettings::new(cluster.bootstrap());
-    // Impatient, so that stalls make clients repeat what is still under way.
-    settings.request_timeout = Duration::from_secs(5);
+    settings.request_timeout = cluster.plan.request_timeout;
     settings.operation_timeout = Duration::from_secs(60);
     (Client::new(&runtime, &scope, settings), scope, runtime)
 }
@@ -93,12 +92,11 @@ pub(crate) async fn writer(cluster: Cluster, number: usize) -> turmoil::Result {
                         acknowledged,
                     });
                 }
-                // What was not acknowledged is no promise. Without a sequence a lost answer ends a delivery,
-                // as in Kafka; with one it should not, and is counted.
+                // Without a sequence a lost answer ends a delivery, as in Kafka, and is no promise; with one
+                // it must not.
                 Err(error) => {
                     if idempotent {
-                        tracing::warn!(label, %error, "an idempotent record was not delivered");
-                        history.undelivered();
+                        history.violated("I6", format!("{label} was never delivered: {error}"));
                     }
                 }
             }

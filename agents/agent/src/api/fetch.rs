@@ -26,7 +26,7 @@ use tarn_replica::View;
 use tarn_state::{Partition, State};
 use tarn_topics::ReadError;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use crate::agent::{Agent, has_partition};
@@ -34,19 +34,21 @@ use crate::context::Context;
 use crate::error_code;
 use crate::fetch_session::{Told, Wanted};
 use crate::frame::{Answer, Frame};
+use crate::topic_configs;
 
 use super::TopicKey;
 
 /// Partitions of one fetch that are read at the same time.
 const READS_AT_ONCE: usize = 16;
-/// A read of a partition is taken to cost at least this much, or all there is: its first batch comes
-/// whole whatever the limit says.
+/// A read of a partition is taken to cost at least this much, or all there is.
 const READ_COST_MIN: u64 = 1 << 20;
 /// One answer takes at most this part of the bytes that are free: consumers that read slowly make
 /// the others' answers smaller, and do not keep them waiting.
 const SHARE_OF_FREE: u64 = 4;
 /// What a barrier may take of a fetch whose own wait is shorter.
 const BARRIER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a fetch waits for slower readers to take their answers; clients wait for half a minute.
+const ROOM_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a view says of a wanted partition.
 #[derive(Debug, Clone, Copy)]
@@ -327,13 +329,15 @@ async fn read(
         let limit = u64::try_from(wanted.max_bytes)
             .unwrap_or(0)
             .min(most.saturating_sub(cost));
-        cost += here.available.min(limit.max(READ_COST_MIN));
+        cost += read_cost(view, &here, limit);
         reads.push((index, here, limit));
     }
     if reads.is_empty() {
         return (records, None);
     }
-    let Ok(mut permit) = agent.responses.acquire(cost.min(budget)).await else {
+    // Without room in time the answer is empty, and the client asks again.
+    let acquired = timeout(ROOM_WITHIN, agent.responses.acquire(cost.min(budget))).await;
+    let Ok(Ok(mut permit)) = acquired else {
         return (records, None);
     };
     let results: Vec<_> =
@@ -374,6 +378,20 @@ async fn read(
     }
     drop(permit.split(permit.bytes().saturating_sub(total)));
     (records, Some(permit))
+}
+
+/// Bytes that a read takes at most: a partition's first batch is read whole, however little is wanted.
+fn read_cost(view: &View, here: &Here, limit: u64) -> u64 {
+    let batch_max = view.topic(here.at.topic).map_or(u64::MAX, |topic| {
+        topic_configs::max_message_bytes(topic) as u64
+    });
+    let first_extent = view
+        .partitions
+        .get(&here.at)
+        .and_then(|partition| partition.extents_from(here.offset).next())
+        .map_or(0, |extent| extent.position.length);
+    let least = READ_COST_MIN.max(first_extent.min(batch_max));
+    here.available.min(limit.max(least))
 }
 
 /// Most bytes of one answer, where so many are free.

@@ -373,9 +373,9 @@ fn remembered(at: TopicPartition, batch: &NewBatch, view: &View) -> Option<Offse
     let producer = view
         .producer(at, stamp.id)
         .filter(|producer| producer.epoch == stamp.epoch)?;
-    let same = producer
-        .batches
-        .iter()
-        .find(|known| known.first_sequence == stamp.first_sequence)?;
+    let same = producer.batches.iter().find(|known| {
+        known.first_sequence == stamp.first_sequence
+            && known.last_sequence == batch.last_sequence(stamp)
+    })?;
     Some(same.base)
 }

@@ -284,7 +284,7 @@ impl NewBatch {
     }
 
     /// Sequences take the place of offsets, one each, and wrap.
-    fn last_sequence(&self, stamp: ProducerStamp) -> i32 {
+    pub fn last_sequence(&self, stamp: ProducerStamp) -> i32 {
         sequence_after(stamp.first_sequence, self.offsets.saturating_sub(1))
     }
 }

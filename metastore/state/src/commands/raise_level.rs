@@ -54,9 +54,7 @@ mod tests {
             .unwrap()
             .level_max = NEXT;
         let before = cluster.state.clone();
-        let raise = Command::RaiseLevel(RaiseLevel {
-            level: NEXT,
-        });
+        let raise = Command::RaiseLevel(RaiseLevel { level: NEXT });
         let entry = cluster.entry(1, vec![vec![raise]]);
         assert!(matches!(
             cluster.append(&entry),

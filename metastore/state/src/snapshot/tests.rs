@@ -211,13 +211,16 @@ fn the_hashes_of_a_story_never_change() {
                 ]
             "#]],
         ),
-        (FeatureLevel::TWO, expect_test::expect![[r#"
+        (
+            FeatureLevel::TWO,
+            expect_test::expect![[r#"
             [
                 "45b7492c57c8a18ddcc41d799949fbea19c1485b1c61ba89564bb683caa920b9",
                 "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
                 "819b69b50880fdc61385062098bc1d68a693a7e4ca7fa85d582c1d671a15846f",
             ]
-        "#]]),
+        "#]],
+        ),
     ] {
         let state = cluster_at(level).state;
         let hashes =
