@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use tarn_model::parse_duration;
 use tarn_state::Topic;
 
 /// How a config's value reads, with Kafka's number for it.
@@ -48,8 +47,6 @@ pub enum Allowed {
         min: f64,
         max: f64,
     },
-    /// As in `30s`.
-    Duration,
     Text {
         max: usize,
     },
@@ -148,7 +145,6 @@ impl TopicConfig {
                 Ok(number) => Some(format!("{number} is not between {min} and {max}")),
                 Err(_) => Some(format!("{value:?} is not a number")),
             },
-            Allowed::Duration => parse_duration(value).err().map(|error| error.to_string()),
             Allowed::Text { max } => (value.len() > max || value.contains('\0'))
                 .then(|| format!("a text of at most {max} bytes")),
         }
