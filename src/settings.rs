@@ -91,7 +91,7 @@ pub(crate) struct Produce {
     pub(crate) linger: Span,
     /// A segment is written as soon as it holds this much.
     pub(crate) segment_bytes: ByteSize,
-    /// Does a produce or a metadata request create the topic it names?
+    /// Does a Metadata request create the topics that it names? A Produce request never does.
     pub(crate) auto_create_topics: bool,
     /// Partitions of a topic that is created without saying how many.
     pub(crate) partitions: i32,
@@ -110,7 +110,8 @@ pub(crate) struct Table {
 pub(crate) struct Sql {
     /// Longest that a query runs.
     pub(crate) time_limit: Span,
-    /// Most memory that a query takes. Three sixteenths of `memory.budget` if 0.
+    /// Most memory that all queries take together: one that gets no more fails. Three sixteenths of
+    /// `memory.budget` if 0.
     pub(crate) memory_limit: ByteSize,
     /// Most rows that an answer holds.
     pub(crate) row_limit: usize,
@@ -396,7 +397,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Bytes that one query may take.
+    /// Bytes that all queries may take together.
     pub(crate) fn query_memory(&self) -> ByteSize {
         match self.sql.memory_limit {
             ByteSize(0) => self.memory.queries(),

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use tarn_model::parse_duration;
 use tarn_state::Topic;
 
 /// How a config's value reads, with Kafka's number for it.
@@ -48,8 +47,6 @@ pub enum Allowed {
         min: f64,
         max: f64,
     },
-    /// As in `30s`.
-    Duration,
     Text {
         max: usize,
     },
@@ -84,13 +81,13 @@ macro_rules! configs {
 }
 
 configs! {
-    "cleanup.policy" List = "delete", Allowed::Some(&["delete", "compact"]), "What becomes of old records.";
+    "cleanup.policy" List = "delete", Allowed::Some(&["delete", "compact"]), "What is to become of old records. Kept, but nothing is deleted or compacted yet.";
     "compression.gzip.level" Int = "-1", Allowed::Number { min: -1, max: 9 }, "Accepted for compatibility: batches are stored as producers compressed them.";
     "compression.lz4.level" Int = "9", Allowed::Number { min: 1, max: 17 }, "Accepted for compatibility: batches are stored as producers compressed them.";
     "compression.type" String = "producer", Allowed::OneOf(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]), "Accepted for compatibility: batches are stored as producers compressed them.";
     "compression.zstd.level" Int = "3", Allowed::Number { min: -131_072, max: 22 }, "Accepted for compatibility: batches are stored as producers compressed them.";
-    "delete.retention.ms" Long = "86400000", ANY_LONG, "How long a tombstone stays after key compaction.";
-    "file.delete.delay.ms" Long = "60000", ANY_LONG, "Accepted for compatibility: objects are deleted after the cluster's grace.";
+    "delete.retention.ms" Long = "86400000", ANY_LONG, "How long a tombstone is to stay after key compaction. Kept, but nothing is compacted yet.";
+    "file.delete.delay.ms" Long = "60000", ANY_LONG, "Accepted for compatibility: there are no files, and no object is deleted yet.";
     "flush.messages" Long = "9223372036854775807", Allowed::Number { min: 1, max: i64::MAX }, "Accepted for compatibility: what is acknowledged is durable.";
     "flush.ms" Long = "9223372036854775807", ANY_LONG, "Accepted for compatibility: what is acknowledged is durable.";
     "follower.replication.throttled.replicas" List = "", Allowed::Text { max: 4096 }, "Accepted for compatibility: there are no followers.";
@@ -98,24 +95,24 @@ configs! {
     "leader.replication.throttled.replicas" List = "", Allowed::Text { max: 4096 }, "Accepted for compatibility: there are no followers.";
     "local.retention.bytes" Long = "-2", Allowed::Number { min: -2, max: i64::MAX }, "Accepted for compatibility: there is one tier, object storage.";
     "local.retention.ms" Long = "-2", Allowed::Number { min: -2, max: i64::MAX }, "Accepted for compatibility: there is one tier, object storage.";
-    "max.compaction.lag.ms" Long = "9223372036854775807", Allowed::Number { min: 1, max: i64::MAX }, "How long a record may stay uncompacted.";
+    "max.compaction.lag.ms" Long = "9223372036854775807", Allowed::Number { min: 1, max: i64::MAX }, "How long a record may stay uncompacted. Kept, but nothing is compacted yet.";
     "max.message.bytes" Int = "1048588", Allowed::Number { min: 0, max: i32::MAX as i64 }, "Largest batch, compressed.";
     "message.timestamp.after.max.ms" Long = "3600000", ANY_LONG, "How far a record's timestamp may lie ahead of the agent's clock.";
     "message.timestamp.before.max.ms" Long = "9223372036854775807", ANY_LONG, "How far a record's timestamp may lie behind the agent's clock.";
     "message.timestamp.type" String = "CreateTime", Allowed::OneOf(&["CreateTime", "LogAppendTime"]), "Who sets the timestamps: the producer, or the agent that takes the batch.";
-    "min.cleanable.dirty.ratio" Double = "0.5", Allowed::Fraction { min: 0.0, max: 1.0 }, "When key compaction is worth it.";
-    "min.compaction.lag.ms" Long = "0", ANY_LONG, "How long a record stays uncompacted at least.";
+    "min.cleanable.dirty.ratio" Double = "0.5", Allowed::Fraction { min: 0.0, max: 1.0 }, "When key compaction is worth it. Kept, but nothing is compacted yet.";
+    "min.compaction.lag.ms" Long = "0", ANY_LONG, "How long a record is to stay uncompacted at least. Kept, but nothing is compacted yet.";
     "min.insync.replicas" Int = "1", Allowed::Number { min: 1, max: i32::MAX as i64 }, "Accepted for compatibility: object storage replicates.";
     "preallocate" Boolean = "false", Allowed::Boolean, "Accepted for compatibility: there are no files.";
     "remote.storage.enable" Boolean = "false", Allowed::Boolean, "Accepted for compatibility: there is one tier, object storage.";
-    "retention.bytes" Long = "-1", LONG_OR_NONE, "Bytes of a partition beyond which its oldest records go; -1 is no limit.";
-    "retention.ms" Long = "604800000", LONG_OR_NONE, "Age beyond which records go; -1 is no limit.";
+    "retention.bytes" Long = "-1", LONG_OR_NONE, "Bytes of a partition beyond which its oldest records are to go; -1 is no limit. Kept, but nothing is deleted yet.";
+    "retention.ms" Long = "604800000", LONG_OR_NONE, "Age beyond which records are to go; -1 is no limit. Kept, but nothing is deleted yet.";
     "segment.bytes" Int = "1073741824", Allowed::Number { min: 14, max: i32::MAX as i64 }, "Accepted for compatibility: segments hold many partitions.";
     "segment.index.bytes" Int = "10485760", Allowed::Number { min: 4, max: i32::MAX as i64 }, "Accepted for compatibility: there are no index files.";
     "segment.jitter.ms" Long = "0", ANY_LONG, "Accepted for compatibility: segments hold many partitions.";
     "segment.ms" Long = "604800000", Allowed::Number { min: 1, max: i64::MAX }, "Accepted for compatibility: segments hold many partitions.";
     "tarn.event.time" String = "", Allowed::Text { max: 255 }, "The column with the time of an event; empty takes the record's timestamp.";
-    "tarn.table" String = "on", Allowed::OneOf(&["on", "off"]), "Is the topic a table? Read when the topic is created.";
+    "tarn.table" String = "on", Allowed::OneOf(&["on", "off"]), "Is the topic a table? Decided when it is created: a later change is refused.";
     "tarn.table.interval.ms" Long = "60000", Allowed::Number { min: 100, max: 86_400_000 }, "How often new records are committed to the table's files.";
     "unclean.leader.election.enable" Boolean = "false", Allowed::Boolean, "Accepted for compatibility: there are no replicas to lose records with.";
 }
@@ -148,7 +145,6 @@ impl TopicConfig {
                 Ok(number) => Some(format!("{number} is not between {min} and {max}")),
                 Err(_) => Some(format!("{value:?} is not a number")),
             },
-            Allowed::Duration => parse_duration(value).err().map(|error| error.to_string()),
             Allowed::Text { max } => (value.len() > max || value.contains('\0'))
                 .then(|| format!("a text of at most {max} bytes")),
         }

@@ -12,8 +12,9 @@
 //!   from those that waited at the door for their predecessor;
 //! - every batch gets exactly one answer, at its deadline at the latest; what a client no longer
 //!   waits for is finished all the same;
-//! - bytes stay within what their permits paid for: a permit is given back when the batches are
-//!   answered and nothing of them is on its way any more.
+//! - bytes are paid for by permits: one is given back when its batches are settled, which an answer at
+//!   the deadline does not do. What fails because a batch before it failed is settled at once, though
+//!   its segment may still be going up.
 //!
 //! Leaves to others: whether a client may write, and what a batch's records say.
 

@@ -1,8 +1,10 @@
 //! One round of the materializer: from M to the last stable offset, or as far as memory allows.
 //!
 //! ```text
-//! view ──▶ plan ──▶ read and decode ──▶ files ──▶ upload ──▶ pointer and M in one proposal
-//!              materialize.read            materialize.written     materialize.committed
+//! view ──▶ plan ──▶ read and decode                   materialize.read
+//!               ──▶ Parquet files, uploaded           materialize.written
+//!               ──▶ manifests and metadata            materialize.manifested
+//!               ──▶ pointer and M in one proposal     materialize.committed
 //! ```
 //!
 //! Holds: every offset in `[M, new M)` is a row of the new files, or counted as undecodable, or as

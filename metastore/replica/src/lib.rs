@@ -21,4 +21,4 @@ mod tests;
 
 pub use metastore::{BarrierError, Committed, Metastore, ProposeError, View};
 pub use node::{Node, OpenError, Parts};
-pub use settings::{LogSettings, NodeSettings};
+pub use settings::NodeSettings;

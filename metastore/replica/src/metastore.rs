@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tarn_commit_log::CommitLog;
 use tarn_model::{ByteSize, Fate, Generation, Kind, Lsn, Monotonic, NodeId, SessionId, caps};
@@ -301,7 +300,4 @@ impl Metastore {
 
     /// Largest encoded proposal; a larger one is `NotDone`. A flush that would exceed it is split.
     pub const PROPOSAL_BYTES_MAX: ByteSize = crate::queue::BODY_MAX;
-
-    /// Time that `propose` and `barrier` wait when a request brings no deadline of its own.
-    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 }

@@ -1,11 +1,13 @@
 //! Everything that the roles of one process share, and how a process starts.
 //!
 //! ```text
-//! cluster id ─▶ clock ─▶ floor, end ─▶ did the log go back? ─▶ snapshot ─▶ follow to the end ─▶ session
+//! cluster id ─▶ floor, end ─▶ clock ─▶ did the log go back? ─▶ snapshot ─▶ follow to the end ─▶ session
 //! ```
 //!
-//! Holds: no session is opened on a log that is older than what object storage knows of it, nor by a
-//! process whose clock is wrong; a node is handed out when its session is open.
+//! Holds: no session is opened on a log that is older than what object storage knows of it, nor, among
+//! others, by a process whose clock is wrong (one that is alone opens a session marked as doubtful
+//! when its clock is more than a day off what the log knows); a node is handed out when its session
+//! is open.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -4,15 +4,6 @@ use std::time::Duration;
 
 use tarn_model::{ByteSize, caps};
 
-/// Where the order comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogSettings {
-    /// Entries are objects beside the data.
-    Object,
-    /// In memory, for tests and `--ephemeral`: gone with the process.
-    Memory,
-}
-
 /// Settings of the parts that every process has.
 #[derive(Debug, Clone)]
 pub struct NodeSettings {

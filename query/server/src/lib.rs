@@ -28,7 +28,7 @@ pub fn router(node: &Node, engine: Engine) -> Router {
         .merge(health_router(node))
 }
 
-/// `/healthz`, `/readyz` and `/metrics`, for a process without the query role.
+/// `/healthz`, `/readyz` and `/metrics`: the part of [`router`] that needs no engine.
 pub fn health_router(node: &Node) -> Router {
     health::router(node)
 }

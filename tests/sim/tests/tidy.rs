@@ -1,5 +1,6 @@
 //! The house keeps its walls: which crate may stand on which, what is banned where, that crash steps
-//! are named once and documented, and that every dependency's license is one we can ship.
+//! are named once, that the walk of one record names each of them and nothing that is not there, and
+//! that every dependency's license is one we can ship.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -199,6 +200,49 @@ fn a_segment_is_bytes_and_knows_no_io() {
     }
 }
 
+/// The part of the architecture page that walks through the code.
+fn walk() -> String {
+    let page = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md"))
+        .expect("the architecture page");
+    let (_, walk) = page
+        .split_once("\n## The walk of one record\n")
+        .expect("the page has the walk");
+    let (walk, _) = walk
+        .split_once("\n## ")
+        .expect("the page goes on after the walk");
+    walk.to_owned()
+}
+
+/// What stands in code type.
+fn in_code_type(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// Does it read like `produce.uploaded`?
+fn reads_like_a_step(name: &str) -> bool {
+    let is_word = |part: &str| {
+        part.chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter == '-')
+    };
+    !name.ends_with(".rs")
+        && name
+            .split_once('.')
+            .is_some_and(|(area, step)| is_word(area) && is_word(step))
+}
+
+#[test]
+fn files_that_the_walk_names_exist() {
+    let (root, walk) = (root(), walk());
+    for path in in_code_type(&walk).filter(|name| name.ends_with(".rs")) {
+        // It begins at the root, or at a crate in any wing.
+        let exists = WINGS
+            .iter()
+            .chain(&[""])
+            .any(|folder| root.join(folder).join(path).is_file());
+        assert!(exists, "docs/ARCHITECTURE.md walks through {path}");
+    }
+}
+
 #[test]
 fn crash_steps_are_named_once_and_in_the_walk() {
     let mut steps: BTreeMap<String, PathBuf> = BTreeMap::new();
@@ -228,14 +272,14 @@ fn crash_steps_are_named_once_and_in_the_walk() {
         named, planned,
         "the simulator crashes at every step there is"
     );
-    let walk = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md"))
-        .expect("the architecture page");
-    for step in named {
-        assert!(
-            walk.contains(&format!("`{step}`")),
-            "docs/ARCHITECTURE.md does not walk through {step}"
-        );
-    }
+    let walk = walk();
+    let walked: BTreeSet<&str> = in_code_type(&walk)
+        .filter(|name| reads_like_a_step(name))
+        .collect();
+    assert_eq!(
+        named, walked,
+        "docs/ARCHITECTURE.md walks through every step there is"
+    );
 }
 
 /// What `license` may say, joined by OR, AND and /.
