@@ -148,10 +148,16 @@ impl Scope {
                 }
             }
         };
-        Task {
-            name,
-            handle: self.inner.tasks.spawn(guarded.in_current_span()),
-        }
+        let (tasks, traced) = (&self.inner.tasks, guarded.in_current_span());
+        // SUBTLE: when a process is killed, tokio drops its tasks by their ids modulo a small number,
+        // and its connections end in that order. Ids are counted over the whole test binary, so two
+        // simulations of one seed would part. A local set drops them in the order of their start.
+        let handle = if self.inner.inline && turmoil::sim_elapsed().is_some() {
+            tasks.spawn_local(traced)
+        } else {
+            tasks.spawn(traced)
+        };
+        Task { name, handle }
     }
 
     /// Runs work that computes or blocks off the async threads; inline in simulation.

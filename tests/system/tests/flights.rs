@@ -33,6 +33,16 @@ fn one_question_has_one_answer_everywhere() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn hot_rows_alone_give_the_same_answer() -> Result<()> {
+    // Too long for the table to get any.
+    let tarn = Tarn::start(&["--table-interval", "1h"])?;
+    for what in ["produce", "check-hot"] {
+        run(&mut tarn.client("deploy/examples/flights/flights.py", &[what])?)?;
+    }
+    Ok(())
+}
+
 /// Counts rows and different places in one query, over and over, until all was produced and once more.
 fn count_until(tarn: &Tarn, produced: &AtomicBool) -> Result<Vec<i64>> {
     let mut counts = Vec::new();
