@@ -1,5 +1,6 @@
 //! The engine of a process, and one query from its text to its rows.
 
+use std::any::Any;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug, error, info_span};
 
-use crate::limits::QueryMemory;
+use crate::limits::{QueryLimits, QueryMemory};
 use crate::metrics::{EngineMetrics, Measured};
 use crate::session::{self, QueryContext};
 use crate::stack::poll_on_large_stack;
@@ -130,7 +131,7 @@ impl Engine {
             AssertUnwindSafe(Box::pin(self.begin(sql, deadline, &mut measured)).instrument(span));
         let begun = match timeout_at(deadline, begin.catch_unwind()).await {
             Ok(Ok(begun)) => begun,
-            Ok(Err(_)) => Err(panicked()),
+            Ok(Err(panic)) => Err(self.panicked(panic.as_ref())),
             Err(_) => Err(self.time_limit()),
         };
         match begun {
@@ -178,9 +179,11 @@ impl Engine {
             inner.tables.clone(),
             Arc::clone(&inner.footers),
         ));
-        let session = session::open(&inner.base, &context, &inner.memory, &inner.node.runtime)
+        let limits = QueryLimits::new(&inner.memory, inner.settings.time_limit, deadline);
+        let runtime = &inner.node.runtime;
+        let mut session = session::open(&inner.base, &context, &inner.memory, &limits, runtime)
             .map_err(|error| self.failure(&error))?;
-        let rows = poll_on_large_stack(run(&session, &mut statement))
+        let rows = poll_on_large_stack(run(&mut session, &limits, &mut statement))
             .await
             .map_err(|error| self.failure(&error))?;
         Ok(Begun {
@@ -195,6 +198,22 @@ impl Engine {
 
     fn failure(&self, error: &DataFusionError) -> QueryError {
         QueryError::of(error, self.inner.settings.query_memory)
+    }
+
+    fn panicked(&self, panic: &(dyn Any + Send)) -> QueryError {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        // Arrow's way to say that a column would take gigabytes.
+        if text.is_some_and(|text| text.contains("offset overflow")) {
+            return QueryError::MemoryLimit {
+                limit: self.inner.settings.query_memory,
+                detail: "some rows of a column are larger than an array can be".to_owned(),
+            };
+        }
+        error!("a query panicked; this is a defect");
+        QueryError::Internal {
+            why: "a defect in the query engine; the log says more".to_owned(),
+        }
     }
 
     fn time_limit(&self) -> QueryError {
@@ -212,7 +231,8 @@ struct Begun {
 }
 
 async fn run(
-    session: &SessionState,
+    session: &mut SessionState,
+    limits: &QueryLimits,
     statement: &mut Statement,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
     names::unfold(session, statement).await?;
@@ -230,7 +250,7 @@ async fn run(
         .map_err(|_| QueryError::NotSupported {
             what: "the statement would write: SQL reads here".to_owned(),
         })?;
-    let physical = session.create_physical_plan(&plan).await?;
+    let physical = session::physical(session, limits, &plan).await?;
     execute_stream(physical, session.task_ctx())
 }
 
@@ -256,13 +276,6 @@ fn describe(
         MemorySourceConfig::try_new_exec(&[vec![rows]], schema, None)?,
         session.task_ctx(),
     )
-}
-
-fn panicked() -> QueryError {
-    error!("a query panicked; this is a defect");
-    QueryError::Internal {
-        why: "a defect in the query engine; the log says more".to_owned(),
-    }
 }
 
 impl QueryResult {
@@ -291,7 +304,7 @@ impl QueryResult {
                     self.rows = None;
                     return None;
                 }
-                Ok(Err(_)) => Err(panicked()),
+                Ok(Err(panic)) => Err(self.engine.panicked(panic.as_ref())),
                 Err(_) => Err(self.engine.time_limit()),
             };
             match batch.and_then(|batch| self.within_limit(batch)) {

@@ -228,10 +228,14 @@ fn of_arrow(error: &ArrowError, message: String, memory: ByteSize) -> QueryError
         | ArrowError::DivideByZero
         | ArrowError::ArithmeticOverflow(_)
         | ArrowError::DictionaryKeyOverflowError
-        | ArrowError::RunEndIndexOverflowError
-        | ArrowError::OffsetOverflowError(_) => QueryError::Invalid {
+        | ArrowError::RunEndIndexOverflowError => QueryError::Invalid {
             message,
             position: None,
+        },
+        // A column of a batch that would take gigabytes.
+        ArrowError::OffsetOverflowError(bytes) => QueryError::MemoryLimit {
+            limit: memory,
+            detail: format!("{bytes} bytes for some rows of a column"),
         },
         ArrowError::NotYetImplemented(_) => QueryError::NotSupported { what: message },
         ArrowError::MemoryError(_) => QueryError::MemoryLimit {

@@ -10,6 +10,7 @@
 //! A key is a name or a place in an array; `value` is text or binary. What is not JSON gives null. The
 //! functions of `datafusion-functions-json` (`json_get`, `json_length`, …) are there by name.
 
+pub(crate) mod guard;
 mod json;
 mod json_operators;
 mod tuple_key;

@@ -1,13 +1,33 @@
-//! Memory of queries: what DataFusion counts, bounded by one budget that all queries share.
+//! Memory and time of queries.
 //!
-//! DataFusion asks before an operator grows and fails the query that gets nothing. Nothing is spilled
-//! to disk, so the limit is one on memory and not on patience.
+//! Memory is what DataFusion counts, bounded by one budget that all queries share. DataFusion asks
+//! before an operator grows and fails the query that gets nothing. Nothing is spilled to disk, so the
+//! limit is one on memory and not on patience. Functions do not ask: `functions::guard` asks for them,
+//! and looks at the clock, as planning has no place where a query could be ended from outside.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::{
+    GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation,
+};
 use tarn_model::ByteSize;
+use tokio::time::Instant;
+
+use crate::QueryError;
+
+/// The share of the memory of all queries that a function may need for a call with many rows: more
+/// is needed in pieces, …
+const WHOLE_SHARE: u64 = 2;
+/// … each of this share.
+const PIECE_SHARE: u64 = 16;
+/// Bytes of a row that memory is divided by: where there is little of it, batches are short.
+const ROW_BYTES: u64 = 256;
+/// No value is larger, whatever the memory: the offsets of most arrays have 31 bits.
+const VALUE_BYTES_MAX: u64 = 1 << 30;
 
 /// The memory of all queries of a process.
 #[derive(Clone)]
@@ -41,5 +61,115 @@ impl fmt::Debug for QueryMemory {
             ByteSize(self.reserved() as u64),
             self.total
         )
+    }
+}
+
+/// What one query may take, for the code that DataFusion does not watch: its functions.
+#[derive(Debug)]
+pub(crate) struct QueryLimits {
+    pool: Arc<dyn MemoryPool>,
+    total: ByteSize,
+    time_limit: Duration,
+    deadline: Instant,
+    runs: AtomicBool,
+    widest: AtomicU64,
+}
+
+impl QueryLimits {
+    pub(crate) fn new(
+        memory: &QueryMemory,
+        time_limit: Duration,
+        deadline: Instant,
+    ) -> Arc<QueryLimits> {
+        Arc::new(QueryLimits {
+            pool: memory.pool(),
+            total: memory.total,
+            time_limit,
+            deadline,
+            runs: AtomicBool::new(false),
+            widest: AtomicU64::new(0),
+        })
+    }
+
+    /// Is there time left?
+    pub(crate) fn check_time(&self) -> Result<(), DataFusionError> {
+        match Instant::now() < self.deadline {
+            true => Ok(()),
+            false => Err(QueryError::TimeLimit {
+                limit: self.time_limit,
+            }
+            .into()),
+        }
+    }
+
+    /// Takes bytes at once for `function`, until the reservation is dropped.
+    pub(crate) fn reserve(
+        &self,
+        function: &str,
+        bytes: u64,
+    ) -> Result<MemoryReservation, DataFusionError> {
+        let reservation = MemoryConsumer::new(function).register(&self.pool);
+        match bytes > VALUE_BYTES_MAX {
+            true => Err(self.refused(function, bytes)),
+            false => self.grow(&reservation, bytes).map(|()| reservation),
+        }
+    }
+
+    /// Takes more for a function that has some.
+    pub(crate) fn grow(
+        &self,
+        reservation: &MemoryReservation,
+        bytes: u64,
+    ) -> Result<(), DataFusionError> {
+        let function = reservation.consumer().name();
+        // The pool adds what it is asked for to what it has: huge numbers must not come to it.
+        if bytes > self.total.0 {
+            return Err(self.refused(function, bytes));
+        }
+        let bytes_asked = usize::try_from(bytes).map_err(|_| self.refused(function, bytes))?;
+        let grown = reservation.try_grow(bytes_asked);
+        grown.map_err(|_| self.refused(function, bytes))
+    }
+
+    fn refused(&self, function: &str, bytes: u64) -> DataFusionError {
+        let free = self.total.0.saturating_sub(self.pool.reserved() as u64);
+        let free = ByteSize(free.min(VALUE_BYTES_MAX));
+        DataFusionError::ResourcesExhausted(format!(
+            "{function}() can need {bytes} bytes at once, and {free} can be had"
+        ))
+    }
+
+    /// Bytes that a call with many rows may need.
+    pub(crate) fn whole(&self) -> u64 {
+        (self.total.0 / WHOLE_SHARE).min(VALUE_BYTES_MAX)
+    }
+
+    /// Bytes that a part of a call may need, if there are several.
+    pub(crate) fn piece(&self) -> u64 {
+        (self.total.0 / PIECE_SHARE).min(VALUE_BYTES_MAX / PIECE_SHARE)
+    }
+
+    /// Is the plan complete? Before that, functions are called only to replace constant expressions.
+    pub(crate) fn runs(&self) -> bool {
+        self.runs.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn run(&self) {
+        self.runs.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes a value that stands beside each row of a batch.
+    pub(crate) fn has_constant(&self, bytes: u64) {
+        self.widest.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn forget_constants(&self) {
+        self.widest.store(0, Ordering::Relaxed);
+    }
+
+    /// Rows of a batch so that each of them may have the widest constant.
+    pub(crate) fn batch_rows(&self, rows_max: usize) -> usize {
+        let rows = self.piece() / self.widest.load(Ordering::Relaxed).max(ROW_BYTES);
+        usize::try_from(rows).map_or(rows_max, |rows| rows.clamp(1, rows_max))
     }
 }

@@ -15,6 +15,8 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use tarn_hot::{Cut, HotTier, TableCut};
 use tarn_model::TopicId;
@@ -24,7 +26,8 @@ use tarn_tables::Catalog;
 
 use crate::catalog::{CATALOG, CutCatalog, EVENTS};
 use crate::functions;
-use crate::limits::QueryMemory;
+use crate::functions::guard::{GuardFunctions, NoFixedWidths, guard, note_constants};
+use crate::limits::{QueryLimits, QueryMemory};
 
 /// Rows of one Arrow batch.
 const BATCH_ROWS: usize = 8192;
@@ -106,6 +109,7 @@ pub(crate) fn base(parallelism: usize) -> Result<SessionState, DataFusionError> 
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
+        .with_type_planner(Arc::new(NoFixedWidths))
         .build();
     functions::register(&mut state)?;
     Ok(state)
@@ -116,6 +120,7 @@ pub(crate) fn open(
     base: &SessionState,
     context: &Arc<QueryContext>,
     memory: &QueryMemory,
+    limits: &Arc<QueryLimits>,
     runtime: &Runtime,
 ) -> Result<SessionState, DataFusionError> {
     let caches =
@@ -133,7 +138,11 @@ pub(crate) fn open(
     );
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_owned(), Arc::new(CutCatalog::new(context)));
+    let functions = base.scalar_functions().values();
+    let guarded = functions.map(|function| guard(function, limits));
     let mut state = SessionStateBuilder::new_from_existing(base.clone())
+        .with_scalar_functions(guarded.collect())
+        .with_analyzer_rule(Arc::new(GuardFunctions(Arc::clone(limits))))
         .with_session_id(runtime.random().uuid().to_string())
         .with_runtime_env(environment)
         .with_catalog_list(Arc::new(catalogs))
@@ -142,4 +151,22 @@ pub(crate) fn open(
     let now = chrono::DateTime::from_timestamp_millis(runtime.clock().wall().0).unwrap_or_default();
     state.execution_props_mut().query_execution_start_time = Some(now);
     Ok(state)
+}
+
+/// A plan whose constants are known by now as one that runs, its batches as short as they need to be.
+pub(crate) async fn physical(
+    session: &mut SessionState,
+    limits: &QueryLimits,
+    plan: &LogicalPlan,
+) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let plan = session.optimize(plan)?;
+    note_constants(&plan, limits)?;
+    let options = session.config_mut().options_mut();
+    options.execution.batch_size = limits.batch_rows(BATCH_ROWS);
+    // Not before the optimizer is done: from now on expressions have their values, however wide.
+    limits.run();
+    session
+        .query_planner()
+        .create_physical_plan(&plan, session)
+        .await
 }

@@ -1,6 +1,7 @@
 //! Questions to a real node in memory: records in, answers out.
 
 mod errors;
+mod greedy;
 mod harness;
 mod hostile;
 mod names;

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
 use tarn_engine::{Engine, QueryError, QueryResult};
+use tarn_model::ByteSize;
 use tarn_replica::Node;
 use tarn_runtime::{Budget, Permit, Pool, Scope};
 use tokio::sync::mpsc;
@@ -100,7 +101,7 @@ impl SqlService {
         let result = Box::pin(self.engine.query(&request.query)).await?;
         // The text is not needed any more.
         drop((request, permit));
-        let mut answer = Answer::new(result);
+        let mut answer = Answer::new(result, self.engine.settings().query_memory);
         let mut first = Vec::new();
         while first.len() < FIRST_BYTES {
             if !answer.write(&mut first, FIRST_BYTES).await? {
@@ -208,6 +209,7 @@ struct Answer {
     /// The batch that is being written, and its next row.
     batch: Option<(arrow::array::RecordBatch, usize)>,
     stage: Stage,
+    row_bytes_max: ByteSize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,11 +221,12 @@ enum Stage {
 }
 
 impl Answer {
-    fn new(result: QueryResult) -> Answer {
+    fn new(result: QueryResult, row_bytes_max: ByteSize) -> Answer {
         Answer {
             result,
             batch: None,
             stage: Stage::Head,
+            row_bytes_max,
         }
     }
 
@@ -249,7 +252,7 @@ impl Answer {
                 },
             };
             let is_first = self.stage == Stage::FirstRow;
-            let next = json::write_rows(out, &batch, row, is_first, bytes)?;
+            let next = json::write_rows(out, &batch, row, is_first, bytes, self.row_bytes_max)?;
             self.stage = Stage::Rows;
             if next < batch.num_rows() {
                 self.batch = Some((batch, next));

@@ -258,6 +258,28 @@ async fn a_large_answer_is_streamed_and_whole() {
 }
 
 #[tokio::test]
+async fn what_needs_too_much_memory_is_told_so() {
+    let fixture = Fixture::with(EngineSettings {
+        query_memory: ByteSize::mib(8),
+        ..EngineSettings::default()
+    })
+    .await;
+    for sql in [
+        "SELECT repeat('x', 2000000000)",
+        "SELECT repeat('x', 1000000 * value) FROM generate_series(7, 9)",
+        // One value, shown three times.
+        "SELECT s AS a, s AS b, s AS c FROM (SELECT repeat('x', 3000000) AS s)",
+    ] {
+        let answer = fixture.query(sql).await;
+        assert!(answer.starts_with("413 "), "{sql}\n{answer:.200}");
+        assert!(answer.contains("TARN-1206"), "{sql}\n{answer:.200}");
+    }
+    let answer = fixture.query("SELECT repeat('x', 3000000)").await;
+    assert!(answer.starts_with("200 "), "{answer:.200}");
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_fails_late_breaks_off() {
     let fixture = Fixture::with(EngineSettings {
         row_limit: 100_000,

@@ -33,6 +33,7 @@ use chrono::{DateTime, NaiveTime, TimeDelta};
 use serde_json::{Map, Value, json};
 use tarn_engine::{QueryCut, QueryError, type_name};
 use tarn_hot::TableCut;
+use tarn_model::ByteSize;
 
 /// `{"columns": […], "rows": [`
 pub(super) fn write_head(out: &mut Vec<u8>, schema: &Schema) {
@@ -73,12 +74,15 @@ fn topic(cut: &TableCut) -> Value {
 }
 
 /// Writes rows from `row` on until `out` holds `bytes`; at least one. Gives the row to go on with.
+///
+/// A row of more than `row_bytes_max` is an error: many columns can show one large value.
 pub(super) fn write_rows(
     out: &mut Vec<u8>,
     batch: &RecordBatch,
     row: usize,
     is_first: bool,
     bytes: usize,
+    row_bytes_max: ByteSize,
 ) -> Result<usize, QueryError> {
     let writers: Vec<Writer<'_>> = batch
         .columns()
@@ -88,6 +92,7 @@ pub(super) fn write_rows(
     let mut row = row;
     let mut is_first = is_first;
     while row < batch.num_rows() {
+        let start = out.len();
         if !is_first {
             out.push(b',');
         }
@@ -98,6 +103,12 @@ pub(super) fn write_rows(
                 out.push(b',');
             }
             write(row, out);
+            if out.len() - start > row_bytes_max.as_usize() {
+                return Err(QueryError::MemoryLimit {
+                    limit: row_bytes_max,
+                    detail: "a row of the answer is larger".to_owned(),
+                });
+            }
         }
         out.push(b']');
         row += 1;

@@ -111,6 +111,15 @@ fn a_query_over_its_limit_is_told_which() -> Result<()> {
             413,
             "TARN-1206",
         ),
+        ("SELECT repeat('x', 2000000000)", 413, "TARN-1206"),
+        ("SELECT length(lpad('x', 2000000000))", 413, "TARN-1206"),
+        ("SELECT array_repeat(1, 1000000000)", 413, "TARN-1206"),
+        ("SELECT range(0, 10000000000)", 413, "TARN-1206"),
+        (
+            "SELECT max(length(repeat('x', value * 1000000))) FROM generate_series(1, 1000)",
+            413,
+            "TARN-1206",
+        ),
         ("SELECT * FROM generate_series(1, 1001)", 413, "TARN-1207"),
     ] {
         let problem = problem(&sql(&tarn.ready, query)?, status, code).context(query)?;

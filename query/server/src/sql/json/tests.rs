@@ -14,12 +14,15 @@ use tarn_model::{Generation, Lsn};
 
 use super::*;
 
+/// More than the rows of these tests.
+const LARGE: ByteSize = ByteSize::kib(64);
+
 /// Type, and the JSON of the column.
 fn check(array: ArrayRef, expected: Expect) {
     let batch = RecordBatch::try_from_iter_with_nullable([("c", array, true)]).expect("one column");
     let kind = type_name(batch.schema_ref().field(0).data_type());
     let mut out = Vec::new();
-    let next = write_rows(&mut out, &batch, 0, true, usize::MAX).expect("it is written");
+    let next = write_rows(&mut out, &batch, 0, true, usize::MAX, LARGE).expect("it is written");
     assert_eq!(next, batch.num_rows());
     let text = String::from_utf8(out).expect("JSON is UTF-8");
     serde_json::from_str::<Value>(&format!("[{text}]")).expect("it is JSON");
@@ -155,7 +158,7 @@ fn an_answer_is_written_in_pieces_that_fit_together() {
     let mut row = 0;
     while row < batch.num_rows() {
         let bytes = out.len() + 1;
-        row = write_rows(&mut out, &batch, row, row == 0, bytes).expect("it is written");
+        row = write_rows(&mut out, &batch, row, row == 0, bytes, LARGE).expect("it is written");
     }
     write_tail(
         &mut out,

@@ -1,0 +1,279 @@
+//! Where functions come from that no name was looked up for: operators and other parts of a statement.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr, expressions};
+use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType as SqlType};
+
+use super::growth::{STATES_SIMPLE, states};
+use super::{CONSTANT_BYTES_MAX, guard};
+use crate::limits::QueryLimits;
+
+/// Puts a guard on all functions of a plan; the last rule of the analyzer, after types are known.
+#[derive(Debug)]
+pub(crate) struct GuardFunctions(pub(crate) Arc<QueryLimits>);
+
+impl AnalyzerRule for GuardFunctions {
+    fn name(&self) -> &'static str {
+        "guard_functions"
+    }
+
+    fn analyze(
+        &self,
+        plan: LogicalPlan,
+        _: &ConfigOptions,
+    ) -> Result<LogicalPlan, DataFusionError> {
+        let guarded = plan.transform_up_with_subqueries(|plan| {
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expression| {
+                let name = names.save(&expression);
+                let guarded = guarded(expression, &self.0)?;
+                Ok(guarded.update_data(|expression| name.restore(expression)))
+            })
+        })?;
+        Ok(guarded.data)
+    }
+}
+
+/// The expression with a guard on each function in it, and as functions the operators that need one.
+pub(super) fn guarded(
+    expression: Expr,
+    limits: &Arc<QueryLimits>,
+) -> Result<Transformed<Expr>, DataFusionError> {
+    expression.transform_up(|part| match part {
+        Expr::ScalarFunction(ScalarFunction { func, args }) => {
+            let guarded = guard(&func, limits);
+            let is_new = !Arc::ptr_eq(&guarded, &func);
+            let call = Expr::ScalarFunction(ScalarFunction::new_udf(guarded, args));
+            Ok(Transformed::new_transformed(call, is_new))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if op == Operator::StringConcat || (is_matching(op) && !is_simple(&right)) =>
+        {
+            Ok(Transformed::yes(call(op, *left, *right, limits)))
+        }
+        Expr::SimilarTo(like) if !is_simple(&like.pattern) => {
+            let op = match (like.negated, like.case_insensitive) {
+                (false, false) => Operator::RegexMatch,
+                (false, true) => Operator::RegexIMatch,
+                (true, false) => Operator::RegexNotMatch,
+                (true, true) => Operator::RegexNotIMatch,
+            };
+            Ok(Transformed::yes(call(
+                op,
+                *like.expr,
+                *like.pattern,
+                limits,
+            )))
+        }
+        Expr::Cast(Cast { ref data_type, .. }) | Expr::TryCast(TryCast { ref data_type, .. })
+            if has_fixed_width(data_type) =>
+        {
+            Err(no_fixed_width(data_type))
+        }
+        other => Ok(Transformed::no(other)),
+    })
+}
+
+/// Tells the limits of the constants that are left in the plan, and of those that stay expressions.
+pub(crate) fn note_constants(
+    plan: &LogicalPlan,
+    limits: &QueryLimits,
+) -> Result<(), DataFusionError> {
+    // Not of those that the optimizer met on its way.
+    limits.forget_constants();
+    plan.apply_with_subqueries(|plan| {
+        plan.apply_expressions(|expression| {
+            expression.apply(|part| {
+                note_constant(part, limits);
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(())
+}
+
+fn note_constant(part: &Expr, limits: &QueryLimits) {
+    let bytes = constant_bytes(std::slice::from_ref(part));
+    if bytes > CONSTANT_BYTES_MAX {
+        limits.has_constant(bytes);
+    }
+    if matches!(part, Expr::ScalarFunction(_)) && !part.any_column_refs() {
+        // A function whose value is wide notes it as it is called. That the value is refused is known:
+        // else it would not have stayed.
+        let call = create_physical_expr(part, &DFSchema::empty(), &ExecutionProps::new());
+        let rows = RecordBatchOptions::new().with_row_count(Some(1));
+        let schema = Arc::new(Schema::empty());
+        let row = RecordBatch::try_new_with_options(schema, Vec::new(), &rows);
+        if let (Ok(call), Ok(row)) = (call, row) {
+            let _ = call.evaluate(&row);
+        }
+    }
+}
+
+/// Bytes of those expressions that are constants.
+pub(super) fn constant_bytes(expressions: &[Expr]) -> u64 {
+    let bytes = |expression: &Expr| match expression {
+        Expr::Literal(value, _) => value.size() as u64,
+        _ => 0,
+    };
+    expressions.iter().map(bytes).sum()
+}
+
+/// Types whose values all have the width that the type says, be they null.
+///
+/// `int[1000000000]` is one: a null of it takes gigabytes, and nothing asks for them.
+#[derive(Debug)]
+pub(crate) struct NoFixedWidths;
+
+impl TypePlanner for NoFixedWidths {
+    fn plan_type(&self, kind: &SqlType) -> Result<Option<DataType>, DataFusionError> {
+        match kind {
+            SqlType::Array(ArrayElemTypeDef::SquareBracket(_, Some(_))) => {
+                Err(no_fixed_width(kind))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn no_fixed_width(kind: &impl std::fmt::Display) -> DataFusionError {
+    DataFusionError::NotImplemented(format!(
+        "{kind}: values have no fixed length here; write an array as int[]"
+    ))
+}
+
+fn has_fixed_width(kind: &DataType) -> bool {
+    match kind {
+        DataType::FixedSizeBinary(_) | DataType::FixedSizeList(..) => true,
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::Map(field, _) => has_fixed_width(field.data_type()),
+        DataType::Struct(fields) => fields
+            .iter()
+            .any(|field| has_fixed_width(field.data_type())),
+        DataType::Dictionary(_, values) => has_fixed_width(values),
+        DataType::RunEndEncoded(_, values) => has_fixed_width(values.data_type()),
+        DataType::Union(fields, _) => fields
+            .iter()
+            .any(|(_, field)| has_fixed_width(field.data_type())),
+        _ => false,
+    }
+}
+
+fn is_matching(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::RegexMatch
+            | Operator::RegexIMatch
+            | Operator::RegexNotMatch
+            | Operator::RegexNotIMatch
+    )
+}
+
+/// A regular expression that is the same for all rows, and of no size: it can stay with its operator,
+/// which DataFusion knows more about than about a function.
+fn is_simple(pattern: &Expr) -> bool {
+    match pattern {
+        Expr::Literal(value, _) => match value.try_as_str() {
+            Some(Some(pattern)) => states(pattern) <= STATES_SIMPLE,
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+fn call(op: Operator, left: Expr, right: Expr, limits: &Arc<QueryLimits>) -> Expr {
+    let function = Arc::new(ScalarUDF::new_from_impl(Operation {
+        name: op.to_string(),
+        op,
+        signature: Signature::any(2, Volatility::Immutable),
+    }));
+    let guarded = guard(&function, limits);
+    Expr::ScalarFunction(ScalarFunction::new_udf(guarded, vec![left, right]))
+}
+
+/// An operator as a function, for operators ask nobody; its sides have the types that it takes.
+///
+/// `||` is null if one of its sides is, unlike `concat`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Operation {
+    name: String,
+    op: Operator,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Operation {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn schema_name(&self, sides: &[Expr]) -> Result<String, DataFusionError> {
+        let names: Vec<String> = sides
+            .iter()
+            .map(|side| side.schema_name().to_string())
+            .collect();
+        Ok(names.join(&format!(" {} ", self.op)))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, sides: &[DataType]) -> Result<DataType, DataFusionError> {
+        match (self.op, sides) {
+            (Operator::StringConcat, [left, _]) => Ok(left.clone()),
+            _ => Ok(DataType::Boolean),
+        }
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue, DataFusionError> {
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        let mut side = |value: ColumnarValue| -> Arc<dyn PhysicalExpr> {
+            match value {
+                ColumnarValue::Scalar(value) => Arc::new(expressions::Literal::new(value)),
+                ColumnarValue::Array(array) => {
+                    let place = columns.len();
+                    fields.push(Field::new("side", array.data_type().clone(), true));
+                    columns.push(array);
+                    Arc::new(expressions::Column::new("side", place))
+                }
+            }
+        };
+        let sides: Vec<_> = call.args.into_iter().map(&mut side).collect();
+        let Ok([left, right]) = <[_; 2]>::try_from(sides) else {
+            return Err(DataFusionError::Internal(format!(
+                "{} is planned with two sides",
+                self.op
+            )));
+        };
+        let batch = RecordBatch::try_new_with_options(
+            Arc::new(Schema::new(fields)),
+            columns,
+            &RecordBatchOptions::new().with_row_count(Some(call.number_rows)),
+        )?;
+        expressions::BinaryExpr::new(left, self.op, right).evaluate(&batch)
+    }
+}
