@@ -164,8 +164,9 @@ async fn start_roles(
     );
     let router = tarn_server::router(node, engine).merge(agent.v1_schemas);
     let listeners = node.scope.child("http");
-    http::serve(&listeners, http, router);
-    http::serve(&listeners, registry, agent.registry);
+    let server = http::Server::new(node.runtime.metrics());
+    server.serve(&listeners, http, router);
+    server.serve(&listeners, registry, agent.registry);
     Ok(())
 }
 
