@@ -1,6 +1,7 @@
 //! The `tarn` binary: `tarn dev` runs a whole cluster in one process; the other commands talk to a
 //! running one.
 
+mod addresses;
 mod cli;
 mod folder;
 mod logging;

@@ -2,7 +2,6 @@
 //! other, and drains them in reverse.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +20,7 @@ use tarn_topics::WriterSettings;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
+use crate::addresses;
 use crate::cli::Failure;
 use crate::folder::DataFolder;
 use crate::settings::Settings;
@@ -37,11 +37,12 @@ pub(crate) struct Dev {
     _folder: Option<DataFolder>,
 }
 
+/// As clients write them.
 #[derive(Debug)]
 struct Addresses {
-    kafka: SocketAddr,
-    registry: SocketAddr,
-    http: SocketAddr,
+    kafka: String,
+    registry: String,
+    http: String,
 }
 
 /// Starts every role. When it returns, every address answers.
@@ -77,10 +78,18 @@ pub(crate) async fn start(
             .local_address()
             .map_err(|error| Failure::new(Kind::Internal, error))
     };
+    let bound = local(&kafka)?;
+    let chosen = &settings.kafka.advertised_host;
+    let machine = match chosen.is_empty() && bound.ip().to_canonical().is_unspecified() {
+        true => runtime.net().machine_name().await,
+        false => None,
+    };
+    let advertised = addresses::advertised(chosen, &settings.host, bound.ip(), machine.as_deref())
+        .map_err(Failure::invalid)?;
     let addresses = Addresses {
-        kafka: local(&kafka)?,
-        registry: local(&registry)?,
-        http: local(&http)?,
+        kafka: addresses::host_port(&advertised, bound.port()),
+        registry: addresses::printed(local(&registry)?, &advertised),
+        http: addresses::printed(local(&http)?, &advertised),
     };
 
     let url = match &folder {
@@ -96,8 +105,8 @@ pub(crate) async fn start(
         None => Arc::new(MemoryLog::new()),
     };
     let agent = Advertised {
-        host: settings.host.clone(),
-        port: addresses.kafka.port(),
+        host: advertised,
+        port: bound.port(),
         zone: None,
     };
     let parts = Parts {
@@ -125,7 +134,12 @@ pub(crate) async fn start(
         ready_file: ready_file.map(Path::to_owned),
         _folder: folder,
     };
-    dev.write_ready_file()?;
+    // From here on clients may have been served: what they were told is kept.
+    if let Err(failure) = dev.write_ready_file() {
+        dev.scope.drain().await;
+        info!("drained");
+        return Err(failure);
+    }
     Ok(dev)
 }
 
@@ -164,8 +178,9 @@ async fn start_roles(
     );
     let router = tarn_server::router(node, engine).merge(agent.v1_schemas);
     let listeners = node.scope.child("http");
-    http::serve(&listeners, http, router);
-    http::serve(&listeners, registry, agent.registry);
+    let server = http::Server::new(node.runtime.metrics());
+    server.serve(&listeners, http, router);
+    server.serve(&listeners, registry, agent.registry);
     Ok(())
 }
 
@@ -199,7 +214,7 @@ fn agent_settings(settings: &Settings) -> AgentSettings {
 async fn listen(runtime: &Runtime, host: &str, port: u16, flag: &str) -> Result<Listener, Failure> {
     runtime
         .net()
-        .listen(&format!("{host}:{port}"))
+        .listen(&addresses::host_port(host, port))
         .await
         .map_err(|error| {
             let hint = match error.kind() {
@@ -210,7 +225,10 @@ async fn listen(runtime: &Runtime, host: &str, port: u16, flag: &str) -> Result<
             };
             Failure::new(
                 Kind::Unavailable,
-                format!("cannot listen on {host}:{port}: {error}; {hint}"),
+                format!(
+                    "cannot listen on {}: {error}; {hint}",
+                    addresses::host_port(host, port)
+                ),
             )
         })
 }
@@ -227,7 +245,7 @@ impl Dev {
         let mut line = |what: &str, address: String| {
             writeln!(text, "  {what:<10} {address}").expect("writing to a String cannot fail");
         };
-        line("Kafka", kafka.to_string());
+        line("Kafka", kafka.clone());
         line("registry", format!("http://{registry}"));
         line("SQL", format!("http://{http}/v1/sql"));
         line("Iceberg", format!("http://{http}/catalog"));
@@ -249,7 +267,7 @@ impl Dev {
             http,
         } = &self.addresses;
         let ready = json!({
-            "kafka": kafka.to_string(),
+            "kafka": kafka,
             "registry": format!("http://{registry}"),
             "http": format!("http://{http}"),
             "catalog": format!("http://{http}/catalog"),

@@ -13,6 +13,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize};
 use tarn_model::{ByteSize, format_duration, parse_duration};
 
+use crate::addresses;
+
 /// Settings of one process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,9 +23,9 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// Keep everything in memory and lose it at the end.
     pub(crate) ephemeral: bool,
-    /// Address that all listeners bind and that clients are told.
+    /// Address that all listeners bind: `0.0.0.0` or `::` for every one that the machine has.
     pub(crate) host: String,
-    pub(crate) kafka: Port,
+    pub(crate) kafka: Kafka,
     pub(crate) registry: Port,
     pub(crate) http: Port,
     pub(crate) postgres: Port,
@@ -41,6 +43,16 @@ pub(crate) struct Settings {
 pub(crate) struct Port {
     /// 0 takes a free one.
     pub(crate) port: u16,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kafka {
+    /// 0 takes a free one.
+    pub(crate) port: u16,
+    /// Host that Kafka clients are told to connect to, without a port. `host` if nothing is said, or the
+    /// machine's name if that means every address.
+    pub(crate) advertised_host: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -168,7 +180,10 @@ impl Default for Settings {
             data_dir: PathBuf::from("./tarn-data"),
             ephemeral: false,
             host: "127.0.0.1".to_owned(),
-            kafka: Port { port: 9092 },
+            kafka: Kafka {
+                port: 9092,
+                advertised_host: String::new(),
+            },
             registry: Port { port: 8081 },
             http: Port { port: 8080 },
             postgres: Port { port: 5432 },
@@ -370,6 +385,9 @@ fn origin(key: &str, metadata: &Metadata) -> String {
 impl Settings {
     /// The setting that cannot be, and why.
     fn check(&self) -> Result<(), (&'static str, String)> {
+        if let Some(why) = addresses::problem(&self.kafka.advertised_host) {
+            return Err(("kafka.advertised_host", why));
+        }
         if self.memory.budget < ByteSize::mib(64) {
             let why = format!(
                 "{} is less than the 64MiB that Tarn needs",
@@ -484,6 +502,21 @@ mod tests {
         let error = load(None, &flags).expect_err("refused").to_string();
         assert!(
             error.contains("memory.budget") && error.contains("lots"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn clients_are_not_told_every_address() {
+        let mut flags = Flags::default();
+        flags.set(
+            "--advertised-host",
+            "kafka.advertised_host",
+            Some("0.0.0.0"),
+        );
+        let error = load(None, &flags).expect_err("refused").to_string();
+        assert!(
+            error.contains("kafka.advertised_host") && error.contains("--advertised-host"),
             "{error}"
         );
     }

@@ -21,9 +21,13 @@ pub(crate) struct Dev {
     /// Keep everything in memory and lose it at the end.
     #[arg(long)]
     ephemeral: bool,
-    /// Address to listen on [default: 127.0.0.1].
+    /// Address to listen on; 0.0.0.0 or :: for every one that the machine has [default: 127.0.0.1].
     #[arg(long)]
     host: Option<String>,
+    /// Host that Kafka clients are told to connect to [default: --host, or the machine's name if that means
+    /// every address].
+    #[arg(long, value_name = "HOST")]
+    advertised_host: Option<String>,
     /// Kafka protocol; 0 takes a free port [default: 9092].
     #[arg(long, value_name = "PORT")]
     kafka_port: Option<u16>,
@@ -63,6 +67,11 @@ impl Dev {
         flags.set("--data-dir", "data_dir", self.data_dir);
         flags.set("--ephemeral", "ephemeral", self.ephemeral.then_some(true));
         flags.set("--host", "host", self.host);
+        flags.set(
+            "--advertised-host",
+            "kafka.advertised_host",
+            self.advertised_host,
+        );
         flags.set("--kafka-port", "kafka.port", self.kafka_port);
         flags.set("--registry-port", "registry.port", self.registry_port);
         flags.set("--http-port", "http.port", self.http_port);

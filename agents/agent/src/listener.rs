@@ -11,13 +11,14 @@ use crate::agent::Agent;
 use crate::connection;
 use crate::metrics::ReasonLabel;
 
-/// Runs until the scope of the connections stops.
+/// Runs until the process drains. The connections that it accepted go on until it is their turn: no client
+/// comes to a process that others wait for.
 pub(crate) async fn run(agent: Arc<Agent>, listener: Listener) {
     let places = Arc::new(Semaphore::new(agent.settings.connections_max));
-    let mut stopped = std::pin::pin!(agent.connections.stopped());
+    let mut draining = std::pin::pin!(agent.connections.draining());
     loop {
         let accepted = tokio::select! {
-            () = &mut stopped => return,
+            () = &mut draining => return,
             accepted = listener.accept() => accepted,
         };
         let (stream, address) = match accepted {

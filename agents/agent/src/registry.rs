@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tarn_model::ByteSize;
 use tarn_replica::Metastore;
 use tarn_runtime::{Budget, Permit};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::agent::Agent;
 use crate::metrics::AgentMetrics;
@@ -62,8 +62,12 @@ impl Registry {
         Instant::now() + self.inner.deadline
     }
 
-    /// Reads a body within its bound, after its bytes were taken from the budget.
-    async fn body(&self, request: Request) -> Result<(Bytes, Permit), BodyError> {
+    /// Reads a body within its bound, after its bytes were taken from the budget, both until the deadline.
+    async fn body(
+        &self,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<(Bytes, Permit), BodyError> {
         let max = self.inner.body_max;
         let announced = request
             .headers()
@@ -74,14 +78,12 @@ impl Registry {
             return Err(BodyError::TooLarge { max });
         }
         let wanted = announced.unwrap_or(max.0);
-        let permit = self
-            .inner
-            .budget
-            .acquire(wanted)
+        let permit = timeout_at(deadline, self.inner.budget.acquire(wanted))
             .await
+            .map_err(|_| BodyError::NoMemory)?
             .map_err(|_| BodyError::TooLarge { max })?;
         let reading = to_bytes(request.into_body(), max.as_usize());
-        match tokio::time::timeout(self.inner.deadline, reading).await {
+        match timeout_at(deadline, reading).await {
             Ok(Ok(bytes)) => Ok((bytes, permit)),
             Ok(Err(error)) => {
                 let text = std::error::Error::source(&error)
@@ -105,6 +107,8 @@ enum BodyError {
     TooLarge { max: ByteSize },
     #[error("the body ended too early")]
     Broken,
+    #[error("no memory was free for the body in time")]
+    NoMemory,
 }
 
 /// Confluent's paths, as its serializers and tools call them.

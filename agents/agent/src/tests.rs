@@ -6,4 +6,4 @@ mod lag;
 mod topics;
 mod wire;
 
-pub(crate) use harness::{TestAgent, agent};
+pub(crate) use harness::{Cluster, PATIENCE, TestAgent, agent, settings};

@@ -78,6 +78,23 @@ impl Net {
         }
     }
 
+    /// The name of this machine, if it is one that can be looked up and that others may mean it by.
+    pub async fn machine_name(&self) -> Option<String> {
+        match self.0 {
+            Kind::Real => {
+                // Linux; elsewhere it is for the user to say.
+                let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+                let name = name.trim();
+                if name.is_empty() || name.split('.').next() == Some("localhost") {
+                    return None;
+                }
+                let mut found = tokio::net::lookup_host((name, 0)).await.ok()?;
+                found.next().map(|_| name.to_owned())
+            }
+            Kind::Simulated => None,
+        }
+    }
+
     /// `host:port`.
     pub async fn connect(&self, address: &str) -> io::Result<Stream> {
         match self.0 {

@@ -24,6 +24,9 @@ pub struct Scope {
 #[derive(Debug)]
 struct Inner {
     name: &'static str,
+    /// Cancelled when this scope or one above it begins to drain, …
+    draining: CancellationToken,
+    /// … and when it is this scope's turn.
     stop: CancellationToken,
     tasks: TaskTracker,
     children: Mutex<Vec<Scope>>,
@@ -91,14 +94,15 @@ impl Scope {
 
     fn new(
         name: &'static str,
-        stop: CancellationToken,
+        draining: CancellationToken,
         panicked: watch::Sender<Option<&'static str>>,
         inline: bool,
     ) -> Scope {
         Scope {
             inner: Arc::new(Inner {
                 name,
-                stop,
+                draining,
+                stop: CancellationToken::new(),
                 tasks: TaskTracker::new(),
                 children: Mutex::default(),
                 panicked,
@@ -110,10 +114,10 @@ impl Scope {
     /// A part of this scope that stops before it: the youngest child stops first.
     #[must_use]
     pub fn child(&self, name: &'static str) -> Scope {
-        // Not a child token: a parent that stops lets its children drain in order, see `drain`.
+        // `stop` is not a child token: a parent that stops lets its children drain in order, see `drain`.
         let child = Scope::new(
             name,
-            CancellationToken::new(),
+            self.inner.draining.child_token(),
             self.inner.panicked.clone(),
             self.inner.inline,
         );
@@ -182,7 +186,17 @@ impl Scope {
         handle.await.ok().flatten().ok_or(TaskError { name })
     }
 
-    /// Resolves when the scope was told to stop: accept nothing new, finish what is in flight.
+    /// Resolves when this scope, or one that it is part of, begins to drain: accept nothing new. What is
+    /// in flight still has everything that it stands on, until [`Scope::stopped`].
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.inner.draining.clone().cancelled_owned()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.is_cancelled()
+    }
+
+    /// Resolves when the scope was told to stop: finish what is in flight.
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
         self.inner.stop.clone().cancelled_owned()
     }
@@ -194,6 +208,7 @@ impl Scope {
     /// Stops the children, youngest first, then this scope's own tasks, and waits for each.
     pub fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
+            self.inner.draining.cancel();
             loop {
                 let youngest = self
                     .inner
@@ -259,6 +274,24 @@ mod tests {
         }
         root.drain().await;
         assert_eq!(*order.lock().expect("test"), ["young", "old", "root"]);
+    }
+
+    #[tokio::test]
+    async fn all_parts_hear_at_once_that_draining_begins() {
+        let root = Scope::root("root", false);
+        let (old, young) = (root.child("old"), root.child("young"));
+        let (heard, stopped) = (old.draining(), young.stopped());
+        let seen = old.clone();
+        drop(young.spawn("young", async move {
+            stopped.await;
+            heard.await;
+            assert!(seen.is_draining() && !seen.is_stopping());
+        }));
+        young.child("part").drain().await;
+        assert!(!young.is_draining());
+        root.drain().await;
+        assert!(old.is_stopping());
+        assert_eq!(*root.inner.panicked.borrow(), None);
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! `/healthz`: the process runs. `/readyz`: it can answer. `/metrics`: OpenMetrics text.
+//! `/healthz`: the process runs, and does so until it has drained. `/readyz`: it takes new work, which it
+//! does until draining begins. `/metrics`: OpenMetrics text.
 
 use axum::Router;
 use axum::extract::State;
@@ -20,7 +21,7 @@ pub(crate) fn router(node: &Node) -> Router {
 
 async fn ready(State(node): State<Node>) -> Response {
     let not_ready = |why: &'static str| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
-    if node.scope.is_stopping() {
+    if node.scope.is_draining() {
         return not_ready("this process is stopping\n");
     }
     if node.metastore.is_fenced() {

@@ -5,18 +5,23 @@
 //! ```
 //!
 //! The first megabytes are made before the status is sent, so that nearly every failure has its own.
-//! A later one breaks the connection off: half of an answer is never taken for all of it. What waits
-//! for a slow client is bounded, and gone when the query's time is over.
+//! A later one breaks the connection off: half of an answer is never taken for all of it.
+//!
+//! What waits for a slow client is bounded: all but a last few chunks keeps the query's place, and is given
+//! up when the query's time is over. What the connection holds by then goes when the listener finds that
+//! it stalls (`tarn_runtime::http`).
 
 mod json;
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
@@ -27,7 +32,7 @@ use tarn_model::ByteSize;
 use tarn_replica::Node;
 use tarn_runtime::{Budget, Permit, Pool, Scope};
 use tokio::sync::mpsc;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use crate::error_code;
@@ -41,10 +46,12 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 const PLANNING_GRACE: Duration = Duration::from_millis(500);
 /// Bytes of the answer that are made before its status is sent.
 const FIRST_BYTES: usize = 4 << 20;
-/// Bytes of one chunk after that, …
+/// Bytes of one chunk, …
 const CHUNK_BYTES: usize = 64 << 10;
 /// … and chunks that wait for the client.
 const CHUNKS_WAITING: usize = 4;
+/// Time that a client has for what was made so late that little of the query's own is left.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 struct SqlService {
@@ -81,6 +88,10 @@ async fn answer(State(service): State<SqlService>, body: Body) -> Response {
 
 impl SqlService {
     async fn answer(&self, body: Body) -> Result<Response, Problem> {
+        if self.scope.is_draining() {
+            let why = "this process is stopping";
+            return Err(Problem::new(error_code::OVERLOADED, why));
+        }
         let (request, permit) = self.request(body).await?;
         let limit = self.engine.settings().time_limit;
         let service = self.clone();
@@ -102,17 +113,29 @@ impl SqlService {
         // The text is not needed any more.
         drop((request, permit));
         let mut answer = Answer::new(result, self.engine.settings().query_memory);
-        let mut first = Vec::new();
-        while first.len() < FIRST_BYTES {
-            if !answer.write(&mut first, FIRST_BYTES).await? {
-                return Ok(([(CONTENT_TYPE, "application/json")], first).into_response());
+        let (mut first, mut length) = (VecDeque::new(), 0);
+        let mut is_whole = false;
+        while !is_whole && length < FIRST_BYTES {
+            match answer.chunk().await? {
+                Some(chunk) => {
+                    length += chunk.len();
+                    first.push_back(chunk);
+                }
+                None => is_whole = true,
             }
         }
-        Ok((
-            [(CONTENT_TYPE, "application/json")],
-            self.stream(first, answer),
-        )
-            .into_response())
+        let body = match is_whole && first.len() == 1 {
+            // No more than any connection may hold: it needs neither place nor time.
+            true => first.pop_front().map_or(Body::empty(), Body::from),
+            false => self.stream(first, answer),
+        };
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if is_whole {
+            headers.insert(CONTENT_LENGTH, length.into());
+        }
+        Ok(response)
     }
 
     async fn request(&self, body: Body) -> Result<(Request, Permit), Problem> {
@@ -155,8 +178,8 @@ impl SqlService {
         Ok((request, permit))
     }
 
-    /// The rest of the answer, made by a task that the client's reading drives.
-    fn stream(&self, first: Vec<u8>, answer: Answer) -> Body {
+    /// What was made and the rest, from a task that the client's reading drives.
+    fn stream(&self, first: VecDeque<Bytes>, answer: Answer) -> Body {
         let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
         drop(self.scope.spawn("sql.answer", send(first, answer, sender)));
         let chunks = stream::unfold(Some(receiver), async |receiver| {
@@ -179,27 +202,35 @@ enum Chunk {
     Failed(QueryError),
 }
 
-async fn send(first: Vec<u8>, mut answer: Answer, sender: mpsc::Sender<Chunk>) {
+async fn send(mut first: VecDeque<Bytes>, mut answer: Answer, sender: mpsc::Sender<Chunk>) {
     let deadline = answer.result.deadline();
-    let mut chunk = Chunk::Rows(first.into());
+    let deadline = deadline.max(Instant::now() + TAKEN_WITHIN);
     loop {
-        let is_last = !matches!(chunk, Chunk::Rows(_));
-        if !matches!(timeout_at(deadline, sender.send(chunk)).await, Ok(Ok(()))) {
-            debug!("a client did not take its answer");
-            return;
-        }
-        if is_last {
-            return;
-        }
-        let mut bytes = Vec::new();
-        chunk = match answer.write(&mut bytes, CHUNK_BYTES).await {
-            Ok(_) if !bytes.is_empty() => Chunk::Rows(bytes.into()),
-            Ok(_) => Chunk::End,
+        let made = match first.pop_front() {
+            Some(bytes) => Ok(Some(bytes)),
+            None => tokio::select! {
+                made = answer.chunk() => made,
+                () = sender.closed() => return,
+            },
+        };
+        let chunk = match made {
+            Ok(Some(bytes)) => Chunk::Rows(bytes),
+            Ok(None) => Chunk::End,
             Err(error) => {
                 debug!(%error, "a query failed after its answer had begun");
                 Chunk::Failed(error)
             }
         };
+        let is_last = !matches!(chunk, Chunk::Rows(_));
+        let taken = matches!(timeout_at(deadline, sender.send(chunk)).await, Ok(Ok(())));
+        if is_last {
+            // Who was told the length asks no more.
+            return;
+        }
+        if !taken {
+            debug!("a client did not take its answer");
+            return;
+        }
     }
 }
 
@@ -230,34 +261,39 @@ impl Answer {
         }
     }
 
-    /// Writes on until `out` holds about `bytes`. False at the end.
-    async fn write(&mut self, out: &mut Vec<u8>, bytes: usize) -> Result<bool, QueryError> {
-        if self.stage == Stage::Done {
-            return Ok(false);
-        }
+    /// The next chunk; `None` at the end.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, QueryError> {
+        let mut out = Vec::new();
         if self.stage == Stage::Head {
-            json::write_head(out, self.result.schema());
+            json::write_head(&mut out, self.result.schema());
             self.stage = Stage::FirstRow;
         }
-        while out.len() < bytes {
+        while self.stage != Stage::Done && out.len() < CHUNK_BYTES {
             let (batch, row) = match self.batch.take() {
                 Some(batch) => batch,
                 None => match self.result.next().await {
                     Some(batch) => (batch?, 0),
                     None => {
-                        json::write_tail(out, self.result.cut());
+                        json::write_tail(&mut out, self.result.cut());
                         self.stage = Stage::Done;
-                        return Ok(false);
+                        break;
                     }
                 },
             };
             let is_first = self.stage == Stage::FirstRow;
-            let next = json::write_rows(out, &batch, row, is_first, bytes, self.row_bytes_max)?;
+            let next = json::write_rows(
+                &mut out,
+                &batch,
+                row,
+                is_first,
+                CHUNK_BYTES,
+                self.row_bytes_max,
+            )?;
             self.stage = Stage::Rows;
             if next < batch.num_rows() {
                 self.batch = Some((batch, next));
             }
         }
-        Ok(true)
+        Ok((!out.is_empty()).then(|| out.into()))
     }
 }

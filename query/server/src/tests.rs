@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use expect_test::{Expect, expect};
+use futures::StreamExt;
 use serde_json::Value;
 use tarn_commit_log::MemoryLog;
 use tarn_compactor::{CompactorHandle, CompactorSettings};
@@ -21,7 +22,8 @@ use tarn_state::Command;
 use tarn_state::commands::CreateTopic;
 use tarn_store::Store;
 use tarn_topics::{NewBatch, Writer, WriterSettings};
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
 use crate::router;
@@ -110,13 +112,16 @@ impl Fixture {
             .expect("the table is written");
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
-        let response = self
-            .router
-            .clone()
+    async fn ask(&self, request: Request<Body>) -> Response<Body> {
+        let router = self.router.clone();
+        router
             .oneshot(request)
             .await
-            .expect("a router does not fail");
+            .expect("a router does not fail")
+    }
+
+    async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
+        let response = self.ask(request).await;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = to_bytes(response.into_body(), usize::MAX)
             .await
@@ -257,6 +262,65 @@ async fn a_large_answer_is_streamed_and_whole() {
     fixture.node.drain().await;
 }
 
+/// What a client leaves lying is given up when its query's time is over; until then it costs a place.
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_gone_with_its_query() {
+    let fixture = Fixture::with(EngineSettings {
+        time_limit: Duration::from_secs(5),
+        queries_at_once: 1,
+        ..EngineSettings::default()
+    })
+    .await;
+    // Less than what is made before the status is sent.
+    let body = r#"{"query": "SELECT repeat('x', 1000) FROM generate_series(1, 1000)"}"#;
+    let unread = fixture.ask(
+        Request::post("/v1/sql")
+            .body(Body::from(body))
+            .expect("a request"),
+    );
+    let unread = unread.await;
+    assert_eq!(unread.status(), StatusCode::OK);
+    let length = unread.headers()["content-length"].to_str().expect("text");
+    assert!(length.parse::<usize>().expect("a number") > 1_000_000);
+    let next = async {
+        // A query that waited in vain for the place may be told so.
+        while !fixture.query("SELECT 1").await.starts_with("200 ") {}
+    };
+    timeout(Duration::from_secs(120), next)
+        .await
+        .expect("the place is free again");
+    assert!(to_bytes(unread.into_body(), usize::MAX).await.is_err());
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn a_query_ends_with_the_client_that_asked() {
+    let fixture = Fixture::with(EngineSettings {
+        time_limit: Duration::from_secs(600),
+        queries_at_once: 1,
+        ..EngineSettings::default()
+    })
+    .await;
+    // More than what is made before the status is sent, and then nothing for a very long time.
+    let query = "SELECT repeat('x', 1000) FROM generate_series(1, 4300) \
+         UNION ALL SELECT '' FROM generate_series(1, 1000000000000) WHERE value < 0";
+    let body = serde_json::json!({ "query": query }).to_string();
+    let request = Request::post("/v1/sql").body(Body::from(body));
+    let response = fixture.ask(request.expect("a request")).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut answer = response.into_body().into_data_stream();
+    let mut read = 0;
+    while read < 4_290_000 {
+        let chunk = answer.next().await.expect("there is more");
+        read += chunk.expect("it does not fail").len();
+    }
+    drop(answer);
+    let next = timeout(Duration::from_secs(60), fixture.query("SELECT 1")).await;
+    let next = next.expect("the place is free again");
+    assert!(next.starts_with("200 "), "{next}");
+    fixture.node.drain().await;
+}
+
 #[tokio::test]
 async fn what_needs_too_much_memory_is_told_so() {
     let fixture = Fixture::with(EngineSettings {
@@ -291,12 +355,7 @@ async fn an_answer_that_fails_late_breaks_off() {
     let request = Request::post("/v1/sql")
         .body(Body::from(body.to_string()))
         .expect("a request");
-    let response = fixture
-        .router
-        .clone()
-        .oneshot(request)
-        .await
-        .expect("a router does not fail");
+    let response = fixture.ask(request).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert!(
         to_bytes(response.into_body(), usize::MAX).await.is_err(),
@@ -433,7 +492,21 @@ async fn a_process_tells_its_health_and_its_metrics() {
         "{body}"
     );
     assert!(body.ends_with("# EOF\n"));
-    fixture.node.drain().await;
-    let (status, ..) = fixture.get("/readyz").await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    // From the first moment on, though something is waited for.
+    let (part, busy) = (fixture.node.scope.child("part"), Arc::new(Notify::new()));
+    let held = Arc::clone(&busy);
+    drop(part.spawn("busy", async move { held.notified().await }));
+    let mut draining = std::pin::pin!(fixture.node.drain());
+    tokio::select! {
+        () = &mut draining => panic!("something is waited for"),
+        () = fixture.node.scope.draining() => {}
+    }
+    fixture.check("GET", "/healthz", expect!["200 ok\n"]).await;
+    fixture
+        .check("GET", "/readyz", expect!["503 this process is stopping\n"])
+        .await;
+    let (status, _, answer) = fixture.sql(r#"{"query": "SELECT 1"}"#).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+    busy.notify_one();
+    draining.await;
 }

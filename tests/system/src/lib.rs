@@ -211,7 +211,17 @@ impl Tarn {
 
     /// SIGTERM; gives the exit code once it has drained.
     pub fn terminate(&mut self) -> Result<Option<i32>> {
-        run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]))?;
+        self.begin_drain()?;
+        self.ended()
+    }
+
+    /// SIGTERM.
+    pub fn begin_drain(&self) -> Result<()> {
+        run(Command::new("kill").args(["-TERM", &self.child.id().to_string()])).map(drop)
+    }
+
+    /// Waits for its end; gives the exit code.
+    pub fn ended(&mut self) -> Result<Option<i32>> {
         let status = wait(&mut self.child, HANG)?.context("tarn did not stop on SIGTERM")?;
         Ok(status.code())
     }

@@ -14,6 +14,7 @@ use tarn_model::{SchemaId, caps};
 use tarn_schema::AvroSchema;
 use tarn_state::Command;
 use tarn_state::commands::SetCompatibility;
+use tokio::time::Instant;
 
 use super::schemas::{
     AVRO, SchemaError, Version, Which, find_guid, find_subject, find_version, guid, level_name,
@@ -131,6 +132,7 @@ impl From<BodyError> for Failure {
         match error {
             BodyError::TooLarge { .. } => Failure::new(413, 413, error.to_string()),
             BodyError::Broken => Failure::new(400, 400, error.to_string()),
+            BodyError::NoMemory => Failure::late(error),
         }
     }
 }
@@ -141,8 +143,12 @@ fn answer(body: Value) -> Response {
     ([(header::CONTENT_TYPE, MEDIA_TYPE)], body.to_string()).into_response()
 }
 
-async fn object(registry: &Registry, request: Request) -> Result<Map<String, Value>, Failure> {
-    let (body, _permit) = registry.body(request).await?;
+async fn object(
+    registry: &Registry,
+    request: Request,
+    deadline: Instant,
+) -> Result<Map<String, Value>, Failure> {
+    let (body, _permit) = registry.body(request, deadline).await?;
     match serde_json::from_slice(&body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Failure::new(400, 400, "the body is not a JSON object")),
@@ -254,7 +260,7 @@ async fn register(
 ) -> Answer {
     let deadline = registry.deadline();
     check_subject(&subject)?;
-    let body = object(&registry, request).await?;
+    let body = object(&registry, request, deadline).await?;
     let schema = schema_of(&body)?;
     let found = registry.register(&subject, &schema, None, deadline).await?;
     Ok(answer(json!({
@@ -272,7 +278,7 @@ async fn look_up(
     request: Request,
 ) -> Answer {
     let deadline = registry.deadline();
-    let body = object(&registry, request).await?;
+    let body = object(&registry, request, deadline).await?;
     let schema = schema_of(&body)?;
     match registry
         .find(deadline, |state| find_guid(state, &subject, schema.guid()))
@@ -438,7 +444,7 @@ async fn put_subject_config(
 
 async fn set_level(registry: &Registry, subject: Option<String>, request: Request) -> Answer {
     let deadline = registry.deadline();
-    let body = object(registry, request).await?;
+    let body = object(registry, request, deadline).await?;
     let level = body.get("compatibility").and_then(Value::as_str).and_then(parse_level).ok_or_else(|| {
         let why = "Invalid compatibility level. Valid values are none, backward, forward, full, \
                    backward_transitive, forward_transitive, and full_transitive";

@@ -1,11 +1,15 @@
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request as HttpRequest, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::*;
-use crate::tests::{TestAgent, agent};
+use crate::AgentSettings;
+use crate::tests::{Cluster, PATIENCE, TestAgent, agent, settings};
 
 const ORDER: &str = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"long"}]}"#;
 const ORDER_2: &str = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"long"},{"name":"note","type":["null","string"],"default":null}]}"#;
@@ -412,4 +416,33 @@ async fn the_briefs_registry_is_a_layer_over_the_same_subjects() {
         v1.clone().oneshot(again).await.expect("an answer").status(),
         StatusCode::NOT_MODIFIED
     );
+}
+
+#[tokio::test]
+async fn a_body_that_no_memory_is_free_for_is_refused_in_time() {
+    let cluster = Cluster::new();
+    let agent = cluster
+        .agent(AgentSettings {
+            request_deadline: Duration::from_millis(200),
+            ..settings()
+        })
+        .await;
+    let budget = &agent.node.budget;
+    let all = budget.acquire(budget.total().0).await.expect("it is free");
+    let (registry, v1) = (&agent.handle.registry, &agent.handle.v1_schemas);
+    for (router, path, status, field, code) in [
+        (
+            registry,
+            "/subjects/orders-value/versions",
+            500,
+            "error_code",
+            json!(50002),
+        ),
+        (v1, "/v1/schemas/orders", 503, "code", json!("TARN-1001")),
+    ] {
+        let asked = send(router, Method::POST, path, json!({"schema": ORDER}));
+        let (found, body) = timeout(PATIENCE, asked).await.expect("it is answered");
+        assert_eq!((found, &body[field]), (status, &code), "{path}: {body}");
+    }
+    drop(all);
 }

@@ -105,6 +105,7 @@ impl From<BodyError> for Problem {
             BodyError::Broken => {
                 Problem::new(400, "TARN-1003", "malformed request", error.to_string())
             }
+            BodyError::NoMemory => Problem::new(503, "TARN-1001", "not now", error.to_string()),
         }
     }
 }
@@ -132,7 +133,7 @@ async fn register(
 ) -> Result<Response, Problem> {
     let deadline = registry.deadline();
     let subject = check_topic(&topic)?;
-    let (body, _permit) = registry.body(request).await?;
+    let (body, _permit) = registry.body(request, deadline).await?;
     let body: Map<String, Value> = match serde_json::from_slice(&body) {
         Ok(Value::Object(body)) => body,
         Ok(_) => return Err(malformed("the body is not a JSON object")),
