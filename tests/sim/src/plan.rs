@@ -175,6 +175,7 @@ impl Plan {
                 late: rate(40),
                 late_max: Duration::from_millis(500 + random.below(8000)),
                 twice: rate(40),
+                often: None,
             },
         };
         let mut plan = Plan {
