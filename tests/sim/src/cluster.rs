@@ -1,5 +1,6 @@
 //! The worlds that outlive processes: object store, commit log, machines.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -176,6 +177,8 @@ impl Cluster {
             conflict_before: faults.store_conflict / 2,
             conflict_after: faults.store_conflict,
             truncated: faults.store_truncated,
+            cut_short: faults.store_truncated / 2,
+            often: faults.store_often,
             ..StoreFaults::default()
         }
     }
@@ -200,17 +203,22 @@ impl Cluster {
     }
 
     /// Faults that fired, by world, operation and fault.
-    pub(crate) fn fired(&self) -> Vec<(String, u64)> {
-        let log = self
-            .faulty
-            .fired()
-            .into_iter()
-            .map(|((op, fault), count)| (format!("log.{op}.{fault}"), count));
-        let store = self
-            .objects
-            .fired()
-            .into_iter()
-            .map(|((op, fault), count)| (format!("store.{op}.{fault}"), count));
-        log.chain(store).collect()
+    pub(crate) fn fired(&self) -> BTreeMap<String, u64> {
+        let name = |world, ((op, fault), count)| (format!("{world}.{op}.{fault}"), count);
+        let log = self.faulty.fired().into_iter();
+        let store = self.objects.fired().into_iter();
+        log.map(|fired| name("log", fired))
+            .chain(store.map(|fired| name("store", fired)))
+            .collect()
+    }
+
+    /// What was asked of log and store, by world and operation.
+    pub(crate) fn asked(&self) -> BTreeMap<String, u64> {
+        let name = |world, (op, count)| (format!("{world}.{op}"), count);
+        let log = self.faulty.asked().into_iter();
+        let store = self.objects.asked().into_iter();
+        log.map(|asked| name("log", asked))
+            .chain(store.map(|asked| name("store", asked)))
+            .collect()
     }
 }

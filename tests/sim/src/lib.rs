@@ -6,6 +6,7 @@
 //! log are simulated (`docs/adr/0003-simulation.md`).
 
 mod cluster;
+mod coverage;
 mod cut_check;
 mod gate;
 pub mod histories;
@@ -16,6 +17,7 @@ mod process;
 mod run;
 mod workload;
 
+pub use coverage::Coverage;
 pub use history::{Counts, History, Violation};
 pub use plan::{Event, Faults, LogKind, Plan};
 pub use run::{Report, run, run_with_defect};
