@@ -58,6 +58,10 @@ pub const DEFECTS: &[(&str, &str)] = &[
         "the cut takes one hot row more than it should, below M",
     ),
     (
+        "skip-unknown-command",
+        "apply passes over an entry that this version cannot read",
+    ),
+    (
         "ignore-session-sequence",
         "apply takes an entry whatever its sequence number",
     ),

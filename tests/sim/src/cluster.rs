@@ -11,6 +11,7 @@ use tarn_runtime::{Runtime, SimulatedHost};
 use tarn_store::{FaultyStore, Options, Store, StoreFaults, paths};
 
 use crate::gate::{Gate, GatedLog, GatedStore};
+use crate::newer::DeadEnd;
 use crate::{History, LogKind, Plan};
 
 /// Port of every agent; a host has its own address.
@@ -29,6 +30,7 @@ pub(crate) struct Cluster {
     memory: MemoryLog,
     faulty: FaultyLog,
     pub(crate) history: History,
+    pub(crate) dead_end: DeadEnd,
     pub(crate) machines: Arc<Vec<Machine>>,
     /// The services have a machine of their own, whose clock is right.
     pub(crate) service: Runtime,
@@ -58,6 +60,7 @@ impl Cluster {
             memory,
             faulty,
             history: History::default(),
+            dead_end: DeadEnd::default(),
             machines: Arc::new((0..plan.nodes).map(machine).collect()),
             service,
             schema: Arc::default(),
@@ -91,13 +94,27 @@ impl Cluster {
         store: &Store,
         runtime: &Runtime,
     ) -> Result<Arc<dyn CommitLog>, String> {
+        let log = self.open_log(store, runtime).await?;
+        match self.plan.log {
+            LogKind::Memory => Ok(Arc::new(GatedLog {
+                log,
+                gate: self.machines[node].gate.clone(),
+            })),
+            // Its store has a gate.
+            LogKind::Object => Ok(log),
+        }
+    }
+
+    /// A handle of the commit log that no machine's gate stands before.
+    pub(crate) async fn open_log(
+        &self,
+        store: &Store,
+        runtime: &Runtime,
+    ) -> Result<Arc<dyn CommitLog>, String> {
         match self.plan.log {
             LogKind::Memory => {
-                let log = Arc::new(self.faulty.over(Arc::new(self.memory.reopen())));
-                Ok(Arc::new(GatedLog {
-                    log,
-                    gate: self.machines[node].gate.clone(),
-                }))
+                let log = self.faulty.over(Arc::new(self.memory.reopen()));
+                Ok(Arc::new(log))
             }
             LogKind::Object => {
                 ObjectLog::open(store, tarn_commit_log::Settings::default(), runtime)

@@ -12,8 +12,8 @@ use futures::TryStreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tarn_hot::{Cut, HotTier, TableCut};
 use tarn_kafka::records::Limits;
-use tarn_model::{Lsn, Offset, OffsetRange, TopicPartition};
-use tarn_replica::Node;
+use tarn_model::{Lsn, Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
+use tarn_replica::{Node, View};
 use tarn_tables::{Catalog, materialized_of};
 use tarn_topics::{Reader, RecordItem};
 use tokio::time::Instant;
@@ -115,7 +115,13 @@ impl Checker {
             Some(schema) if topic == ORDERS => orders::decoded(schema, value),
             _ => Some(value.to_owned()),
         };
-        let records = self.records(topic, &table).await?;
+        let records = records(&self.reader, &cut.view, table.topic()).await?;
+        for ((partition, offset), value) in &records {
+            let offset = u64::try_from(*offset).expect("offsets are not negative");
+            self.cluster
+                .history
+                .saw((topic, *partition, offset), value, "a cut");
+        }
         let expected: Rows = records
             .iter()
             .filter_map(|(at, value)| Some((*at, vec![decodes(value)?])))
@@ -156,53 +162,6 @@ impl Checker {
             .partitions
             .values()
             .all(|partition| partition.m == partition.h))
-    }
-
-    /// What the topic holds at the cut, from its segments.
-    async fn records(
-        &self,
-        topic: &'static str,
-        cut: &TableCut,
-    ) -> Result<BTreeMap<(i32, i64), String>, String> {
-        let mut records = BTreeMap::new();
-        let limits = Limits::default();
-        for (partition, at) in &cut.partitions {
-            let place = TopicPartition::new(cut.topic(), *partition);
-            let end = cut
-                .view
-                .partition(cut.topic(), *partition)
-                .map_or(at.h, |state| state.last_stable());
-            let mut next = at.log_start;
-            while next < end {
-                let range = OffsetRange::new(next, end);
-                let read = self
-                    .reader
-                    .read_range(&cut.view, place, range, 1 << 20)
-                    .await
-                    .map_err(|error| error.to_string())?;
-                for item in read
-                    .batches
-                    .iter()
-                    .flat_map(|batch| batch.records(range, &limits))
-                {
-                    let RecordItem::Record(record) = item else {
-                        continue;
-                    };
-                    let value = record
-                        .value
-                        .map(|value| String::from_utf8_lossy(&value).into_owned())
-                        .unwrap_or_default();
-                    self.cluster.history.saw(
-                        (topic, partition.0, record.offset.0),
-                        &value,
-                        "a cut",
-                    );
-                    records.insert((partition.0, record.offset.to_wire()), value);
-                }
-                next = read.next_offset;
-            }
-        }
-        Ok(records)
     }
 
     /// What Iceberg holds in the cut's table snapshot, which names the same M as the state.
@@ -265,6 +224,48 @@ impl Checker {
         }
         Ok(batches)
     }
+}
+
+/// What a topic holds in a view, from its segments.
+pub(crate) async fn records(
+    reader: &Reader,
+    view: &View,
+    topic: TopicId,
+) -> Result<BTreeMap<(i32, i64), String>, String> {
+    let mut records = BTreeMap::new();
+    let limits = Limits::default();
+    let count = view.topic(topic).map_or(0, |topic| topic.partitions);
+    for partition in (0..count).map(PartitionId) {
+        let Some(state) = view.partition(topic, partition) else {
+            continue;
+        };
+        let place = TopicPartition::new(topic, partition);
+        let end = state.last_stable();
+        let mut next = state.log_start;
+        while next < end {
+            let range = OffsetRange::new(next, end);
+            let read = reader
+                .read_range(view, place, range, 1 << 20)
+                .await
+                .map_err(|error| error.to_string())?;
+            for item in read
+                .batches
+                .iter()
+                .flat_map(|batch| batch.records(range, &limits))
+            {
+                let RecordItem::Record(record) = item else {
+                    continue;
+                };
+                let value = record
+                    .value
+                    .map(|value| String::from_utf8_lossy(&value).into_owned())
+                    .unwrap_or_default();
+                records.insert((partition.0, record.offset.to_wire()), value);
+            }
+            next = read.next_offset;
+        }
+    }
+    Ok(records)
 }
 
 /// I21: below M, offsets = rows + undecodable + deleted, and each count is true.

@@ -11,6 +11,7 @@ mod cut_check;
 mod gate;
 pub mod histories;
 mod history;
+mod newer;
 mod orders;
 mod plan;
 mod process;
@@ -19,6 +20,7 @@ mod workload;
 
 pub use coverage::Coverage;
 pub use history::{Counts, History, Violation};
+pub use newer::Newer;
 pub use plan::{Event, Faults, LogKind, Plan};
 pub use run::{Report, run, run_with_defect};
 pub use tarn_commit_log::LogFaults;

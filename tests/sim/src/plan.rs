@@ -8,6 +8,7 @@ use tarn_runtime::Random;
 use tarn_store::{FaultPair, FaultyStore};
 
 use crate::coverage::is_asked_for;
+use crate::newer::Newer;
 
 /// How often the pair of a run strikes, in permille of the requests of its operation.
 const OFTEN: u64 = 250;
@@ -87,6 +88,11 @@ pub enum Event {
     },
     /// Kill all, then start all.
     KillAll,
+    /// A newer version leaves what this one cannot read: from then on every process that comes by has
+    /// to stop (I12), and the run ends when all have. No seed draws it.
+    NewerVersion {
+        leaves: Newer,
+    },
 }
 
 impl Event {
@@ -118,6 +124,7 @@ impl Event {
             Event::StallLog { .. } => "stall_log",
             Event::StoreDown { .. } => "store_down",
             Event::KillAll => "kill_all",
+            Event::NewerVersion { .. } => "newer_version",
         }
     }
 
@@ -134,7 +141,8 @@ impl Event {
             | Event::StepClock { .. }
             | Event::RaceClock { .. }
             | Event::WrongClock { .. }
-            | Event::KillAll => Duration::ZERO,
+            | Event::KillAll
+            | Event::NewerVersion { .. } => Duration::ZERO,
         }
     }
 }

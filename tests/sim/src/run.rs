@@ -12,7 +12,7 @@ use turmoil::Sim;
 use crate::cluster::Cluster;
 use crate::history::{Counts, Violation};
 use crate::plan::{Event, LogKind, Plan};
-use crate::{cut_check, process, workload};
+use crate::{cut_check, newer, process, workload};
 
 /// Virtual time after which a run that has not come to its end is stuck (I26).
 const STUCK: Duration = Duration::from_secs(600);
@@ -39,6 +39,8 @@ pub struct Report {
     pub asked: BTreeMap<String, u64>,
     /// Faults that fired, by world, operation and fault.
     pub faults: BTreeMap<String, u64>,
+    /// What processes said that stopped or did not start because of a newer version.
+    pub stops: Vec<String>,
     pub virtual_time: Duration,
     /// Node sessions that were ever opened anew.
     pub node_ids: i32,
@@ -176,6 +178,9 @@ impl<'a> Run<'a> {
 
     /// Is there nothing more to come? `settling` is the n at which every table has to be complete.
     fn is_over(&self, settling: &mut Option<u64>) -> bool {
+        if self.cluster.dead_end.is_expected() {
+            return self.cluster.dead_end.is_final(self.plan.nodes);
+        }
         let done =
             self.healed && self.returns.is_empty() && self.finished.get() == self.clients.len();
         if done && settling.is_none() {
@@ -191,6 +196,9 @@ impl<'a> Run<'a> {
             .map_err(|error| violation("I26", format!("the simulation ended: {error}")))?;
         if let Some(violation) = self.cluster.history.violation() {
             return Err(violation);
+        }
+        if let Some(detail) = self.cluster.dead_end.overdue(self.sim.elapsed()) {
+            return Err(violation("I12", detail));
         }
         if self.sim.elapsed() + Duration::from_secs(1) > STUCK {
             let detail = if settling {
@@ -212,7 +220,11 @@ impl<'a> Run<'a> {
         let verdict = Verdict::default();
         let (cluster, slot) = (self.cluster.clone(), Rc::clone(&verdict));
         self.sim.client("judge", async move {
-            let mut judged = judge(&cluster).await;
+            let mut judged = if cluster.dead_end.is_expected() {
+                newer::judge(&cluster).await
+            } else {
+                judge(&cluster).await
+            };
             if judged.is_ok() {
                 judged = cut_check::references(&cluster, &cluster.history)
                     .map_err(|detail| violation("I8", detail));
@@ -299,6 +311,7 @@ impl<'a> Run<'a> {
             Event::KillAll => (0..self.plan.nodes).any(|node| !self.is_down(node)),
             // A log of objects stalls when the store does.
             Event::StallLog { .. } => self.plan.log == LogKind::Memory,
+            Event::NewerVersion { .. } => !self.cluster.dead_end.is_expected(),
             Event::KillAtStep { .. }
             | Event::Pause { .. }
             | Event::Lag { .. }
@@ -361,6 +374,11 @@ impl<'a> Run<'a> {
                     self.crash(node, "");
                 }
             }
+            Event::NewerVersion { leaves } => {
+                self.cluster.dead_end.expect(leaves);
+                self.sim
+                    .client("newer", newer::leave(self.cluster.clone(), leaves));
+            }
         }
     }
 
@@ -391,6 +409,7 @@ impl<'a> Run<'a> {
             events: self.events.clone(),
             asked: self.cluster.asked(),
             faults: self.cluster.fired(),
+            stops: self.cluster.dead_end.stops(),
             virtual_time: self.sim.elapsed(),
             node_ids: newest.as_ref().map_or(0, |view| view.next_node.0 - 1),
             cluster_time_off: newest.map_or(0, |view| view.cluster_time.0 - wall),
