@@ -1,17 +1,20 @@
 //! The worlds that outlive processes: object store, commit log, machines.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tarn_commit_log::{CommitLog, FaultyLog, Floor, MemoryLog, ObjectLog};
 use tarn_model::{SchemaId, decode};
 use tarn_runtime::{Runtime, SimulatedHost};
 use tarn_store::{FaultyStore, Options, Store, StoreFaults, paths};
 
+use crate::dead_end::DeadEnd;
 use crate::gate::{Gate, GatedLog, GatedStore};
-use crate::newer::DeadEnd;
 use crate::{History, LogKind, Plan};
 
 /// Port of every agent; a host has its own address.
@@ -36,6 +39,7 @@ pub(crate) struct Cluster {
     pub(crate) service: Runtime,
     /// The schema of [`ORDERS`], once it is registered.
     schema: Arc<Mutex<Option<SchemaId>>>,
+    objects_gone: Arc<AtomicBool>,
 }
 
 /// A machine and its way to the services.
@@ -64,6 +68,7 @@ impl Cluster {
             machines: Arc::new((0..plan.nodes).map(machine).collect()),
             service,
             schema: Arc::default(),
+            objects_gone: Arc::default(),
         }
     }
 
@@ -150,6 +155,23 @@ impl Cluster {
 
     pub(crate) fn set_schema(&self, id: SchemaId) {
         *self.schema.lock().expect("nobody panics while holding it") = Some(id);
+    }
+
+    /// Takes away every segment and every file of a table, as nobody ever may.
+    pub(crate) fn lose_objects(&self) {
+        let objects = self.objects.objects();
+        for folder in [paths::segments(), paths::tables()] {
+            let listed = objects.list(Some(&folder)).map_ok(|meta| meta.location);
+            let lost = objects
+                .delete_stream(listed.boxed())
+                .try_collect::<Vec<_>>();
+            futures::executor::block_on(lost).expect("memory deletes");
+        }
+        self.objects_gone.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn are_objects_gone(&self) -> bool {
+        self.objects_gone.load(Ordering::Relaxed)
     }
 
     /// By how much a machine's wall clock is off the services', either way.

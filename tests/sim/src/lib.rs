@@ -8,6 +8,7 @@
 mod cluster;
 mod coverage;
 mod cut_check;
+mod dead_end;
 mod gate;
 pub mod histories;
 mod history;
@@ -15,6 +16,7 @@ mod newer;
 mod orders;
 mod plan;
 mod process;
+mod rows;
 mod run;
 mod workload;
 

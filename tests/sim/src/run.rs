@@ -12,7 +12,7 @@ use turmoil::Sim;
 use crate::cluster::Cluster;
 use crate::history::{Counts, Violation};
 use crate::plan::{Event, LogKind, Plan};
-use crate::{cut_check, newer, process, workload};
+use crate::{cut_check, dead_end, newer, process, workload};
 
 /// Virtual time after which a run that has not come to its end is stuck (I26).
 const STUCK: Duration = Duration::from_secs(600);
@@ -171,9 +171,29 @@ impl<'a> Run<'a> {
             }
             if let Some(judged) = verdict.as_ref().and_then(|slot| slot.borrow_mut().take()) {
                 judged?;
-                return Ok(self.report());
+                let mut report = self.report();
+                if !self.cluster.dead_end.is_expected() {
+                    self.take_objects_away()?;
+                    report.counts = self.cluster.history.counts();
+                }
+                return Ok(report);
             }
         }
+    }
+
+    /// The last thing of a run: cuts that are still held are read without their objects (I23).
+    fn take_objects_away(&mut self) -> Result<(), Violation> {
+        let until = self.sim.elapsed() + Duration::from_secs(60);
+        self.cluster.lose_objects();
+        while !self.cluster.history.all_missed(self.plan.nodes) {
+            if self.sim.elapsed() > until {
+                let detail = "cuts whose objects are gone neither show nor say anything";
+                return Err(violation("I23", detail.to_owned()));
+            }
+            self.step(true)?;
+            self.come_back();
+        }
+        Ok(())
     }
 
     /// Is there nothing more to come? `settling` is the n at which every table has to be complete.
@@ -221,7 +241,7 @@ impl<'a> Run<'a> {
         let (cluster, slot) = (self.cluster.clone(), Rc::clone(&verdict));
         self.sim.client("judge", async move {
             let mut judged = if cluster.dead_end.is_expected() {
-                newer::judge(&cluster).await
+                dead_end::judge(&cluster).await
             } else {
                 judge(&cluster).await
             };

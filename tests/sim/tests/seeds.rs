@@ -98,6 +98,8 @@ fn sweep(odd: u64) {
     for step in Plan::STEPS {
         assert!(steps.contains_key(step), "step {step} was never passed");
     }
+    assert!(sum.outlived > 0, "no cut was held while its table moved on");
+    assert!(sum.gone > 0, "no cut was read when its objects were gone");
     let gaps = coverage.gaps();
     assert!(gaps.is_empty(), "{}", gaps.join("\n"));
 }
