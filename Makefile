@@ -36,7 +36,7 @@ system: build
 	tools=$$(scripts/test-tools) && PATH="$$tools:$$PATH" $(CARGO) test -p tarn-system-tests
 
 sim:
-	TARN_SIM_SEEDS=$(SEEDS) $(CARGO) test -p tarn-sim --test seeds -- --nocapture
+	TARN_SIM_SEEDS=$(SEEDS) $(CARGO) test --profile sim -p tarn-sim --test seeds -- --nocapture
 
 release:
 	$(CARGO) build --release --bin tarn

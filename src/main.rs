@@ -10,6 +10,10 @@ mod settings;
 
 use std::process::ExitCode;
 
+/// ADR 6: what was used once goes back to the machine, so that `memory.budget` means something.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     cli::run()
 }

@@ -4,7 +4,8 @@
 //! Requests and replies get lost; an append lands late, after its proposer gave up, crashed, or its key
 //! was trimmed; it lands twice; and the log stalls for a while. All handles of one simulation share the
 //! faults, the same chance and one queue of appends under way, which outlives whoever sent them: any later
-//! call, by anybody, lets in what is due. Rates may change at any time; which faults fired is counted.
+//! call, by anybody, lets in what is due. Rates may change at any time; calls and the faults that fired
+//! are counted, and [`FaultyLog::pairs`] says which faults there are.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tarn_model::{Generation, Lsn};
 use tarn_runtime::{Random, Runtime};
+use tarn_store::FaultPair;
 use tokio::time::{Instant, sleep};
 
 use crate::log::{
@@ -38,6 +40,9 @@ pub struct LogFaults {
     pub late_max: Duration,
     /// An append is delivered now and again up to `late_max` later.
     pub twice: u64,
+    /// One pair besides, so that also rare ones fire: the first call of its operation suffers it, and then
+    /// so many in a thousand.
+    pub often: Option<(FaultPair, u64)>,
 }
 
 /// A faulty log. Clones are the same process's handle; [`FaultyLog::over`] makes another process's.
@@ -61,13 +66,36 @@ struct State {
     /// What is under way, by when it lands.
     late: BTreeMap<(Duration, u64), (Arc<dyn CommitLog>, Request)>,
     queued: u64,
-    fired: BTreeMap<(&'static str, &'static str), u64>,
+    asked: BTreeMap<&'static str, u64>,
+    fired: BTreeMap<FaultPair, u64>,
 }
 
 #[derive(Debug, Clone)]
 enum Request {
     Append(LogEntry),
     Trim(Lsn, SnapshotRef),
+}
+
+/// What a call asks for. Followers suffer latency and stalls only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Op {
+    Append,
+    Trim,
+    End,
+    Floor,
+}
+
+impl Op {
+    const ALL: [Op; 4] = [Op::Append, Op::Trim, Op::End, Op::Floor];
+
+    fn name(self) -> &'static str {
+        match self {
+            Op::Append => "append",
+            Op::Trim => "trim",
+            Op::End => "end",
+            Op::Floor => "floor",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +109,34 @@ enum Fault {
 }
 
 impl Fault {
+    /// In the order in which they are drawn.
+    const ALL: [Fault; 5] = [
+        Fault::RequestLost,
+        Fault::ReplyLost,
+        Fault::Late,
+        Fault::Twice,
+        Fault::Stalled,
+    ];
+
+    fn can_strike(self, op: Op) -> bool {
+        match self {
+            Fault::RequestLost | Fault::ReplyLost | Fault::Stalled => true,
+            Fault::Late => matches!(op, Op::Append | Op::Trim),
+            Fault::Twice => op == Op::Append,
+        }
+    }
+
+    fn rate(self, faults: &LogFaults) -> u64 {
+        match self {
+            Fault::RequestLost => faults.request_lost,
+            Fault::ReplyLost => faults.reply_lost,
+            Fault::Late => faults.late,
+            Fault::Twice => faults.twice,
+            // It is no matter of chance.
+            Fault::Stalled => 0,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Fault::RequestLost => "request_lost",
@@ -138,9 +194,25 @@ impl FaultyLog {
             .with(|state| state.stalled_until = state.stalled_until.max(until));
     }
 
-    /// How often each fault fired, by call and fault.
-    pub fn fired(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+    /// Every operation with every fault that it can suffer.
+    pub fn pairs() -> Vec<FaultPair> {
+        let of = |op: Op| {
+            Fault::ALL
+                .into_iter()
+                .filter(move |fault| fault.can_strike(op))
+                .map(move |fault| (op.name(), fault.name()))
+        };
+        Op::ALL.into_iter().flat_map(of).collect()
+    }
+
+    /// How often each fault fired, by operation and fault.
+    pub fn fired(&self) -> BTreeMap<FaultPair, u64> {
         self.shared.with(|state| state.fired.clone())
+    }
+
+    /// How often each operation was asked for.
+    pub fn asked(&self) -> BTreeMap<&'static str, u64> {
+        self.shared.with(|state| state.asked.clone())
     }
 
     /// Lets in everything that is still under way.
@@ -149,14 +221,19 @@ impl FaultyLog {
     }
 
     /// Begins a call: what was due has landed; the log is not stalling, or patience ran out.
-    async fn begin(&self, call: &'static str, writes: bool, appends: bool) -> Option<Fault> {
+    async fn begin(&self, op: Op) -> Option<Fault> {
         let shared = &self.shared;
+        let is_first = shared.with(|state| {
+            let asked = state.asked.entry(op.name()).or_default();
+            *asked += 1;
+            *asked == 1
+        });
         shared.land(Some(shared.now())).await;
         let stall = shared.stall_left();
         if !stall.is_zero() {
             sleep(stall.min(PATIENCE)).await;
             if stall > PATIENCE {
-                shared.count(call, Fault::Stalled);
+                shared.count(op, Fault::Stalled);
                 return Some(Fault::Stalled);
             }
             shared.land(Some(shared.now())).await;
@@ -165,23 +242,10 @@ impl FaultyLog {
             let faults = &state.faults;
             let latency = faults.latency_min
                 + shared.up_to(faults.latency_max.saturating_sub(faults.latency_min));
-            let rates = [
-                (Fault::RequestLost, faults.request_lost, true),
-                (Fault::ReplyLost, faults.reply_lost, true),
-                (Fault::Late, faults.late, writes),
-                (Fault::Twice, faults.twice, appends),
-            ];
-            let mut roll = shared.random.below(1000);
-            for (fault, rate, applies) in rates {
-                if roll < rate {
-                    return (applies.then_some(fault), latency);
-                }
-                roll -= rate;
-            }
-            (None, latency)
+            (shared.draw(faults, op, is_first), latency)
         });
         if let Some(fault) = fault {
-            shared.count(call, fault);
+            shared.count(op, fault);
         }
         if !latency.is_zero() {
             sleep(latency).await;
@@ -226,8 +290,27 @@ impl Shared {
         Duration::from_micros(self.random.below(micros.saturating_add(1)))
     }
 
-    fn count(&self, call: &'static str, fault: Fault) {
-        self.with(|state| *state.fired.entry((call, fault.name())).or_default() += 1);
+    fn draw(&self, faults: &LogFaults, op: Op, is_first: bool) -> Option<Fault> {
+        let mut possible = Fault::ALL.into_iter().filter(|fault| fault.can_strike(op));
+        if let Some(((name, fault), rate)) = faults.often
+            && name == op.name()
+            && (is_first || self.random.happens(rate))
+        {
+            return possible.find(|possible| possible.name() == fault);
+        }
+        let mut roll = self.random.below(1000);
+        for fault in Fault::ALL {
+            let rate = fault.rate(faults);
+            if roll < rate {
+                return fault.can_strike(op).then_some(fault);
+            }
+            roll -= rate;
+        }
+        None
+    }
+
+    fn count(&self, op: Op, fault: Fault) {
+        self.with(|state| *state.fired.entry((op.name(), fault.name())).or_default() += 1);
     }
 
     /// Lets in what is due by `until`, or everything.
@@ -273,7 +356,7 @@ impl CommitLog for FaultyLog {
                 reason: format!("{reason} (planted)"),
             })
         };
-        match self.begin("append", true, true).await {
+        match self.begin(Op::Append).await {
             None => self.log.append(entry).await,
             Some(Fault::RequestLost) => unknown("connection broken"),
             Some(Fault::ReplyLost) => {
@@ -307,7 +390,7 @@ impl CommitLog for FaultyLog {
     }
 
     async fn end(&self) -> Result<Lsn, LogError> {
-        match self.begin("end", false, false).await {
+        match self.begin(Op::End).await {
             None => self.log.end().await,
             Some(_) => Err(LogError::Unavailable {
                 reason: "connection broken (planted)".to_owned(),
@@ -319,7 +402,7 @@ impl CommitLog for FaultyLog {
         let broken = Err(LogError::Unavailable {
             reason: "connection broken (planted)".to_owned(),
         });
-        match self.begin("trim", true, false).await {
+        match self.begin(Op::Trim).await {
             None | Some(Fault::Twice) => self.log.trim(floor, snapshot).await,
             Some(Fault::RequestLost | Fault::Stalled) => broken,
             Some(Fault::ReplyLost) => {
@@ -334,7 +417,7 @@ impl CommitLog for FaultyLog {
     }
 
     async fn floor(&self) -> Result<Floor, LogError> {
-        match self.begin("floor", false, false).await {
+        match self.begin(Op::Floor).await {
             None => self.log.floor().await,
             Some(_) => Err(LogError::Unavailable {
                 reason: "connection broken (planted)".to_owned(),

@@ -58,6 +58,14 @@ pub const DEFECTS: &[(&str, &str)] = &[
         "the cut takes one hot row more than it should, below M",
     ),
     (
+        "hot-from-newest-m",
+        "the hot half of a cut begins at the newest materialized offset, not at the cut's",
+    ),
+    (
+        "skip-unknown-command",
+        "apply passes over an entry that this version cannot read",
+    ),
+    (
         "ignore-session-sequence",
         "apply takes an entry whatever its sequence number",
     ),

@@ -39,6 +39,8 @@ pub enum SnapshotError {
     Torn(&'static str),
     #[error("the snapshot belongs to cluster {found}")]
     Foreign { found: ClusterId },
+    #[error("the snapshot has format {found}, this version reads format {FORMAT}")]
+    Format { found: u16 },
     #[error("the snapshot needs level {needs}, this version applies up to {newest}")]
     Level { needs: u16, newest: u16 },
     #[error(transparent)]
@@ -134,9 +136,12 @@ impl State {
         let format = u16::from_be_bytes(reader.array()?);
         let level = u16::from_be_bytes(reader.array()?);
         let newest = FeatureLevel::NEWEST.0;
-        if format != FORMAT || level > newest {
+        if format != FORMAT {
+            return Err(SnapshotError::Format { found: format });
+        }
+        if level > newest {
             return Err(SnapshotError::Level {
-                needs: level.max(format),
+                needs: level,
                 newest,
             });
         }

@@ -3,7 +3,7 @@
 //! Wraps any `ObjectStore`. One object stands for the service, so all processes of a simulation share
 //! it and it outlives their crashes: a write that is to land late waits in it, and any later request, by
 //! anybody, lets in what is due. A request suffers at most one fault. Rates may change at any time;
-//! which faults fired is counted.
+//! requests and the faults that fired are counted, and [`FaultyStore::pairs`] says which faults there are.
 //!
 //! Objects carry the time of the given runtime's wall clock as `last_modified`: the store's own clock in
 //! a simulation. Its time runs while requests come (simulated, or tokio's when that is paused).
@@ -53,7 +53,13 @@ pub struct StoreFaults {
     /// A body breaks off with an error, and without one (no HTTP client does that; our reads check).
     pub truncated: u64,
     pub cut_short: u64,
+    /// One pair besides, so that also rare ones fire: the first request of its operation suffers it, and
+    /// then so many in a thousand.
+    pub often: Option<(FaultPair, u64)>,
 }
+
+/// An operation and a fault that it can suffer, by their names.
+pub type FaultPair = (&'static str, &'static str);
 
 /// A faulty store. Clones are the same service.
 #[derive(Clone)]
@@ -75,7 +81,8 @@ struct State {
     /// Writes under way, by when they land.
     late: BTreeMap<(Duration, u64), Write>,
     queued: u64,
-    fired: BTreeMap<(&'static str, &'static str), u64>,
+    asked: BTreeMap<&'static str, u64>,
+    fired: BTreeMap<FaultPair, u64>,
     written: BTreeMap<Path, DateTime<Utc>>,
 }
 
@@ -100,16 +107,16 @@ enum Write {
 }
 
 impl Write {
-    fn op(&self) -> &'static str {
+    fn op(&self) -> Op {
         match self {
             Write::Put(_, _, options) => match options.mode {
-                PutMode::Create => "create",
-                PutMode::Overwrite => "put",
-                PutMode::Update(_) => "update",
+                PutMode::Create => Op::Create,
+                PutMode::Overwrite => Op::Put,
+                PutMode::Update(_) => Op::Update,
             },
-            Write::Delete(_) => "delete",
-            Write::Copy(..) => "copy",
-            Write::Rename(..) => "rename",
+            Write::Delete(_) => Op::Delete,
+            Write::Copy(..) => Op::Copy,
+            Write::Rename(..) => Op::Rename,
         }
     }
 
@@ -123,6 +130,70 @@ impl Write {
             PutMode::Create => Some(ObjectError::AlreadyExists { path, source }),
             PutMode::Update(_) => Some(ObjectError::Precondition { path, source }),
             PutMode::Overwrite => None,
+        }
+    }
+}
+
+/// What a request asks for, as far as faults tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Op {
+    Create,
+    Put,
+    Update,
+    Delete,
+    Copy,
+    Rename,
+    Get,
+    Head,
+    List,
+    MultipartBegin,
+    MultipartPart,
+    MultipartComplete,
+}
+
+impl Op {
+    const ALL: [Op; 12] = [
+        Op::Create,
+        Op::Put,
+        Op::Update,
+        Op::Delete,
+        Op::Copy,
+        Op::Rename,
+        Op::Get,
+        Op::Head,
+        Op::List,
+        Op::MultipartBegin,
+        Op::MultipartPart,
+        Op::MultipartComplete,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Op::Create => "create",
+            Op::Put => "put",
+            Op::Update => "update",
+            Op::Delete => "delete",
+            Op::Copy => "copy",
+            Op::Rename => "rename",
+            Op::Get => "get",
+            Op::Head => "head",
+            Op::List => "list",
+            Op::MultipartBegin => "multipart_begin",
+            Op::MultipartPart => "multipart_part",
+            Op::MultipartComplete => "multipart_complete",
+        }
+    }
+
+    /// A whole write in one request: it can be held back and delivered again.
+    fn is_write(self) -> bool {
+        match self {
+            Op::Create | Op::Put | Op::Update | Op::Delete | Op::Copy | Op::Rename => true,
+            Op::Get
+            | Op::Head
+            | Op::List
+            | Op::MultipartBegin
+            | Op::MultipartPart
+            | Op::MultipartComplete => false,
         }
     }
 }
@@ -142,6 +213,47 @@ enum Fault {
 }
 
 impl Fault {
+    /// In the order in which they are drawn.
+    const ALL: [Fault; 10] = [
+        Fault::RequestLost,
+        Fault::ReplyLost,
+        Fault::UnavailableBefore,
+        Fault::UnavailableAfter,
+        Fault::Late,
+        Fault::Twice,
+        Fault::ConflictBefore,
+        Fault::ConflictAfter,
+        Fault::Truncated,
+        Fault::CutShort,
+    ];
+
+    fn can_strike(self, op: Op) -> bool {
+        match self {
+            Fault::RequestLost
+            | Fault::ReplyLost
+            | Fault::UnavailableBefore
+            | Fault::UnavailableAfter => true,
+            Fault::Late | Fault::Twice => op.is_write(),
+            Fault::ConflictBefore | Fault::ConflictAfter => matches!(op, Op::Create | Op::Update),
+            Fault::Truncated | Fault::CutShort => op == Op::Get,
+        }
+    }
+
+    fn rate(self, faults: &StoreFaults) -> u64 {
+        match self {
+            Fault::RequestLost => faults.request_lost,
+            Fault::ReplyLost => faults.reply_lost,
+            Fault::UnavailableBefore => faults.unavailable_before,
+            Fault::UnavailableAfter => faults.unavailable_after,
+            Fault::Late => faults.late,
+            Fault::Twice => faults.twice,
+            Fault::ConflictBefore => faults.conflict_before,
+            Fault::ConflictAfter => faults.conflict_after,
+            Fault::Truncated => faults.truncated,
+            Fault::CutShort => faults.cut_short,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Fault::RequestLost => "request_lost",
@@ -156,13 +268,6 @@ impl Fault {
             Fault::CutShort => "cut_short",
         }
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Write { conditional: bool },
-    Get,
-    Other,
 }
 
 fn broken() -> ObjectError {
@@ -206,9 +311,25 @@ impl FaultyStore {
         self.inner.with(|state| state.faults.clone())
     }
 
+    /// Every operation with every fault that it can suffer.
+    pub fn pairs() -> Vec<FaultPair> {
+        let of = |op: Op| {
+            Fault::ALL
+                .into_iter()
+                .filter(move |fault| fault.can_strike(op))
+                .map(move |fault| (op.name(), fault.name()))
+        };
+        Op::ALL.into_iter().flat_map(of).collect()
+    }
+
     /// How often each fault fired, by operation and fault.
-    pub fn fired(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+    pub fn fired(&self) -> BTreeMap<FaultPair, u64> {
         self.inner.with(|state| state.fired.clone())
+    }
+
+    /// How often each operation was asked for.
+    pub fn asked(&self) -> BTreeMap<&'static str, u64> {
+        self.inner.with(|state| state.asked.clone())
     }
 
     /// Lets in every write that is still under way.
@@ -248,7 +369,7 @@ impl Inner {
 
     /// Begins a request: what was due has landed, the first half of the latency has passed. Answers the
     /// fault it is to suffer and the other half.
-    async fn begin(&self, op: &'static str, class: Class) -> (Option<Fault>, Duration) {
+    async fn begin(&self, op: Op) -> (Option<Fault>, Duration) {
         self.land(Some(self.now())).await;
         let (fault, latency) = self.with(|state| {
             let faults = &state.faults;
@@ -256,37 +377,35 @@ impl Inner {
             let micros = u64::try_from(extra.as_micros()).unwrap_or(u64::MAX);
             let latency = faults.latency_min
                 + Duration::from_micros(self.random.below(micros.saturating_add(1)));
-            let write = matches!(class, Class::Write { .. });
-            let conditional = class == Class::Write { conditional: true };
-            let get = class == Class::Get;
-            let rates = [
-                (Fault::RequestLost, faults.request_lost, true),
-                (Fault::ReplyLost, faults.reply_lost, true),
-                (Fault::UnavailableBefore, faults.unavailable_before, true),
-                (Fault::UnavailableAfter, faults.unavailable_after, true),
-                (Fault::Late, faults.late, write),
-                (Fault::Twice, faults.twice, write),
-                (Fault::ConflictBefore, faults.conflict_before, conditional),
-                (Fault::ConflictAfter, faults.conflict_after, conditional),
-                (Fault::Truncated, faults.truncated, get),
-                (Fault::CutShort, faults.cut_short, get),
-            ];
-            let mut roll = self.random.below(1000);
-            let mut fault = None;
-            for (candidate, rate, applies) in rates {
-                if roll < rate {
-                    fault = applies.then_some(candidate);
-                    break;
-                }
-                roll -= rate;
-            }
+            let asked = state.asked.entry(op.name()).or_default();
+            let fault = self.draw(faults, op, *asked == 0);
+            *asked += 1;
             if let Some(fault) = fault {
-                *state.fired.entry((op, fault.name())).or_default() += 1;
+                *state.fired.entry((op.name(), fault.name())).or_default() += 1;
             }
             (fault, latency)
         });
         pass(latency / 2).await;
         (fault, latency / 2)
+    }
+
+    fn draw(&self, faults: &StoreFaults, op: Op, is_first: bool) -> Option<Fault> {
+        let mut possible = Fault::ALL.into_iter().filter(|fault| fault.can_strike(op));
+        if let Some(((name, fault), rate)) = faults.often
+            && name == op.name()
+            && (is_first || self.random.happens(rate))
+        {
+            return possible.find(|possible| possible.name() == fault);
+        }
+        let mut roll = self.random.below(1000);
+        for fault in Fault::ALL {
+            let rate = fault.rate(faults);
+            if roll < rate {
+                return fault.can_strike(op).then_some(fault);
+            }
+            roll -= rate;
+        }
+        None
     }
 
     fn queue(&self, write: Write) {
@@ -337,10 +456,7 @@ impl Inner {
 
     async fn write(&self, write: Write) -> ObjectResult<Option<PutResult>> {
         let conflict = write.conflict();
-        let class = Class::Write {
-            conditional: conflict.is_some(),
-        };
-        let (fault, rest) = self.begin(write.op(), class).await;
+        let (fault, rest) = self.begin(write.op()).await;
         if let Write::Put(_, payload, _) = &write {
             self.carry(payload.content_length() as u64).await;
         }
@@ -382,11 +498,10 @@ impl Inner {
     /// A request that only reads: any fault but a damaged body means that it is not answered.
     async fn ask<T>(
         &self,
-        op: &'static str,
-        class: Class,
+        op: Op,
         request: impl Future<Output = ObjectResult<T>>,
     ) -> ObjectResult<(T, Option<Fault>)> {
-        let (fault, rest) = self.begin(op, class).await;
+        let (fault, rest) = self.begin(op).await;
         let result = match fault {
             Some(Fault::RequestLost | Fault::ReplyLost) => Err(broken()),
             Some(Fault::UnavailableBefore | Fault::UnavailableAfter) => Err(unavailable()),
@@ -415,7 +530,7 @@ impl Inner {
             };
             stream.try_collect::<Vec<_>>().await
         };
-        let (mut listed, _) = self.ask("list", Class::Other, listed).await?;
+        let (mut listed, _) = self.ask(Op::List, listed).await?;
         // As a real service does; a local folder beneath lists in any order.
         listed.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(listed.into_iter().map(|meta| self.date(meta)).collect())
@@ -449,10 +564,7 @@ impl ObjectStore for FaultyStore {
         opts: PutMultipartOptions,
     ) -> ObjectResult<Box<dyn MultipartUpload>> {
         let begin = self.inner.objects.put_multipart_opts(location, opts);
-        let (upload, _) = self
-            .inner
-            .ask("multipart_begin", Class::Other, begin)
-            .await?;
+        let (upload, _) = self.inner.ask(Op::MultipartBegin, begin).await?;
         Ok(Box::new(FaultyUpload {
             store: self.clone(),
             location: location.clone(),
@@ -461,17 +573,13 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> ObjectResult<GetResult> {
-        let (op, class) = if options.head {
-            ("head", Class::Other)
-        } else {
-            ("get", Class::Get)
-        };
+        let op = if options.head { Op::Head } else { Op::Get };
         let (mut result, fault) = self
             .inner
-            .ask(op, class, self.inner.objects.get_opts(location, options))
+            .ask(op, self.inner.objects.get_opts(location, options))
             .await?;
         result.meta = self.inner.date(result.meta);
-        if op == "get" {
+        if op == Op::Get {
             let bytes = result.range.end.saturating_sub(result.range.start);
             self.inner.carry(bytes).await;
         }
@@ -545,7 +653,7 @@ impl ObjectStore for FaultyStore {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> ObjectResult<ListResult> {
         let request = self.inner.objects.list_with_delimiter(prefix);
-        let (mut result, _) = self.inner.ask("list", Class::Other, request).await?;
+        let (mut result, _) = self.inner.ask(Op::List, request).await?;
         result.objects = result
             .objects
             .into_iter()
@@ -594,18 +702,12 @@ impl MultipartUpload for FaultyUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
         let inner = Arc::clone(&self.store.inner);
         let part = self.upload.put_part(data);
-        async move {
-            inner
-                .ask("multipart_part", Class::Other, part)
-                .await
-                .map(|_| ())
-        }
-        .boxed()
+        async move { inner.ask(Op::MultipartPart, part).await.map(|_| ()) }.boxed()
     }
 
     async fn complete(&mut self) -> ObjectResult<PutResult> {
         let inner = Arc::clone(&self.store.inner);
-        let (fault, rest) = inner.begin("multipart_complete", Class::Other).await;
+        let (fault, rest) = inner.begin(Op::MultipartComplete).await;
         let result = match fault {
             Some(Fault::RequestLost) => Err(broken()),
             Some(Fault::UnavailableBefore) => Err(unavailable()),

@@ -18,7 +18,7 @@ mod store;
 
 pub use cache::ChunkCache;
 pub use error::StoreError;
-pub use faulty::{FaultyStore, StoreFaults};
+pub use faulty::{FaultPair, FaultyStore, StoreFaults};
 pub use local::LocalStore;
 pub use metered::Metered;
 pub use object_store::path::Path;

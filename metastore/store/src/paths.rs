@@ -96,6 +96,11 @@ pub fn parse_snapshot(path: &Path) -> Option<(Lsn, u64)> {
     (snapshot(lsn, nonce) == *path).then_some((lsn, nonce))
 }
 
+/// The folder of all segments.
+pub fn segments() -> Path {
+    Path::from("segments")
+}
+
 /// A segment. The last byte of its id, which is random, spreads the names over 256 prefixes: S3 takes
 /// 3,500 writes a second per prefix, and ids begin with the time.
 pub fn segment(id: SegmentId) -> Path {

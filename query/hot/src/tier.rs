@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use imbl::ordmap::DiffItem;
 use tarn_decode::{DecodeError, DecodeRecord, Decoded, Decoder, TableShape, split};
 use tarn_kafka::records::Limits;
-use tarn_model::{ByteSize, Kind, Offset, OffsetRange, TopicId, TopicPartition};
+use tarn_model::{ByteSize, Kind, Offset, OffsetRange, TopicId, TopicPartition, defect};
 use tarn_replica::{Metastore, Node, View};
 use tarn_runtime::{Scope, TaskError};
 use tarn_state::{Partition, Table};
@@ -104,9 +104,19 @@ impl HotTier {
 
     /// The hot rows of a cut, in the order of partitions and offsets.
     pub fn rows(&self, cut: &TableCut) -> HotRows {
+        let mut ranges: VecDeque<(TopicPartition, OffsetRange)> = cut.hot().collect();
+        if defect("hot-from-newest-m") {
+            let newest = self.inner.metastore.view();
+            for (at, range) in &mut ranges {
+                let m = newest
+                    .table(at.topic)
+                    .map(|table| table.materialized(at.partition));
+                range.start = m.unwrap_or(range.start).clamp(range.start, range.end);
+            }
+        }
         HotRows {
             tier: self.clone(),
-            ranges: cut.hot().collect(),
+            ranges,
             stretches: VecDeque::new(),
             cut: cut.clone(),
         }

@@ -1,14 +1,19 @@
 //! The worlds that outlive processes: object store, commit log, machines.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tarn_commit_log::{CommitLog, FaultyLog, Floor, MemoryLog, ObjectLog};
 use tarn_model::{SchemaId, decode};
 use tarn_runtime::{Runtime, SimulatedHost};
 use tarn_store::{FaultyStore, Options, Store, StoreFaults, paths};
 
+use crate::dead_end::DeadEnd;
 use crate::gate::{Gate, GatedLog, GatedStore};
 use crate::{History, LogKind, Plan};
 
@@ -28,11 +33,13 @@ pub(crate) struct Cluster {
     memory: MemoryLog,
     faulty: FaultyLog,
     pub(crate) history: History,
+    pub(crate) dead_end: DeadEnd,
     pub(crate) machines: Arc<Vec<Machine>>,
     /// The services have a machine of their own, whose clock is right.
     pub(crate) service: Runtime,
     /// The schema of [`ORDERS`], once it is registered.
     schema: Arc<Mutex<Option<SchemaId>>>,
+    objects_gone: Arc<AtomicBool>,
 }
 
 /// A machine and its way to the services.
@@ -57,9 +64,11 @@ impl Cluster {
             memory,
             faulty,
             history: History::default(),
+            dead_end: DeadEnd::default(),
             machines: Arc::new((0..plan.nodes).map(machine).collect()),
             service,
             schema: Arc::default(),
+            objects_gone: Arc::default(),
         }
     }
 
@@ -90,13 +99,27 @@ impl Cluster {
         store: &Store,
         runtime: &Runtime,
     ) -> Result<Arc<dyn CommitLog>, String> {
+        let log = self.open_log(store, runtime).await?;
+        match self.plan.log {
+            LogKind::Memory => Ok(Arc::new(GatedLog {
+                log,
+                gate: self.machines[node].gate.clone(),
+            })),
+            // Its store has a gate.
+            LogKind::Object => Ok(log),
+        }
+    }
+
+    /// A handle of the commit log that no machine's gate stands before.
+    pub(crate) async fn open_log(
+        &self,
+        store: &Store,
+        runtime: &Runtime,
+    ) -> Result<Arc<dyn CommitLog>, String> {
         match self.plan.log {
             LogKind::Memory => {
-                let log = Arc::new(self.faulty.over(Arc::new(self.memory.reopen())));
-                Ok(Arc::new(GatedLog {
-                    log,
-                    gate: self.machines[node].gate.clone(),
-                }))
+                let log = self.faulty.over(Arc::new(self.memory.reopen()));
+                Ok(Arc::new(log))
             }
             LogKind::Object => {
                 ObjectLog::open(store, tarn_commit_log::Settings::default(), runtime)
@@ -132,6 +155,23 @@ impl Cluster {
 
     pub(crate) fn set_schema(&self, id: SchemaId) {
         *self.schema.lock().expect("nobody panics while holding it") = Some(id);
+    }
+
+    /// Takes away every segment and every file of a table, as nobody ever may.
+    pub(crate) fn lose_objects(&self) {
+        let objects = self.objects.objects();
+        for folder in [paths::segments(), paths::tables()] {
+            let listed = objects.list(Some(&folder)).map_ok(|meta| meta.location);
+            let lost = objects
+                .delete_stream(listed.boxed())
+                .try_collect::<Vec<_>>();
+            futures::executor::block_on(lost).expect("memory deletes");
+        }
+        self.objects_gone.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn are_objects_gone(&self) -> bool {
+        self.objects_gone.load(Ordering::Relaxed)
     }
 
     /// By how much a machine's wall clock is off the services', either way.
@@ -176,6 +216,8 @@ impl Cluster {
             conflict_before: faults.store_conflict / 2,
             conflict_after: faults.store_conflict,
             truncated: faults.store_truncated,
+            cut_short: faults.store_truncated / 2,
+            often: faults.store_often,
             ..StoreFaults::default()
         }
     }
@@ -200,17 +242,22 @@ impl Cluster {
     }
 
     /// Faults that fired, by world, operation and fault.
-    pub(crate) fn fired(&self) -> Vec<(String, u64)> {
-        let log = self
-            .faulty
-            .fired()
-            .into_iter()
-            .map(|((op, fault), count)| (format!("log.{op}.{fault}"), count));
-        let store = self
-            .objects
-            .fired()
-            .into_iter()
-            .map(|((op, fault), count)| (format!("store.{op}.{fault}"), count));
-        log.chain(store).collect()
+    pub(crate) fn fired(&self) -> BTreeMap<String, u64> {
+        let name = |world, ((op, fault), count)| (format!("{world}.{op}.{fault}"), count);
+        let log = self.faulty.fired().into_iter();
+        let store = self.objects.fired().into_iter();
+        log.map(|fired| name("log", fired))
+            .chain(store.map(|fired| name("store", fired)))
+            .collect()
+    }
+
+    /// What was asked of log and store, by world and operation.
+    pub(crate) fn asked(&self) -> BTreeMap<String, u64> {
+        let name = |world, (op, count)| (format!("{world}.{op}"), count);
+        let log = self.faulty.asked().into_iter();
+        let store = self.objects.asked().into_iter();
+        log.map(|asked| name("log", asked))
+            .chain(store.map(|asked| name("store", asked)))
+            .collect()
     }
 }

@@ -1,19 +1,18 @@
 //! I21, I22: at every cut, the rows of table and hot tier are the topic's records, each once; and
-//! what the table counts is what it holds.
+//! what the table counts is what it holds. I23: a cut that is held shows the same rows later, whatever
+//! was committed, materialized, evicted, snapshotted and trimmed meanwhile; and when its objects are gone
+//! it says so.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use arrow::array::{
-    Array, BinaryArray, Int32Array, Int64Array, LargeBinaryArray, LargeStringArray, RecordBatch,
-    StringArray,
-};
+use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tarn_hot::{Cut, HotTier, TableCut};
 use tarn_kafka::records::Limits;
-use tarn_model::{Lsn, Offset, OffsetRange, TopicPartition};
-use tarn_replica::Node;
+use tarn_model::{Lsn, Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
+use tarn_replica::{Node, View};
 use tarn_tables::{Catalog, materialized_of};
 use tarn_topics::{Reader, RecordItem};
 use tokio::time::Instant;
@@ -22,15 +21,18 @@ use tracing::debug;
 use crate::History;
 use crate::cluster::{Cluster, ORDERS, TOPICS};
 use crate::orders;
+use crate::rows::{Halves, Rows, collect, first_difference};
 use crate::workload::now;
-
-/// Rows by place; the values of the same place.
-pub(crate) type Rows = BTreeMap<(i32, i64), Vec<String>>;
 
 /// How long after everything healed a cut may still fail to be read.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Checks a cut every half second.
+/// Cuts that one process holds at a time, as many as queries that take long.
+const HELD_MAX: usize = 4;
+/// How long a cut is held at most.
+const HELD_MILLIS: u64 = 20_000;
+
+/// Checks a cut every half second, and now and then holds one.
 pub(crate) async fn run(cluster: Cluster, number: usize, node: Node, hot: HotTier) {
     let checker = Checker {
         reader: Reader::new(&node),
@@ -40,8 +42,17 @@ pub(crate) async fn run(cluster: Cluster, number: usize, node: Node, hot: HotTie
         cluster,
     };
     let mut last: Option<Lsn> = None;
+    let mut held: Vec<Held> = Vec::new();
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
+        if checker.cluster.are_objects_gone() {
+            for held in &held {
+                checker.says_what_is_gone(held).await;
+            }
+            checker.cluster.history.missed(number);
+            return;
+        }
+        held = checker.read_again(held).await;
         // A log that does not answer gives no cut; the next time it may.
         let Ok(view) = checker
             .node
@@ -61,25 +72,46 @@ pub(crate) async fn run(cluster: Cluster, number: usize, node: Node, hot: HotTie
         }
         last = Some(cut.lsn());
         let mut complete = true;
+        let mut shown = BTreeMap::new();
         for topic in TOPICS {
             match checker.check(topic, &cut).await {
-                Ok(is_whole) => complete &= is_whole,
+                Ok(Some((rows, is_whole))) => {
+                    complete &= is_whole;
+                    shown.insert(topic, rows);
+                }
+                Ok(None) => complete = false,
                 Err(error) => {
                     complete = false;
-                    // The store had a bad moment: not the cut's fault, and no answer either.
-                    debug!(error, "a cut could not be read");
-                    if now() > checker.cluster.plan.quiet_at() + PATIENCE {
-                        history.violated(
-                            "I8",
-                            format!("{topic} cannot be read at {}: {error}", cut.lsn()),
-                        );
-                    }
+                    checker.unreadable(topic, &cut, &error);
                 }
             }
         }
         if complete {
             history.complete(number, cut.lsn().n);
         }
+        let random = checker.node.runtime.random();
+        if held.len() < HELD_MAX && !shown.is_empty() && random.happens(400) {
+            let millis = random.below(HELD_MILLIS);
+            let until = Instant::now() + Duration::from_millis(millis);
+            held.push(Held { until, cut, shown });
+        }
+    }
+}
+
+/// A cut of a query that takes long, and what it has shown.
+struct Held {
+    until: Instant,
+    cut: Cut,
+    shown: BTreeMap<&'static str, Halves>,
+}
+
+impl Held {
+    /// The topics that it has shown, and where to read them again.
+    fn tables(&self) -> impl Iterator<Item = (&'static str, TableCut, &Halves)> {
+        self.shown.iter().map(|(topic, shown)| {
+            let id = self.cut.view.topic_named(topic).expect("it was there").id;
+            (*topic, self.cut.table(id).expect("it was there"), shown)
+        })
     }
 }
 
@@ -92,58 +124,56 @@ struct Checker {
 }
 
 impl Checker {
-    /// True if all of the topic is in its table.
-    async fn check(&self, topic: &'static str, cut: &Cut) -> Result<bool, String> {
+    /// The rows of the topic at the cut, and whether all of them are in its table. None if there is no
+    /// table yet.
+    async fn check(
+        &self,
+        topic: &'static str,
+        cut: &Cut,
+    ) -> Result<Option<(Halves, bool)>, String> {
         let Some(table) = cut
             .view
             .topic_named(topic)
             .and_then(|topic| cut.table(topic.id))
         else {
-            return Ok(false);
+            return Ok(None);
         };
         let schema = self.cluster.schema();
-        let column = if topic == ORDERS {
-            "v"
-        } else {
-            tarn_schema::VALUE
-        };
         if topic == ORDERS && schema.is_none_or(|schema| !table.table.schemas.contains_key(&schema))
         {
-            return Ok(false);
+            return Ok(None);
         }
         let decodes = |value: &str| match schema {
             Some(schema) if topic == ORDERS => orders::decoded(schema, value),
             _ => Some(value.to_owned()),
         };
-        let records = self.records(topic, &table).await?;
+        let records = records(&self.reader, &cut.view, table.topic()).await?;
+        for ((partition, offset), value) in &records {
+            let offset = u64::try_from(*offset).expect("offsets are not negative");
+            self.cluster
+                .history
+                .saw((topic, *partition, offset), value, "a cut");
+        }
         let expected: Rows = records
             .iter()
             .filter_map(|(at, value)| Some((*at, vec![decodes(value)?])))
             .collect();
 
-        let mut cold = Rows::new();
-        for batch in &self.cold(topic, &table).await? {
-            collect(batch, column, &mut cold)?;
-        }
+        let shown = Halves {
+            cold: self.cold_rows(topic, &table).await?,
+            hot: self.hot_rows(topic, &table).await?,
+        };
         let history = &self.cluster.history;
-        if let Err(detail) = counted(&table, &cold, |at| {
+        if let Err(detail) = counted(&table, &shown.cold, |at| {
             records
                 .get(&at)
                 .is_some_and(|value| decodes(value).is_none())
         }) {
             history.violated("I21", format!("{topic} at {}: {detail}", cut.lsn()));
         }
-        let below: usize = cold.values().map(Vec::len).sum();
-        let mut rows = cold;
-        let mut hot = self.hot.rows(&table);
-        while let Some(batch) = hot.next().await {
-            collect(
-                &batch.map_err(|error| error.to_string())?,
-                column,
-                &mut rows,
-            )?;
-        }
+        let rows = shown.both();
         if let Some(difference) = first_difference(&rows, &expected) {
+            let below: usize = shown.cold.values().map(Vec::len).sum();
             let detail = format!(
                 "{topic} at {} with {below} cold rows of {:?}: {difference}",
                 cut.lsn(),
@@ -152,57 +182,101 @@ impl Checker {
             history.violated("I22", detail);
         }
         history.checked_cut(rows.len() as u64);
-        Ok(table
+        let is_whole = table
             .partitions
             .values()
-            .all(|partition| partition.m == partition.h))
+            .all(|partition| partition.m == partition.h);
+        Ok(Some((shown, is_whole)))
     }
 
-    /// What the topic holds at the cut, from its segments.
-    async fn records(
-        &self,
-        topic: &'static str,
-        cut: &TableCut,
-    ) -> Result<BTreeMap<(i32, i64), String>, String> {
-        let mut records = BTreeMap::new();
-        let limits = Limits::default();
-        for (partition, at) in &cut.partitions {
-            let place = TopicPartition::new(cut.topic(), *partition);
-            let end = cut
-                .view
-                .partition(cut.topic(), *partition)
-                .map_or(at.h, |state| state.last_stable());
-            let mut next = at.log_start;
-            while next < end {
-                let range = OffsetRange::new(next, end);
-                let read = self
-                    .reader
-                    .read_range(&cut.view, place, range, 1 << 20)
-                    .await
-                    .map_err(|error| error.to_string())?;
-                for item in read
-                    .batches
-                    .iter()
-                    .flat_map(|batch| batch.records(range, &limits))
-                {
-                    let RecordItem::Record(record) = item else {
-                        continue;
-                    };
-                    let value = record
-                        .value
-                        .map(|value| String::from_utf8_lossy(&value).into_owned())
-                        .unwrap_or_default();
-                    self.cluster.history.saw(
-                        (topic, partition.0, record.offset.0),
-                        &value,
-                        "a cut",
-                    );
-                    records.insert((partition.0, record.offset.to_wire()), value);
-                }
-                next = read.next_offset;
+    /// Reads the cuts again whose time has come; answers those that are still held. A cut that cannot be
+    /// read shows nothing, and is tried again.
+    async fn read_again(&self, held: Vec<Held>) -> Vec<Held> {
+        let mut still = Vec::new();
+        for held in held {
+            if Instant::now() < held.until || !self.shows_the_same(&held).await {
+                still.push(held);
             }
         }
-        Ok(records)
+        still
+    }
+
+    /// Could all of the cut be read? Any other rows than before break I23.
+    async fn shows_the_same(&self, held: &Held) -> bool {
+        let newest = self.node.metastore.view();
+        let mut is_outlived = false;
+        for (topic, table, shown) in held.tables() {
+            let cold = self.cold_rows(topic, &table).await;
+            let hot = self.hot_rows(topic, &table).await;
+            for (rows, shown) in [(cold, &shown.cold), (hot, &shown.hot)] {
+                match rows {
+                    Ok(rows) => self.compare(topic, &held.cut, &rows, shown),
+                    Err(error) => {
+                        self.unreadable(topic, &held.cut, &error);
+                        return false;
+                    }
+                }
+            }
+            is_outlived |= newest
+                .table(table.topic())
+                .is_some_and(|newest| newest.table_snapshot != table.table.table_snapshot);
+        }
+        self.cluster.history.held_cut(is_outlived);
+        true
+    }
+
+    fn compare(&self, topic: &str, cut: &Cut, rows: &Rows, shown: &Rows) {
+        if let Some(difference) = first_difference(rows, shown) {
+            let newest = self.node.metastore.view();
+            let detail = format!(
+                "{topic} at {} showed other rows once {} was applied: {difference}",
+                cut.lsn(),
+                newest.lsn()
+            );
+            self.cluster.history.violated("I23", detail);
+        }
+    }
+
+    /// Segments and table files are gone: what is read of the cut is what it showed, or an error.
+    async fn says_what_is_gone(&self, held: &Held) {
+        for (topic, table, shown) in held.tables() {
+            let cold = self.cold_rows(topic, &table).await;
+            let hot = self.hot_rows(topic, &table).await;
+            for (rows, shown) in [(cold, &shown.cold), (hot, &shown.hot)] {
+                match rows {
+                    Ok(rows) => self.compare(topic, &held.cut, &rows, shown),
+                    Err(_) => self.cluster.history.said_gone(),
+                }
+            }
+        }
+    }
+
+    /// The store had a bad moment: not the cut's fault, and no answer either. But not for ever: nothing
+    /// that a cut refers to is collected.
+    fn unreadable(&self, topic: &str, cut: &Cut, error: &str) {
+        debug!(error, "a cut could not be read");
+        if !self.cluster.are_objects_gone() && now() > self.cluster.plan.quiet_at() + PATIENCE {
+            let detail = format!("{topic} cannot be read at {}: {error}", cut.lsn());
+            self.cluster.history.violated("I8", detail);
+        }
+    }
+
+    async fn cold_rows(&self, topic: &str, table: &TableCut) -> Result<Rows, String> {
+        let mut rows = Rows::new();
+        for batch in &self.cold(topic, table).await? {
+            collect(topic, batch, &mut rows)?;
+        }
+        Ok(rows)
+    }
+
+    async fn hot_rows(&self, topic: &str, table: &TableCut) -> Result<Rows, String> {
+        let mut rows = Rows::new();
+        let mut hot = self.hot.rows(table);
+        while let Some(batch) = hot.next().await {
+            let batch = batch.map_err(|error| error.to_string())?;
+            collect(topic, &batch, &mut rows)?;
+        }
+        Ok(rows)
     }
 
     /// What Iceberg holds in the cut's table snapshot, which names the same M as the state.
@@ -267,6 +341,48 @@ impl Checker {
     }
 }
 
+/// What a topic holds in a view, from its segments.
+pub(crate) async fn records(
+    reader: &Reader,
+    view: &View,
+    topic: TopicId,
+) -> Result<BTreeMap<(i32, i64), String>, String> {
+    let mut records = BTreeMap::new();
+    let limits = Limits::default();
+    let count = view.topic(topic).map_or(0, |topic| topic.partitions);
+    for partition in (0..count).map(PartitionId) {
+        let Some(state) = view.partition(topic, partition) else {
+            continue;
+        };
+        let place = TopicPartition::new(topic, partition);
+        let end = state.last_stable();
+        let mut next = state.log_start;
+        while next < end {
+            let range = OffsetRange::new(next, end);
+            let read = reader
+                .read_range(view, place, range, 1 << 20)
+                .await
+                .map_err(|error| error.to_string())?;
+            for item in read
+                .batches
+                .iter()
+                .flat_map(|batch| batch.records(range, &limits))
+            {
+                let RecordItem::Record(record) = item else {
+                    continue;
+                };
+                let value = record
+                    .value
+                    .map(|value| String::from_utf8_lossy(&value).into_owned())
+                    .unwrap_or_default();
+                records.insert((partition.0, record.offset.to_wire()), value);
+            }
+            next = read.next_offset;
+        }
+    }
+    Ok(records)
+}
+
 /// I21: below M, offsets = rows + undecodable + deleted, and each count is true.
 fn counted(cut: &TableCut, cold: &Rows, is_bad: impl Fn((i32, i64)) -> bool) -> Result<(), String> {
     for partition in cut.partitions.keys() {
@@ -294,67 +410,6 @@ fn counted(cut: &TableCut, cold: &Rows, is_bad: impl Fn((i32, i64)) -> bool) -> 
         }
     }
     Ok(())
-}
-
-fn first_difference(rows: &Rows, expected: &Rows) -> Option<String> {
-    if rows == expected {
-        return None;
-    }
-    expected
-        .iter()
-        .find(|(place, values)| rows.get(*place) != Some(*values))
-        .map(|(place, values)| {
-            format!(
-                "{place:?} should be {values:?} and is {:?}",
-                rows.get(place)
-            )
-        })
-        .or_else(|| {
-            rows.iter()
-                .find(|(place, _)| !expected.contains_key(*place))
-                .map(|row| format!("{row:?} is too much"))
-        })
-}
-
-fn collect(batch: &RecordBatch, column: &str, rows: &mut Rows) -> Result<(), String> {
-    let find = |name: &str| {
-        batch
-            .column_by_name(name)
-            .ok_or_else(|| format!("no column {name}"))
-    };
-    let partitions = find(tarn_schema::PARTITION)?
-        .as_any()
-        .downcast_ref::<Int32Array>()
-        .ok_or("_partition")?;
-    let offsets = find(tarn_schema::OFFSET)?
-        .as_any()
-        .downcast_ref::<Int64Array>()
-        .ok_or("_offset")?;
-    let values = find(column)?;
-    for row in 0..batch.num_rows() {
-        let bytes = bytes_at(values.as_ref(), row)
-            .ok_or_else(|| format!("{column} is {}", values.data_type()))?;
-        let value = String::from_utf8_lossy(bytes).into_owned();
-        rows.entry((partitions.value(row), offsets.value(row)))
-            .or_default()
-            .push(value);
-    }
-    Ok(())
-}
-
-fn bytes_at(values: &dyn Array, row: usize) -> Option<&[u8]> {
-    let any = values.as_any();
-    if let Some(values) = any.downcast_ref::<BinaryArray>() {
-        return Some(values.value(row));
-    }
-    if let Some(values) = any.downcast_ref::<LargeBinaryArray>() {
-        return Some(values.value(row));
-    }
-    if let Some(values) = any.downcast_ref::<StringArray>() {
-        return Some(values.value(row).as_bytes());
-    }
-    any.downcast_ref::<LargeStringArray>()
-        .map(|values| values.value(row).as_bytes())
 }
 
 /// I8: everything that the state refers to is there, with the length it is said to have.
@@ -403,37 +458,4 @@ pub(crate) fn references(cluster: &Cluster, history: &History) -> Result<(), Str
         return Err(format!("the floor {} names no snapshot", floor.lsn));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_a_doubled_and_a_foreign_row_are_found() {
-        let rows = |places: &[(i64, &[&str])]| -> Rows {
-            places
-                .iter()
-                .map(|(at, values)| {
-                    (
-                        (0, *at),
-                        values.iter().map(|value| (*value).to_owned()).collect(),
-                    )
-                })
-                .collect()
-        };
-        let expected = rows(&[(0, &["a"]), (1, &["b"])]);
-        assert_eq!(first_difference(&expected, &expected), None);
-        for forged in [
-            rows(&[(0, &["a"])]),
-            rows(&[(0, &["a"]), (1, &["b", "b"])]),
-            rows(&[(0, &["a"]), (1, &["c"])]),
-        ] {
-            assert!(first_difference(&forged, &expected).is_some(), "{forged:?}");
-        }
-        let foreign = rows(&[(0, &["a"]), (1, &["b"]), (2, &["c"])]);
-        assert!(
-            first_difference(&foreign, &expected).is_some_and(|text| text.contains("too much"))
-        );
-    }
 }

@@ -63,6 +63,11 @@ struct Inner {
     writes: Vec<String>,
     cuts: u64,
     rows: u64,
+    held: u64,
+    outlived: u64,
+    gone: u64,
+    /// Nodes that have read what they could after all objects were gone.
+    missed: BTreeSet<usize>,
     compared: u64,
     barriers: u64,
     commits: u64,
@@ -90,6 +95,11 @@ pub struct Counts {
     pub acknowledged: u64,
     pub cuts: u64,
     pub rows: u64,
+    /// Cuts that were read again later; and those of them whose table had moved on by then.
+    pub held: u64,
+    pub outlived: u64,
+    /// Halves of held cuts that said that their objects are gone.
+    pub gone: u64,
     /// Whole states that were compared between replicas.
     pub states_compared: u64,
     pub barriers: u64,
@@ -104,6 +114,9 @@ impl std::ops::AddAssign for Counts {
         self.acknowledged += more.acknowledged;
         self.cuts += more.cuts;
         self.rows += more.rows;
+        self.held += more.held;
+        self.outlived += more.outlived;
+        self.gone += more.gone;
         self.states_compared += more.states_compared;
         self.barriers += more.barriers;
         self.commits += more.commits;
@@ -204,6 +217,28 @@ impl History {
             inner.cuts += 1;
             inner.rows += rows;
         });
+    }
+
+    /// A cut was read again and showed the same.
+    pub fn held_cut(&self, is_outlived: bool) {
+        self.with(|inner| {
+            inner.held += 1;
+            inner.outlived += u64::from(is_outlived);
+        });
+    }
+
+    /// A cut whose objects are gone said so.
+    pub fn said_gone(&self) {
+        self.with(|inner| inner.gone += 1);
+    }
+
+    /// After the objects were gone a node has read again what it held.
+    pub fn missed(&self, node: usize) {
+        self.with(|inner| inner.missed.insert(node));
+    }
+
+    pub fn all_missed(&self, nodes: usize) -> bool {
+        self.with(|inner| inner.missed.len() == nodes)
     }
 
     /// A node checked a cut in which every table was complete up to its topic's end.
@@ -357,6 +392,9 @@ impl History {
             acknowledged: inner.acknowledged.len() as u64,
             cuts: inner.cuts,
             rows: inner.rows,
+            held: inner.held,
+            outlived: inner.outlived,
+            gone: inner.gone,
             states_compared: inner.compared,
             barriers: inner.barriers,
             commits: inner.commits,

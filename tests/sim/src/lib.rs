@@ -6,17 +6,23 @@
 //! log are simulated (`docs/adr/0003-simulation.md`).
 
 mod cluster;
+mod coverage;
 mod cut_check;
+mod dead_end;
 mod gate;
 pub mod histories;
 mod history;
+mod newer;
 mod orders;
 mod plan;
 mod process;
+mod rows;
 mod run;
 mod workload;
 
+pub use coverage::Coverage;
 pub use history::{Counts, History, Violation};
+pub use newer::Newer;
 pub use plan::{Event, Faults, LogKind, Plan};
 pub use run::{Report, run, run_with_defect};
 pub use tarn_commit_log::LogFaults;

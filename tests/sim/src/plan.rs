@@ -1,9 +1,17 @@
 //! What happens in a run: everything is drawn from the seed before it begins.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tarn_commit_log::LogFaults;
+use tarn_commit_log::{FaultyLog, LogFaults};
 use tarn_runtime::Random;
+use tarn_store::{FaultPair, FaultyStore};
+
+use crate::coverage::is_asked_for;
+use crate::newer::Newer;
+
+/// How often the pair of a run strikes, in permille of the requests of its operation.
+const OFTEN: u64 = 250;
 
 /// Which commit log orders the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +31,8 @@ pub struct Faults {
     pub store_conflict: u64,
     pub store_twice: u64,
     pub store_truncated: u64,
+    /// An operation of the store with one of its faults, and how often that strikes besides.
+    pub store_often: Option<(FaultPair, u64)>,
     pub log: LogFaults,
 }
 
@@ -78,9 +88,46 @@ pub enum Event {
     },
     /// Kill all, then start all.
     KillAll,
+    /// A newer version leaves what this one cannot read: from then on every process that comes by has
+    /// to stop (I12), and the run ends when all have. No seed draws it.
+    NewerVersion {
+        leaves: Newer,
+    },
 }
 
 impl Event {
+    /// What seeds draw, by name.
+    pub const DRAWN: &'static [&'static str] = &[
+        "kill",
+        "kill_at_step",
+        "cut_off",
+        "pause",
+        "lag",
+        "step_clock",
+        "race_clock",
+        "wrong_clock",
+        "stall_log",
+        "store_down",
+        "kill_all",
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Event::Kill { .. } => "kill",
+            Event::KillAtStep { .. } => "kill_at_step",
+            Event::CutOff { .. } => "cut_off",
+            Event::Pause { .. } => "pause",
+            Event::Lag { .. } => "lag",
+            Event::StepClock { .. } => "step_clock",
+            Event::RaceClock { .. } => "race_clock",
+            Event::WrongClock { .. } => "wrong_clock",
+            Event::StallLog { .. } => "stall_log",
+            Event::StoreDown { .. } => "store_down",
+            Event::KillAll => "kill_all",
+            Event::NewerVersion { .. } => "newer_version",
+        }
+    }
+
     /// How long it lasts, if it ends by itself.
     fn lasts(self) -> Duration {
         match self {
@@ -94,7 +141,8 @@ impl Event {
             | Event::StepClock { .. }
             | Event::RaceClock { .. }
             | Event::WrongClock { .. }
-            | Event::KillAll => Duration::ZERO,
+            | Event::KillAll
+            | Event::NewerVersion { .. } => Duration::ZERO,
         }
     }
 }
@@ -169,6 +217,7 @@ impl Plan {
             store_conflict: rate(20),
             store_twice: rate(20),
             store_truncated: rate(10),
+            store_often: nth_pair("store", FaultyStore::pairs(), seed / 2),
             log: LogFaults {
                 latency_min: Duration::from_millis(1),
                 latency_max: Duration::from_millis(5 + random.below(40)),
@@ -177,6 +226,7 @@ impl Plan {
                 late: rate(40),
                 late_max: Duration::from_millis(500 + random.below(8000)),
                 twice: rate(40),
+                often: nth_pair("log", FaultyLog::pairs(), seed / 2),
             },
         };
         let mut plan = Plan {
@@ -212,7 +262,17 @@ impl Plan {
             } else {
                 plan.draw(&random)
             };
-            events.push((at, event));
+            match event {
+                Event::KillAtStep { node, step, nth } => {
+                    events.extend(plan.deaths_at_step(at, node, step, nth));
+                }
+                _ => events.push((at, event)),
+            }
+        }
+        if let Some(step) = nth_step(seed / 2) {
+            let at = Duration::from_millis(1000 + random.below(9_000));
+            let node = usize::try_from(random.below(plan.nodes as u64)).expect("small");
+            events.extend(plan.deaths_at_step(at, node, step, 1));
         }
         events.sort_by_key(|(at, _)| *at);
         plan.events = events;
@@ -287,6 +347,23 @@ impl Plan {
         }
     }
 
+    /// Whoever passes the step is to die there, for which nodes come by it is their own affair. Steps of
+    /// a start are passed by one that is killed.
+    fn deaths_at_step(
+        &self,
+        at: Duration,
+        node: usize,
+        step: usize,
+        nth: u64,
+    ) -> Vec<(Duration, Event)> {
+        if Plan::STEPS[step].starts_with("open.") {
+            let death = Event::KillAtStep { node, step, nth: 1 };
+            return vec![(at, death), (at, Event::Kill { node })];
+        }
+        let death = |node| (at, Event::KillAtStep { node, step, nth });
+        (0..self.nodes).map(death).collect()
+    }
+
     /// When the last fault has passed.
     pub fn quiet_at(&self) -> Duration {
         let ends = self.events.iter().map(|(at, event)| *at + event.lasts());
@@ -314,10 +391,75 @@ impl Plan {
                 store_conflict: 0,
                 store_twice: 0,
                 store_truncated: 0,
+                store_often: None,
                 log: LogFaults::default(),
             },
             heal_at: Duration::from_secs(10),
             events: Vec::new(),
+        }
+    }
+}
+
+/// One fault after the other, and for each of them one operation after the other, so that every pair is
+/// frequent in some run and every fault in any ten. Rates that are drawn alone leave out most faults of
+/// the operations that are rare.
+fn nth_pair(world: &str, pairs: Vec<FaultPair>, n: u64) -> Option<(FaultPair, u64)> {
+    let mut by_fault: BTreeMap<&str, Vec<FaultPair>> = BTreeMap::new();
+    for (op, fault) in pairs {
+        if is_asked_for(&format!("{world}.{op}")) {
+            by_fault.entry(fault).or_default().push((op, fault));
+        }
+    }
+    let nth = |n: u64, of: usize| usize::try_from(n % of as u64).expect("it is less than a length");
+    let pairs = by_fault.values().nth(nth(n, by_fault.len()))?;
+    let pair = pairs[nth(n / by_fault.len() as u64, pairs.len())];
+    Some((pair, OFTEN))
+}
+
+/// Two seeds of three have a step at which somebody dies early, one step after the other.
+fn nth_step(n: u64) -> Option<usize> {
+    let turn = (n / 3 * 2).checked_add((n % 3).checked_sub(1)?)?;
+    Some(usize::try_from(turn % Plan::STEPS.len() as u64).expect("it is less than a length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn seeds_draw_the_events_that_are_named_and_no_other() {
+        let drawn: BTreeSet<&str> = (0..1000)
+            .flat_map(|seed| Plan::from_seed(seed).events)
+            .map(|(_, event)| event.name())
+            .collect();
+        assert_eq!(drawn, Event::DRAWN.iter().copied().collect());
+    }
+
+    #[test]
+    fn a_hundred_seeds_of_a_log_take_every_pair_and_every_step_in_turn() {
+        let steps: BTreeSet<usize> = (0..Plan::STEPS.len() as u64 * 2)
+            .filter_map(nth_step)
+            .collect();
+        assert!(steps.into_iter().eq(0..Plan::STEPS.len()));
+        for odd in 0..2 {
+            let plans = (0..100).map(|n| Plan::from_seed(2 * n + odd).faults);
+            let often = |faults: Faults| [faults.store_often, faults.log.often];
+            let taken: BTreeSet<_> = plans
+                .flat_map(often)
+                .flatten()
+                .map(|(pair, _)| pair)
+                .collect();
+            for (world, pairs) in [("store", FaultyStore::pairs()), ("log", FaultyLog::pairs())] {
+                for (op, fault) in pairs {
+                    assert_eq!(
+                        taken.contains(&(op, fault)),
+                        is_asked_for(&format!("{world}.{op}")),
+                        "{world}.{op}.{fault}"
+                    );
+                }
+            }
         }
     }
 }

@@ -25,7 +25,8 @@ const ORDER_SCHEMA: &str =
     r#"{"type": "record", "name": "Order", "fields": [{"name": "v", "type": "string"}]}"#;
 
 /// Runs a process until it is killed. A process that could not start is started again by its
-/// supervisor after a second; none may stop by itself, for no log here ever goes back.
+/// supervisor after a second; none may stop by itself, for no log here ever goes back, unless a newer
+/// version left something that it cannot read.
 pub(crate) async fn run(cluster: Cluster, node: usize) -> turmoil::Result {
     loop {
         let machine = &cluster.machines[node];
@@ -38,11 +39,18 @@ pub(crate) async fn run(cluster: Cluster, node: usize) -> turmoil::Result {
                     task = scope.panicked() => ("no panic", format!("task {task} panicked")),
                     reason = running.metastore.stopped() => ("I11", reason),
                 };
-                cluster
-                    .history
-                    .violated(invariant, format!("node {node} stopped: {stopped}"));
+                if invariant == "I11" && cluster.dead_end.stopped(node, &stopped) {
+                    cluster.dead_end.read_through(&cluster, &running).await;
+                } else {
+                    cluster
+                        .history
+                        .violated(invariant, format!("node {node} stopped: {stopped}"));
+                }
             }
-            Err(reason) => info!(node, reason, "process could not start"),
+            Err(reason) => {
+                info!(node, reason, "process could not start");
+                cluster.dead_end.refused(node, &reason);
+            }
         }
         scope.drain().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -167,6 +175,11 @@ async fn watch_views(cluster: Cluster, number: usize, node: Node) {
     loop {
         let view = std::sync::Arc::clone(&views.borrow_and_update());
         cluster.history.observed(number, &view);
+        if let Err(detail) = cluster.dead_end.passed(view.n) {
+            cluster
+                .history
+                .violated("I12", format!("node {number} {detail}"));
+        }
         if views.changed().await.is_err() {
             return;
         }

@@ -10,8 +10,8 @@ use turmoil::Sim;
 
 use crate::cluster::Cluster;
 use crate::history::{Counts, Violation};
-use crate::plan::{Event, Plan};
-use crate::{cut_check, process, workload};
+use crate::plan::{Event, LogKind, Plan};
+use crate::{cut_check, dead_end, newer, process, workload};
 
 /// Virtual time after which a run that has not come to its end is stuck (I26).
 const STUCK: Duration = Duration::from_secs(600);
@@ -32,8 +32,14 @@ pub struct Report {
     pub crashes: Vec<&'static str>,
     /// How often each crash step was passed, over all machines.
     pub steps: BTreeMap<&'static str, u64>,
-    /// Faults that fired.
+    /// Events that happened, by their names.
+    pub events: BTreeMap<&'static str, u64>,
+    /// What was asked of log and store, by world and operation.
+    pub asked: BTreeMap<String, u64>,
+    /// Faults that fired, by world, operation and fault.
     pub faults: BTreeMap<String, u64>,
+    /// What processes said that stopped or did not start because of a newer version.
+    pub stops: Vec<String>,
     pub virtual_time: Duration,
     /// Node sessions that were ever opened anew.
     pub node_ids: i32,
@@ -84,6 +90,7 @@ struct Run<'a> {
     finished: Rc<Cell<usize>>,
     returns: Vec<(Duration, Return)>,
     crashes: Vec<&'static str>,
+    events: BTreeMap<&'static str, u64>,
     healed: bool,
 }
 
@@ -105,6 +112,7 @@ impl<'a> Run<'a> {
             finished: Rc::default(),
             returns: Vec::new(),
             crashes: Vec::new(),
+            events: BTreeMap::new(),
             healed: false,
         }
     }
@@ -155,38 +163,61 @@ impl<'a> Run<'a> {
             if !self.healed && self.sim.elapsed() >= self.plan.heal_at {
                 info!("healing");
                 self.healed = true;
-                let store_is_up = !self
-                    .returns
-                    .iter()
-                    .any(|(_, back)| *back == Return::StoreUp);
-                self.cluster.heal(store_is_up);
+                self.cluster.heal(!self.is_store_down());
             }
-            let done =
-                self.healed && self.returns.is_empty() && self.finished.get() == self.clients.len();
-            if done && settling.is_none() {
-                // Everybody is done: every node has to see every table complete as of now.
-                settling = Some(self.cluster.history.newest().map_or(0, |view| view.n));
-            }
-            if let Some(n) = settling
-                && verdict.is_none()
-                && self.cluster.history.all_complete(self.plan.nodes, n)
-            {
+            if verdict.is_none() && self.is_over(&mut settling) {
                 verdict = Some(self.judge());
             }
             if let Some(judged) = verdict.as_ref().and_then(|slot| slot.borrow_mut().take()) {
                 judged?;
-                return Ok(self.report());
+                let mut report = self.report();
+                if !self.cluster.dead_end.is_expected() {
+                    self.take_objects_away()?;
+                    report.counts = self.cluster.history.counts();
+                }
+                return Ok(report);
             }
         }
     }
 
+    /// The last thing of a run: cuts that are still held are read without their objects (I23).
+    fn take_objects_away(&mut self) -> Result<(), Violation> {
+        let until = self.sim.elapsed() + Duration::from_secs(60);
+        self.cluster.lose_objects();
+        while !self.cluster.history.all_missed(self.plan.nodes) {
+            if self.sim.elapsed() > until {
+                let detail = "cuts whose objects are gone neither show nor say anything";
+                return Err(violation("I23", detail.to_owned()));
+            }
+            self.step(true)?;
+            self.come_back();
+        }
+        Ok(())
+    }
+
+    /// Is there nothing more to come? `settling` is the n at which every table has to be complete.
+    fn is_over(&self, settling: &mut Option<u64>) -> bool {
+        if self.cluster.dead_end.is_expected() {
+            return self.cluster.dead_end.is_final(self.plan.nodes);
+        }
+        let done =
+            self.healed && self.returns.is_empty() && self.finished.get() == self.clients.len();
+        if done && settling.is_none() {
+            // Everybody is done: every node has to see every table complete as of now.
+            *settling = Some(self.cluster.history.newest().map_or(0, |view| view.n));
+        }
+        settling.is_some_and(|n| self.cluster.history.all_complete(self.plan.nodes, n))
+    }
+
     fn step(&mut self, settling: bool) -> Result<(), Violation> {
-        let violation = |invariant, detail: String| Violation { invariant, detail };
         self.sim
             .step()
             .map_err(|error| violation("I26", format!("the simulation ended: {error}")))?;
         if let Some(violation) = self.cluster.history.violation() {
             return Err(violation);
+        }
+        if let Some(detail) = self.cluster.dead_end.overdue(self.sim.elapsed()) {
+            return Err(violation("I12", detail));
         }
         if self.sim.elapsed() + Duration::from_secs(1) > STUCK {
             let detail = if settling {
@@ -203,24 +234,20 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// One more client reads everything and judges.
+    /// One more client judges what the run left.
     fn judge(&mut self) -> Verdict {
         let verdict = Verdict::default();
         let (cluster, slot) = (self.cluster.clone(), Rc::clone(&verdict));
         self.sim.client("judge", async move {
-            let judged = match workload::read_all(&cluster).await {
-                Ok(topics) => cluster.history.check(&topics).and_then(|()| {
-                    let references = cut_check::references(&cluster, &cluster.history);
-                    references.map_err(|detail| Violation {
-                        invariant: "I8",
-                        detail,
-                    })
-                }),
-                Err(detail) => Err(Violation {
-                    invariant: "I26",
-                    detail,
-                }),
+            let mut judged = if cluster.dead_end.is_expected() {
+                dead_end::judge(&cluster).await
+            } else {
+                judge(&cluster).await
             };
+            if judged.is_ok() {
+                judged = cut_check::references(&cluster, &cluster.history)
+                    .map_err(|detail| violation("I8", detail));
+            }
             *slot.borrow_mut() = Some(judged);
             std::future::pending::<turmoil::Result>().await
         });
@@ -236,6 +263,12 @@ impl<'a> Run<'a> {
     /// Only one thing at a time happens to a machine's links.
     fn is_away(&self, node: usize) -> bool {
         self.returns.iter().any(|(_, back)| matches!(back, Return::Repair(away) | Return::Release(away) if *away == node))
+    }
+
+    fn is_store_down(&self) -> bool {
+        self.returns
+            .iter()
+            .any(|(_, back)| *back == Return::StoreUp)
     }
 
     fn back_in(&mut self, after: Duration, back: Return) {
@@ -280,7 +313,35 @@ impl<'a> Run<'a> {
 
     fn happens(&mut self, event: Event) {
         let now = self.sim.elapsed();
-        info!(?event, ?now, "event");
+        let takes_effect = self.takes_effect(event);
+        info!(?event, ?now, takes_effect, "event");
+        if takes_effect {
+            *self.events.entry(event.name()).or_default() += 1;
+            self.let_happen(event);
+        }
+    }
+
+    /// Not if the same thing is already the case.
+    fn takes_effect(&self, event: Event) -> bool {
+        match event {
+            Event::Kill { node } => !self.is_down(node),
+            Event::CutOff { node, .. } => !self.is_away(node),
+            Event::StoreDown { .. } => !self.is_store_down(),
+            Event::KillAll => (0..self.plan.nodes).any(|node| !self.is_down(node)),
+            // A log of objects stalls when the store does.
+            Event::StallLog { .. } => self.plan.log == LogKind::Memory,
+            Event::NewerVersion { .. } => !self.cluster.dead_end.is_expected(),
+            Event::KillAtStep { .. }
+            | Event::Pause { .. }
+            | Event::Lag { .. }
+            | Event::StepClock { .. }
+            | Event::RaceClock { .. }
+            | Event::WrongClock { .. } => true,
+        }
+    }
+
+    fn let_happen(&mut self, event: Event) {
+        let now = self.sim.elapsed();
         match event {
             Event::Kill { node } => self.crash(node, ""),
             Event::KillAtStep { node, step, nth } => {
@@ -289,10 +350,8 @@ impl<'a> Run<'a> {
                     .crash_at(Plan::STEPS[step], nth);
             }
             Event::CutOff { node, millis } => {
-                if !self.is_away(node) {
-                    self.each_other(node, |sim, node, other| sim.partition(node, other));
-                    self.back_in(Duration::from_millis(millis), Return::Repair(node));
-                }
+                self.each_other(node, |sim, node, other| sim.partition(node, other));
+                self.back_in(Duration::from_millis(millis), Return::Repair(node));
             }
             Event::Pause { node, millis } => {
                 let span = Duration::from_millis(millis);
@@ -326,19 +385,18 @@ impl<'a> Run<'a> {
             }
             Event::StallLog { millis } => self.cluster.stall_log(Duration::from_millis(millis)),
             Event::StoreDown { millis } => {
-                if !self
-                    .returns
-                    .iter()
-                    .any(|(_, back)| *back == Return::StoreUp)
-                {
-                    self.cluster.store_down();
-                    self.back_in(Duration::from_millis(millis), Return::StoreUp);
-                }
+                self.cluster.store_down();
+                self.back_in(Duration::from_millis(millis), Return::StoreUp);
             }
             Event::KillAll => {
                 for node in 0..self.plan.nodes {
                     self.crash(node, "");
                 }
+            }
+            Event::NewerVersion { leaves } => {
+                self.cluster.dead_end.expect(leaves);
+                self.sim
+                    .client("newer", newer::leave(self.cluster.clone(), leaves));
             }
         }
     }
@@ -367,12 +425,26 @@ impl<'a> Run<'a> {
             counts: self.cluster.history.counts(),
             crashes: self.crashes.clone(),
             steps,
-            faults: self.cluster.fired().into_iter().collect(),
+            events: self.events.clone(),
+            asked: self.cluster.asked(),
+            faults: self.cluster.fired(),
+            stops: self.cluster.dead_end.stops(),
             virtual_time: self.sim.elapsed(),
             node_ids: newest.as_ref().map_or(0, |view| view.next_node.0 - 1),
             cluster_time_off: newest.map_or(0, |view| view.cluster_time.0 - wall),
         }
     }
+}
+
+fn violation(invariant: &'static str, detail: String) -> Violation {
+    Violation { invariant, detail }
+}
+
+/// Reads everything, as a client does, and compares it with the history.
+async fn judge(cluster: &Cluster) -> Result<(), Violation> {
+    let topics = workload::read_all(cluster).await;
+    let topics = topics.map_err(|detail| violation("I26", detail))?;
+    cluster.history.check(&topics)
 }
 
 /// Everything the run left behind: what was written in which order, what was decided, what is there.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tarn_model::DEFECTS;
-use tarn_sim::{Event, LogFaults, LogKind, Plan, Violation, histories, run_with_defect};
+use tarn_sim::{Event, LogFaults, LogKind, Newer, Plan, Violation, histories, run_with_defect};
 
 /// Where a defect is found.
 enum Finder {
@@ -63,6 +63,8 @@ const FINDERS: &[(&str, Finder)] = &[
     ),
     ("materialized-off-by-one", Seeds(&[5, 7])),
     ("hot-from-below-m", Seeds(&[5, 7])),
+    ("hot-from-newest-m", Seeds(&[5, 7])),
+    ("skip-unknown-command", Plans(left_by_a_newer_version)),
     (
         "ignore-session-sequence",
         History(histories::an_entry_counts_once),
@@ -123,6 +125,17 @@ fn away_past_trims() -> Vec<Plan> {
         plan
     };
     (1..=10).map(plan).collect()
+}
+
+/// A newer version leaves an entry with a command that nobody knows.
+fn left_by_a_newer_version() -> Vec<Plan> {
+    let plan = |log| {
+        let mut plan = Plan::quiet(1, log);
+        let leaves = Newer::Command;
+        plan.events = vec![(Duration::from_secs(4), Event::NewerVersion { leaves })];
+        plan
+    };
+    vec![plan(LogKind::Memory), plan(LogKind::Object)]
 }
 
 /// The first of these seeds that breaks with the defect and not without.

@@ -1,16 +1,17 @@
 //! What a swarm meets too rarely: bad clocks, long stalls, everybody gone at once, a process that
-//! sleeps past a trim. Each over both logs, with what is special about it checked by name.
+//! sleeps past a trim, what a newer version left. Each over both logs, with what is special about it
+//! checked by name.
 
 use std::time::Duration;
 
-use tarn_sim::{Event, LogKind, Plan, Report, run};
+use tarn_sim::{Event, LogKind, Newer, Plan, Report, run};
 
 const LOGS: [LogKind; 2] = [LogKind::Memory, LogKind::Object];
 const YEAR_MILLIS: i64 = 365 * 24 * 3600 * 1000;
 /// How far cluster time may be off: what the guard lets pass, and how long it may stand still.
 const MINUTE_MILLIS: i64 = 60_000;
 
-fn scenario(log: LogKind, nodes: usize, events: &[(u64, Event)]) -> Report {
+fn plan(log: LogKind, nodes: usize, events: &[(u64, Event)]) -> Plan {
     let mut plan = Plan::quiet(7, log);
     plan.nodes = nodes;
     plan.heal_at = Duration::from_secs(15);
@@ -18,7 +19,15 @@ fn scenario(log: LogKind, nodes: usize, events: &[(u64, Event)]) -> Report {
         .iter()
         .map(|(at, event)| (Duration::from_secs(*at), *event))
         .collect();
-    run(&plan).unwrap_or_else(|violation| panic!("{log:?}, {events:?}: {violation}"))
+    plan
+}
+
+fn ran(plan: &Plan) -> Report {
+    run(plan).unwrap_or_else(|violation| panic!("{:?}, {:?}: {violation}", plan.log, plan.events))
+}
+
+fn scenario(log: LogKind, nodes: usize, events: &[(u64, Event)]) -> Report {
+    ran(&plan(log, nodes, events))
 }
 
 fn assert_time_is_right(report: &Report) {
@@ -134,5 +143,64 @@ fn a_process_that_sleeps_past_a_trim_comes_back() {
                 )],
             );
         }
+    }
+}
+
+#[test]
+fn an_entry_of_a_newer_version_stops_everybody() {
+    for log in LOGS {
+        for leaves in [Newer::Command, Newer::Level, Newer::Field] {
+            // One process meets it in the middle of its work, one when it comes back, one when it wakes.
+            let events = [
+                (
+                    3,
+                    Event::Lag {
+                        node: 2,
+                        millis: 9_000,
+                    },
+                ),
+                (6, Event::Kill { node: 1 }),
+                (7, Event::NewerVersion { leaves }),
+            ];
+            let report = scenario(log, 3, &events);
+            assert!(
+                report.counts.acknowledged > 0,
+                "{log:?}: nothing was acknowledged"
+            );
+            // Each refused to start twice, and two had been at work.
+            assert!(
+                report.stops.len() >= 3 * 2 + 2,
+                "{log:?}, {leaves:?}: {:?}",
+                report.stops
+            );
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_of_a_newer_version_stops_who_needs_it() {
+    for log in LOGS {
+        // One process is away while the log is trimmed to it, the other comes back afterwards.
+        let leaves = Newer::Snapshot;
+        let events = [
+            (
+                3,
+                Event::Lag {
+                    node: 1,
+                    millis: 9_000,
+                },
+            ),
+            (7, Event::NewerVersion { leaves }),
+            (9, Event::Kill { node: 0 }),
+        ];
+        let mut plan = plan(log, 2, &events);
+        // Nobody else makes a floor.
+        plan.snapshot_entries = 1_000_000;
+        let report = ran(&plan);
+        assert!(
+            report.counts.acknowledged > 0,
+            "{log:?}: nothing was acknowledged"
+        );
+        assert!(report.stops.len() > 2 * 2, "{log:?}: {:?}", report.stops);
     }
 }

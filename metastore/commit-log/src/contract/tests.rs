@@ -136,6 +136,7 @@ fn log_faults() -> LogFaults {
         late: 80,
         late_max: Duration::from_secs(8),
         twice: 80,
+        ..LogFaults::default()
     }
 }
 

@@ -113,3 +113,33 @@ async fn a_dropped_wait_in_a_slow_log_loses_nothing() {
     assert_eq!(follower.position(), Lsn::START);
     assert_eq!(follower.next().await.expect("entry").lsn.n, 1);
 }
+
+/// Calls everything once; what goes wrong is the point.
+async fn call_everything(log: &FaultyLog) {
+    let snapshot = SnapshotRef {
+        path: "s".to_owned(),
+        hash: Hash::ZERO,
+    };
+    drop(log.append(entry(1)).await);
+    drop(log.trim(Lsn::new(Generation::FIRST, 0), snapshot).await);
+    drop(log.end().await);
+    drop(log.floor().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_pair_that_is_named_fires_and_nothing_else_does() {
+    for pair in FaultyLog::pairs() {
+        let (log, _) = faulty(LogFaults {
+            often: Some((pair, 1000)),
+            ..LogFaults::default()
+        });
+        call_everything(&log).await;
+        assert_eq!(log.fired(), BTreeMap::from([(pair, 1)]));
+        let named = FaultyLog::pairs();
+        let asked = log.asked();
+        assert!(
+            asked.keys().all(|op| named.iter().any(|(of, _)| of == op)),
+            "{asked:?}"
+        );
+    }
+}

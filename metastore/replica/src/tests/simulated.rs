@@ -482,6 +482,7 @@ async fn swarm(mut world: World) -> Trace {
         late: 60,
         late_max: Duration::from_secs(40),
         twice: 60,
+        ..LogFaults::default()
     });
     world.objects.set_faults(StoreFaults {
         late: 20,

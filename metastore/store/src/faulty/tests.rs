@@ -1,3 +1,4 @@
+use object_store::UpdateVersion;
 use object_store::memory::InMemory;
 use tarn_model::Fate;
 
@@ -227,4 +228,55 @@ async fn a_range_that_nobody_answers_for_ends_at_the_deadline() {
         .await
         .expect_err("nobody answers");
     assert!(began.elapsed() <= Options::default().deadline);
+}
+
+/// Asks for everything; what goes wrong is the point.
+async fn ask_for_everything(objects: &FaultyStore) {
+    let [a, b, c] = ["a", "b", "c"].map(Path::from);
+    let put = |mode: PutMode| {
+        let options = PutOptions {
+            mode,
+            ..PutOptions::default()
+        };
+        objects.put_opts(&a, PutPayload::from_static(b"x"), options)
+    };
+    drop(put(PutMode::Create).await);
+    drop(put(PutMode::Overwrite).await);
+    let version = UpdateVersion {
+        e_tag: None,
+        version: None,
+    };
+    drop(put(PutMode::Update(version)).await);
+    drop(objects.head(&a).await);
+    if let Ok(got) = objects.get(&a).await {
+        drop(got.bytes().await);
+    }
+    drop(objects.list(None).try_collect::<Vec<_>>().await);
+    drop(objects.copy(&a, &b).await);
+    drop(objects.rename(&b, &c).await);
+    drop(objects.delete(&c).await);
+    if let Ok(mut upload) = objects.put_multipart(&c).await {
+        drop(upload.put_part(PutPayload::from_static(b"x")).await);
+        drop(upload.complete().await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_pair_that_is_named_fires_and_nothing_else_does() {
+    let mut asked = BTreeMap::new();
+    for pair in FaultyStore::pairs() {
+        let (faulty, _) = faulty(1);
+        faulty.set_faults(StoreFaults {
+            often: Some((pair, 1000)),
+            ..StoreFaults::default()
+        });
+        ask_for_everything(&faulty).await;
+        assert_eq!(faulty.fired(), BTreeMap::from([(pair, 1)]));
+        asked.append(&mut faulty.asked());
+    }
+    let named: BTreeMap<&str, u64> = FaultyStore::pairs()
+        .into_iter()
+        .map(|(op, _)| (op, 1))
+        .collect();
+    assert!(asked.keys().eq(named.keys()), "{asked:?}");
 }
