@@ -14,7 +14,10 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
 /// Seeds that once failed, with what they found.
-const REGRESSIONS: &[u64] = &[];
+const REGRESSIONS: &[u64] = &[
+    // A batch overtook its predecessor through another agent, and our client gave it up.
+    10919,
+];
 
 /// Fresh seeds of a run that asks for no number.
 const SEEDS: u64 = 20;

@@ -56,6 +56,8 @@ struct Batch {
     numbers: Option<Numbers>,
     /// An earlier attempt may have been carried out.
     maybe_done: bool,
+    /// Others were under way before it when it was sent.
+    was_behind: bool,
     last_failure: String,
 }
 
@@ -194,6 +196,7 @@ impl Worker {
             linger_until: Instant::now() + settings.linger,
             numbers: None,
             maybe_done: false,
+            was_behind: false,
             last_failure: String::new(),
         });
         let pushed = batch.builder.push(
@@ -230,6 +233,7 @@ impl Worker {
 
     /// Puts one batch on its way. Whatever goes wrong is settled when its turn comes.
     async fn send(&mut self, mut batch: Batch) {
+        batch.was_behind = !self.in_flight.is_empty();
         let attempt = match self.attempt(&mut batch).await {
             Ok(attempt) => attempt,
             Err(error) => Attempt::Failed(error),
@@ -312,6 +316,12 @@ impl Worker {
         let error = match self.verdict(outcome) {
             Outcome::Done(offset) => return self.delivered(batch, offset),
             Outcome::Again(error) => {
+                let mut batch = batch;
+                batch.note(&error);
+                return self.repeat(batch).await;
+            }
+            // It may only have come to its partition before its predecessor, through another agent.
+            Outcome::Never(error) if batch.was_behind && is_out_of_order(&error) => {
                 let mut batch = batch;
                 batch.note(&error);
                 return self.repeat(batch).await;
@@ -487,6 +497,11 @@ async fn front(in_flight: &mut VecDeque<(Batch, Attempt)>) -> Result<Outcome, Re
             })
         }
     }
+}
+
+fn is_out_of_order(error: &ProduceError) -> bool {
+    matches!(error, ProduceError::Refused(refused)
+        if refused.error_code() == ErrorCode::OutOfOrderSequenceNumber)
 }
 
 /// Whether another attempt may help.
