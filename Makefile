@@ -48,3 +48,4 @@ bench: release
 	$(BENCH) produce
 	$(BENCH) produce --tables --lanes frames
 	$(BENCH) soak --minutes 10
+	$(BENCH) growth

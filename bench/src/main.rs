@@ -10,6 +10,7 @@
 
 mod discard;
 mod freshness;
+mod growth;
 mod payload;
 mod produce;
 mod server;
@@ -52,6 +53,8 @@ enum Command {
     Produce(produce::Produce),
     /// Resident memory under lasting load, against the budget.
     Soak(soak::Soak),
+    /// What one operation costs as topics, partitions, members, files … grow around it.
+    Growth(growth::Growth),
     /// A server that reads and drops; `produce` starts it.
     #[command(hide = true)]
     Discard,
@@ -64,6 +67,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Freshness(freshness) => Box::pin(freshness.run(&common)).await,
         Command::Produce(produce) => Box::pin(produce.run(&common)).await,
         Command::Soak(soak) => Box::pin(soak.run(&common)).await,
+        Command::Growth(growth) => Box::pin(growth.run(&common)).await,
         Command::Discard => discard::serve().await,
     }
 }
