@@ -1,45 +1,63 @@
-//! Rows to Parquet files, one or more per day of event time.
+//! Rows to Parquet files, one or more per table partition.
 //!
 //! Pure computation: it takes Arrow batches and gives finished files in memory with Iceberg's
 //! description of each, so that callers can run it off the async threads and upload with the store's
-//! retries. Non-generic on purpose: the writers of `parquet` and `iceberg` are instantiated here once.
+//! retries. Non-generic on purpose: the writer of `parquet` is instantiated here once.
+//!
+//! What a reader may skip by is ours, not a library's: bounds of a file come from all its row groups
+//! (`metrics`), cut as Iceberg cuts them (`bounds`), and floats have none inside the file, because
+//! engines disagree about NaN there (`floats`).
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+mod bounds;
+mod floats;
+mod metrics;
+mod partition;
+mod schema;
 
-use ::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
-use ::arrow::compute::take_record_batch;
-use ::arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
+use std::sync::Arc;
+
+use ::arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use ::arrow::datatypes::{DataType, SchemaRef};
 use ::arrow::error::ArrowError;
-use ::arrow::temporal_conversions::date32_to_datetime;
-use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use futures::FutureExt;
-use futures::stream::BoxStream;
+use bytes::Bytes;
 use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::io::{FileMetadata, FileRead, FileWrite, InputFile, OutputFile, Storage};
-use iceberg::spec::{DataFile, Literal, Struct, Transform};
-use iceberg::writer::CurrentFileStatus;
-use iceberg::writer::file_writer::{
-    FileWriter, FileWriterBuilder, ParquetWriter, ParquetWriterBuilder,
-};
-use iceberg::{Error, ErrorKind};
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use iceberg::spec::{DataFile, Schema, Struct};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, Type as PhysicalType, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
-use serde::{Deserialize, Serialize};
+use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 use tarn_model::Kind;
 use tarn_schema::{OFFSET, VALUE};
 use tarn_store::{Path, paths};
 use uuid::Uuid;
 
 use crate::catalog::Loaded;
+use floats::Floats;
+use partition::Partitioner;
 
 /// A file is closed when it has grown to this. One attempt of an upload is patient enough for it.
 pub const FILE_BYTES_TARGET: usize = 64 << 20;
-/// Rows of one row group: the unit in which readers skip and share out work.
-const ROW_GROUP_ROWS: usize = 256 << 10;
-const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+/// Where row groups and files end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Rows of one row group: the unit in which readers skip and share out work …
+    pub(crate) row_group_rows: usize,
+    /// … and its bytes, which a reader holds for every file that it has open.
+    pub(crate) row_group_bytes: usize,
+    pub(crate) file_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            row_group_rows: 256 << 10,
+            row_group_bytes: 16 << 20,
+            file_bytes: FILE_BYTES_TARGET,
+        }
+    }
+}
 
 /// A finished file, not uploaded yet.
 #[derive(Debug, Clone)]
@@ -58,17 +76,26 @@ pub enum ParquetError {
         have: Option<DataType>,
         want: Option<DataType>,
     },
-    #[error("the table is not partitioned by the day of a timestamp column")]
-    Partitioning,
+    /// Another partition spec has to be set before anything can be written.
+    #[error("the table's partition spec cannot be written by: {0}")]
+    Partitioning(iceberg::Error),
     #[error("the rows could not be arranged: {0}")]
     Arrow(#[from] ArrowError),
     #[error("the file could not be written: {0}")]
-    Write(#[from] Error),
+    Parquet(#[from] parquet::errors::ParquetError),
+    #[error("the file could not be described: {0}")]
+    Describe(#[from] iceberg::Error),
 }
 
 impl ParquetError {
     pub fn kind(&self) -> Kind {
-        Kind::Internal
+        match self {
+            ParquetError::Partitioning(_) => Kind::Invalid,
+            ParquetError::Column { .. }
+            | ParquetError::Arrow(_)
+            | ParquetError::Parquet(_)
+            | ParquetError::Describe(_) => Kind::Internal,
+        }
     }
 }
 
@@ -80,101 +107,138 @@ pub fn write(
     uuid: Uuid,
     batches: Vec<RecordBatch>,
 ) -> Result<Vec<ParquetFile>, ParquetError> {
-    let metadata = loaded.metadata();
-    let target: SchemaRef = Arc::new(schema_to_arrow_schema(metadata.current_schema())?);
-    let spec = metadata.default_partition_spec();
-    let [partition] = spec.fields() else {
-        return Err(ParquetError::Partitioning);
-    };
-    let source = metadata
-        .current_schema()
-        .as_struct()
-        .field_by_id(partition.source_id);
-    let (Transform::Day, Some(source)) = (partition.transform, source) else {
-        return Err(ParquetError::Partitioning);
-    };
+    write_within(Limits::default(), loaded, base_url, uuid, batches)
+}
 
-    let mut days: BTreeMap<Option<i32>, Vec<RecordBatch>> = BTreeMap::new();
+pub(crate) fn write_within(
+    limits: Limits,
+    loaded: &Loaded,
+    base_url: &str,
+    uuid: Uuid,
+    batches: Vec<RecordBatch>,
+) -> Result<Vec<ParquetFile>, ParquetError> {
+    let schema = loaded.metadata().current_schema();
+    let target: SchemaRef = Arc::new(schema_to_arrow_schema(schema)?);
+    let mut partitioner = Partitioner::new(loaded.metadata())?;
     for batch in batches {
-        let batch = conform(&batch, &target)?;
-        for (day, rows) in split_by_day(batch, &source.name)? {
-            days.entry(day).or_default().push(rows);
-        }
+        partitioner.add(conform(&batch, &target)?)?;
     }
+    let mut files = Files {
+        limits,
+        loaded,
+        base_url,
+        uuid,
+        schema,
+        target: &target,
+        written: schema::of_file(&target, schema)?,
+        done: Vec::new(),
+    };
+    for group in partitioner.into_groups() {
+        files.write_partition(&group.folder, &group.values, group.batches)?;
+    }
+    Ok(files.done)
+}
 
-    let builder = ParquetWriterBuilder::new(properties(), Arc::clone(metadata.current_schema()));
-    let mut files = Vec::new();
-    for (day, batches) in days {
-        let folder = format!("{}={}", partition.name, day_text(day));
-        let mut open: Option<(Path, Captured, ParquetWriter)> = None;
-        for batch in batches {
-            let (_, _, writer) = match &mut open {
-                Some(open) => open,
-                None => {
-                    let path = paths::table_data_file(loaded.folder(), &folder, uuid, files.len());
-                    let captured = Captured::default();
-                    let output =
-                        OutputFile::new(Arc::new(captured.clone()), format!("{base_url}/{path}"));
-                    open.insert((path, captured, ready(builder.build(output))?))
-                }
+/// The files of one commit.
+struct Files<'a> {
+    limits: Limits,
+    loaded: &'a Loaded,
+    base_url: &'a str,
+    uuid: Uuid,
+    schema: &'a Schema,
+    target: &'a SchemaRef,
+    /// The schema as Parquet has it.
+    written: SchemaDescriptor,
+    done: Vec<ParquetFile>,
+}
+
+/// A file that still takes rows.
+struct Open {
+    writer: ArrowWriter<Vec<u8>>,
+    floats: Floats,
+}
+
+impl Files<'_> {
+    fn write_partition(
+        &mut self,
+        folder: &str,
+        values: &Struct,
+        batches: Vec<RecordBatch>,
+    ) -> Result<(), ParquetError> {
+        let mut open = None;
+        for batch in batches.into_iter().filter(|batch| batch.num_rows() > 0) {
+            let file = match &mut open {
+                Some(file) => file,
+                none => none.insert(self.open()?),
             };
-            ready(writer.write(&batch))?;
-            if writer.current_written_size() >= FILE_BYTES_TARGET
+            file.floats.add(self.schema.as_struct(), &batch);
+            file.writer.write(&batch)?;
+            let size = file.writer.bytes_written() + file.writer.in_progress_size();
+            if size >= self.limits.file_bytes
                 && let Some(full) = open.take()
             {
-                files.push(finish(full, day, spec.spec_id())?);
+                self.finish(folder, values, full)?;
             }
         }
-        if let Some(last) = open.take() {
-            files.push(finish(last, day, spec.spec_id())?);
+        match open {
+            Some(last) => self.finish(folder, values, last),
+            None => Ok(()),
         }
     }
-    Ok(files)
+
+    fn open(&self) -> Result<Open, ParquetError> {
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(&self.written, self.limits))
+            .with_parquet_schema(self.written.clone());
+        let target = Arc::clone(self.target);
+        Ok(Open {
+            writer: ArrowWriter::try_new_with_options(Vec::new(), target, options)?,
+            floats: Floats::default(),
+        })
+    }
+
+    fn finish(&mut self, folder: &str, values: &Struct, file: Open) -> Result<(), ParquetError> {
+        let Open { mut writer, floats } = file;
+        let metadata = writer.finish()?;
+        let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
+        let path = paths::table_data_file(self.loaded.folder(), folder, self.uuid, self.done.len());
+        let file = metrics::describe(self.schema, &metadata, floats)?
+            .file_path(format!("{}/{path}", self.base_url))
+            .file_size_in_bytes(bytes.len() as u64)
+            .partition(values.clone())
+            .partition_spec_id(self.loaded.metadata().default_partition_spec_id())
+            .build()
+            .expect("what a data file must have was given");
+        self.done.push(ParquetFile { path, bytes, file });
+        Ok(())
+    }
 }
 
-fn finish(
-    (path, captured, writer): (Path, Captured, ParquetWriter),
-    day: Option<i32>,
-    spec_id: i32,
-) -> Result<ParquetFile, ParquetError> {
-    let described = ready(writer.close())?.pop();
-    let mut described = described
-        .ok_or_else(|| Error::new(ErrorKind::Unexpected, "a file without rows was opened"))?;
-    let file = described
-        .partition(Struct::from_iter([day.map(Literal::date)]))
-        .partition_spec_id(spec_id)
-        .build()
-        .map_err(|error| Error::new(ErrorKind::Unexpected, error.to_string()))?;
-    Ok(ParquetFile {
-        path,
-        bytes: captured.take(),
-        file,
-    })
-}
-
-/// The result of a future that only touches memory.
-fn ready<T>(future: impl Future<Output = iceberg::Result<T>>) -> iceberg::Result<T> {
-    future.now_or_never().unwrap_or_else(|| {
-        Err(Error::new(
-            ErrorKind::Unexpected,
-            "writing to memory waited for something",
-        ))
-    })
-}
-
-fn properties() -> WriterProperties {
+fn properties(schema: &SchemaDescriptor, limits: Limits) -> WriterProperties {
     let level = ZstdLevel::try_new(1).expect("level 1 exists");
     let column = |name: &str| ColumnPath::new(vec![name.to_owned()]);
-    WriterProperties::builder()
+    let mut properties = WriterProperties::builder()
         .set_created_by("tarn".to_owned())
         .set_compression(Compression::ZSTD(level))
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_row_count(Some(limits.row_group_rows))
+        .set_max_row_group_bytes(Some(limits.row_group_bytes))
         // Offsets nearly always differ by one; payloads hardly ever repeat.
         .set_column_dictionary_enabled(column(OFFSET), false)
         .set_column_encoding(column(OFFSET), Encoding::DELTA_BINARY_PACKED)
-        .set_column_dictionary_enabled(column(VALUE), false)
-        .build()
+        .set_column_dictionary_enabled(column(VALUE), false);
+    for leaf in schema.columns() {
+        // Parquet leaves NaN out of a row group's and a page's extremes, and engines that count it
+        // as the greatest number would skip rows by them.
+        if matches!(
+            leaf.physical_type(),
+            PhysicalType::FLOAT | PhysicalType::DOUBLE
+        ) {
+            properties = properties
+                .set_column_statistics_enabled(leaf.path().clone(), EnabledStatistics::None);
+        }
+    }
+    properties.build()
 }
 
 /// The batch with exactly the table's columns, in the table's order.
@@ -211,124 +275,4 @@ fn conform(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, Parqu
         });
     }
     Ok(RecordBatch::try_new(Arc::clone(target), columns)?)
-}
-
-/// The rows by day since 1970 of the event time, in their order. Rows without a time have no day.
-fn split_by_day(
-    batch: RecordBatch,
-    event_time: &str,
-) -> Result<Vec<(Option<i32>, RecordBatch)>, ParquetError> {
-    let times = batch
-        .column_by_name(event_time)
-        .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
-        .ok_or(ParquetError::Partitioning)?;
-    let mut days: BTreeMap<Option<i32>, Vec<u32>> = BTreeMap::new();
-    for (row, time) in (0..).zip(times) {
-        // 64 bits of microseconds are 107 million days.
-        let day =
-            time.map(|micros| i32::try_from(micros.div_euclid(MICROS_PER_DAY)).unwrap_or(i32::MAX));
-        days.entry(day).or_default().push(row);
-    }
-    if days.len() == 1 {
-        return Ok(days.into_keys().map(|day| (day, batch.clone())).collect());
-    }
-    let mut split = Vec::with_capacity(days.len());
-    for (day, rows) in days {
-        split.push((day, take_record_batch(&batch, &UInt32Array::from(rows))?));
-    }
-    Ok(split)
-}
-
-/// `2026-11-22`; beyond the calendar, the number of the day.
-fn day_text(day: Option<i32>) -> String {
-    match day {
-        None => "null".to_owned(),
-        Some(day) => match date32_to_datetime(day) {
-            Some(time) => time.format("%Y-%m-%d").to_string(),
-            None => day.to_string(),
-        },
-    }
-}
-
-/// A storage that keeps the one file that is written to it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Captured {
-    #[serde(skip)]
-    bytes: Arc<Mutex<BytesMut>>,
-}
-
-impl Captured {
-    fn take(&self) -> Bytes {
-        std::mem::take(&mut *self.bytes.lock().expect("nobody panics while holding it")).freeze()
-    }
-}
-
-fn write_only<T>() -> iceberg::Result<T> {
-    Err(Error::new(
-        ErrorKind::FeatureUnsupported,
-        "this storage only takes a file",
-    ))
-}
-
-#[async_trait]
-#[typetag::serde]
-impl Storage for Captured {
-    async fn exists(&self, _path: &str) -> iceberg::Result<bool> {
-        write_only()
-    }
-
-    async fn metadata(&self, _path: &str) -> iceberg::Result<FileMetadata> {
-        write_only()
-    }
-
-    async fn read(&self, _path: &str) -> iceberg::Result<Bytes> {
-        write_only()
-    }
-
-    async fn reader(&self, _path: &str) -> iceberg::Result<Box<dyn FileRead>> {
-        write_only()
-    }
-
-    async fn write(&self, _path: &str, _bytes: Bytes) -> iceberg::Result<()> {
-        write_only()
-    }
-
-    async fn writer(&self, _path: &str) -> iceberg::Result<Box<dyn FileWrite>> {
-        Ok(Box::new(self.clone()))
-    }
-
-    async fn delete(&self, _path: &str) -> iceberg::Result<()> {
-        write_only()
-    }
-
-    async fn delete_prefix(&self, _path: &str) -> iceberg::Result<()> {
-        write_only()
-    }
-
-    async fn delete_stream(&self, _paths: BoxStream<'static, String>) -> iceberg::Result<()> {
-        write_only()
-    }
-
-    fn new_input(&self, _path: &str) -> iceberg::Result<InputFile> {
-        write_only()
-    }
-
-    fn new_output(&self, path: &str) -> iceberg::Result<OutputFile> {
-        Ok(OutputFile::new(Arc::new(self.clone()), path.to_owned()))
-    }
-}
-
-#[async_trait]
-impl FileWrite for Captured {
-    async fn write(&mut self, bytes: Bytes) -> iceberg::Result<()> {
-        self.bytes
-            .lock()
-            .expect("nobody panics while holding it")
-            .extend_from_slice(&bytes);
-        Ok(())
-    }
-
-    async fn close(&mut self) -> iceberg::Result<()> {
-        Ok(())
-    }
 }

@@ -699,3 +699,5 @@ fn equal_seeds_write_equal_names_in_simulation() {
     assert_eq!(names, names_written(11));
     assert_ne!(names, names_written(12));
 }
+
+mod bounds;
