@@ -239,7 +239,7 @@ async fn probe(
         // What is new since the slowest partition's last answer.
         let low = seen.values().map(|seen| next(seen)).min().unwrap_or(0);
         let query = format!(
-            "SELECT _partition, max(_offset), count(*) FROM events.{TOPIC} WHERE _offset >= {low} GROUP BY _partition"
+            "SELECT _topic_partition, max(_offset), count(*) FROM events.{TOPIC} WHERE _offset >= {low} GROUP BY _topic_partition"
         );
         let asked = Instant::now();
         let rows = sql.rows(&query).await?;

@@ -38,7 +38,7 @@ const OPEN_MAX: usize = 100_000;
 const PAUSE: Duration = Duration::from_millis(500);
 
 const QUERIES: [&str; 3] = [
-    "SELECT _partition, count(*), max(_offset) FROM events.events GROUP BY _partition",
+    "SELECT _topic_partition, count(*), max(_offset) FROM events.events GROUP BY _topic_partition",
     "SELECT _value->>'page' AS page, count(*) FROM events.events GROUP BY 1 ORDER BY 2 DESC LIMIT 10",
     "SELECT _timestamp, _value::text FROM events.events ORDER BY _timestamp DESC LIMIT 100",
 ];

@@ -2,7 +2,8 @@
 //!
 //! - Fields carry no ids yet: `apply` assigns them, as it assigns offsets. All are nullable but map
 //!   keys: another version of the schema may lack them.
-//! - A record's fields are the columns; any other schema is one column, `value`.
+//! - A record's fields are the columns, under the names that [`column_name`] gives them; any other
+//!   schema is one column, `value`.
 //! - A union of null and one type is that type. A union of several is a struct with a field per
 //!   branch, of which at most one is not null, each named after its type.
 //! - `timestamp-nanos` stays a bigint, since tables count in microseconds and must not lose digits.
@@ -17,8 +18,8 @@ use std::collections::HashSet;
 
 use tarn_model::{ColumnType, Field, Kind, caps};
 
-use crate::META_NAMES;
 use crate::avro::{AvroSchema, FixedLogical, NamedId, NamedType, Type};
+use crate::column_name;
 use crate::parse::{DEPTH_MAX, base_name};
 
 /// The one column of a schema that is not a record.
@@ -56,8 +57,6 @@ pub enum ColumnsProblem {
     TooMany,
     #[error("types are nested deeper than {DEPTH_MAX}")]
     TooDeep,
-    #[error("this name belongs to the table's own columns")]
-    ReservedName,
     #[error(
         "another field here has this name in upper or lower case, and SQL does not tell them apart"
     )]
@@ -171,22 +170,19 @@ impl<'a> Walk<'a> {
         let mut fields = Vec::new();
         let mut seen = HashSet::new();
         for field in &record.fields {
-            let folded = field.name.to_ascii_lowercase();
-            let problem = if top && META_NAMES.contains(&folded.as_str()) {
-                Some(ColumnsProblem::ReservedName)
-            } else if !seen.insert(folded) {
-                Some(ColumnsProblem::DuplicateName)
-            } else {
-                None
-            };
-            if let Some(problem) = problem {
+            if !seen.insert(field.name.to_ascii_lowercase()) {
                 self.path.push(field.name.clone());
-                return self.fail(problem);
+                return self.fail(ColumnsProblem::DuplicateName);
             }
             if let Some(kind) = self.column(&field.name, &field.kind)? {
+                let name = if top {
+                    column_name(&field.name)
+                } else {
+                    field.name.clone()
+                };
                 fields.push(Field {
                     doc: field.doc.clone(),
-                    ..Field::new(field.name.clone(), kind)
+                    ..Field::new(name, kind)
                 });
             }
         }

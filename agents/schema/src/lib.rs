@@ -25,7 +25,7 @@ pub use columns::{
 };
 pub use framing::{Framing, VALUE_SCHEMA_ID_HEADER, frame_by_id, header_by_guid, schema_reference};
 pub use meta_columns::{
-    FIRST_PAYLOAD_FIELD_ID, HEADERS, KEY, META_NAMES, OFFSET, PARTITION, SCHEMA_ID, TIMESTAMP,
-    VALUE, meta_columns, table_columns,
+    COMMITTED, EVENT_TIME, FIRST_PAYLOAD_FIELD_ID, HEADERS, KEY, LSN, META_NAMES, OFFSET,
+    PARTITION, SCHEMA_ID, TIMESTAMP, VALUE, column_name, field_name, meta_columns, table_columns,
 };
 pub use parse::{DEPTH_MAX, ParseError, Problem, parse};

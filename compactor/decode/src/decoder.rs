@@ -1,7 +1,8 @@
 //! Decodes records of one table, whatever schema versions they were written with.
 //!
-//! **A record is judged by the schemas that were registered below its own commit**, and by nothing
-//! that came later: hot tier, materializer and every replay agree on what is undecodable.
+//! **A record is judged by the schemas that were registered below its own commit**, by whole Lsn (a
+//! log that was recovered counts its entries anew in the next generation), and by nothing that came
+//! later: hot tier, materializer and every replay agree on what is undecodable.
 //!
 //! | record | row |
 //! | --- | --- |
@@ -12,22 +13,21 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Int32Array, Int32Builder, Int64Array, LargeBinaryBuilder, RecordBatch,
-    TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use bytes::Bytes;
-use tarn_model::{Field, Kind, Offset, PartitionId, SchemaId};
+use meta::MetaColumns;
+use tarn_model::{ClusterTime, Field, Kind, Lsn, Offset, PartitionId, SchemaId};
 use tarn_schema::{ColumnsError, Framing, ParseError, schema_reference, table_columns};
 
 use crate::arrow_schema::arrow_schema;
-use crate::column::{Column, Values, last, length, mispaired, offset};
+use crate::column::Column;
 use crate::cursor::Cursor;
 use crate::plan::{RecordPlan, compile};
+
+mod meta;
 
 /// Most records of one [`Decoder::decode`], and most bytes unless it is a single record. Together
 /// with the budget of each record they keep Arrow's 32-bit offsets from overflowing.
@@ -48,8 +48,9 @@ pub struct DecodeRecord {
     pub value: Option<Bytes>,
     /// Names should be UTF-8; what is not is replaced.
     pub headers: Vec<(Bytes, Option<Bytes>)>,
-    /// `n` of the Lsn that committed the record.
-    pub lsn_n: u64,
+    /// The entry that committed the record, and its cluster time.
+    pub lsn: Lsn,
+    pub committed: ClusterTime,
 }
 
 impl DecodeRecord {
@@ -71,8 +72,8 @@ pub struct TableShape {
     pub columns: Vec<Field>,
     /// The table has `_value`: the topic has, or once had, records without a schema.
     pub with_value: bool,
-    /// `n` of the Lsn that gave the topic its first schema; records committed above it need one.
-    pub typed_since: Option<u64>,
+    /// The entry that gave the topic its first schema; records committed above it need one.
+    pub typed_since: Option<Lsn>,
     /// All schemas that its records may name.
     pub schemas: Vec<WriterSchema>,
 }
@@ -84,8 +85,8 @@ pub struct WriterSchema {
     pub text: String,
     /// Texts of the schemas that it refers to, each after those that it uses itself.
     pub references: Vec<String>,
-    /// `n` of the Lsn that registered it.
-    pub registered_n: u64,
+    /// The entry that registered it.
+    pub registered: Lsn,
 }
 
 /// Why a record has no row.
@@ -193,7 +194,7 @@ pub struct Decoded {
 pub struct Decoder {
     columns: Vec<Field>,
     with_value: bool,
-    typed_since: Option<u64>,
+    typed_since: Option<Lsn>,
     writers: HashMap<SchemaId, Writer>,
     /// The earliest registered first.
     by_guid: HashMap<[u8; 16], Vec<SchemaId>>,
@@ -202,7 +203,7 @@ pub struct Decoder {
 
 #[derive(Debug)]
 struct Writer {
-    registered_n: u64,
+    registered: Lsn,
     plan: Result<RecordPlan, UnusableSchema>,
 }
 
@@ -232,13 +233,13 @@ impl Decoder {
         let mut writers = HashMap::new();
         let mut by_guid: HashMap<[u8; 16], Vec<SchemaId>> = HashMap::new();
         let mut schemas: Vec<&WriterSchema> = shape.schemas.iter().collect();
-        schemas.sort_by_key(|schema| (schema.registered_n, schema.id));
+        schemas.sort_by_key(|schema| (schema.registered, schema.id));
         for schema in schemas {
             let plan = writer_plan(schema, &shape.columns);
             writers.insert(
                 schema.id,
                 Writer {
-                    registered_n: schema.registered_n,
+                    registered: schema.registered,
                     plan,
                 },
             );
@@ -326,7 +327,7 @@ impl Decoder {
         record: &'r DecodeRecord,
         payload: &mut [Column],
     ) -> Result<(Option<SchemaId>, Option<&'r Bytes>), Reason> {
-        let typed = self.typed_since.is_some_and(|since| since < record.lsn_n);
+        let typed = self.typed_since.is_some_and(|since| since < record.lsn);
         let value = match &record.value {
             Some(value) if typed => value,
             // Without a schema there is nothing to judge a record by, and `_value` takes all of it.
@@ -342,7 +343,7 @@ impl Decoder {
             .map(|(name, value)| (name.as_ref(), value.as_deref()));
         let (id, writer, bytes) = match schema_reference(value, headers) {
             Framing::None => return Err(Reason::NoSchema),
-            Framing::ById(id, bytes) => (id, self.writer(id, record.lsn_n), bytes),
+            Framing::ById(id, bytes) => (id, self.writer(id, record.lsn), bytes),
             Framing::ByGuid(guid, bytes) => {
                 // Ids of the same schema are in the order of their registration.
                 let id = self
@@ -350,7 +351,7 @@ impl Decoder {
                     .get(&guid)
                     .and_then(|ids| ids.first())
                     .ok_or(Reason::UnknownSchema)?;
-                (*id, self.writer(*id, record.lsn_n), bytes)
+                (*id, self.writer(*id, record.lsn), bytes)
             }
         };
         let writer = writer.ok_or(Reason::UnknownSchema)?;
@@ -364,116 +365,16 @@ impl Decoder {
     }
 
     /// The schema of this id, if it was there when the record was committed.
-    fn writer(&self, id: SchemaId, lsn_n: u64) -> Option<&Writer> {
+    fn writer(&self, id: SchemaId, lsn: Lsn) -> Option<&Writer> {
         self.writers
             .get(&id)
-            .filter(|writer| writer.registered_n < lsn_n)
+            .filter(|writer| writer.registered < lsn)
     }
 }
 
 fn writer_plan(schema: &WriterSchema, columns: &[Field]) -> Result<RecordPlan, UnusableSchema> {
     let references: Vec<&str> = schema.references.iter().map(String::as_str).collect();
     compile(&tarn_schema::parse(&schema.text, &references)?, columns)
-}
-
-/// `_partition` to `_value`, as `tarn_schema::meta_columns` lists them.
-struct MetaColumns {
-    partition: Vec<i32>,
-    offset: Vec<i64>,
-    timestamp: Vec<i64>,
-    key: LargeBinaryBuilder,
-    headers: Column,
-    schema_id: Int32Builder,
-    value: Option<LargeBinaryBuilder>,
-}
-
-impl MetaColumns {
-    fn new(with_value: bool) -> MetaColumns {
-        let columns = tarn_schema::meta_columns(false);
-        let headers = columns
-            .iter()
-            .find(|field| field.name == tarn_schema::HEADERS);
-        MetaColumns {
-            partition: Vec::new(),
-            offset: Vec::new(),
-            timestamp: Vec::new(),
-            key: LargeBinaryBuilder::new(),
-            headers: Column::new(
-                &headers
-                    .expect("the list of metadata columns has the headers")
-                    .kind,
-            ),
-            schema_id: Int32Builder::new(),
-            value: with_value.then(LargeBinaryBuilder::new),
-        }
-    }
-
-    /// Fails, leaving everything as it was, only on headers beyond 32-bit offsets.
-    fn append(
-        &mut self,
-        record: &DecodeRecord,
-        schema_id: Option<SchemaId>,
-        value: Option<&Bytes>,
-    ) -> Result<(), Reason> {
-        if let Err(reason) = append_headers(&mut self.headers, &record.headers) {
-            self.headers.truncate(self.partition.len());
-            return Err(reason);
-        }
-        self.partition.push(record.partition.0);
-        self.offset.push(record.offset.to_wire());
-        self.timestamp
-            .push(record.timestamp_ms.saturating_mul(1_000));
-        self.key.append_option(record.key.as_deref());
-        // Ids are positive 32-bit numbers for Kafka's clients; larger ones keep their bits.
-        self.schema_id
-            .append_option(schema_id.map(|id| id.0.cast_signed()));
-        if let Some(column) = &mut self.value {
-            column.append_option(value.map(Bytes::as_ref));
-        }
-        Ok(())
-    }
-
-    fn finish(mut self, schema: &SchemaRef, arrays: &mut Vec<ArrayRef>) -> Result<(), ArrowError> {
-        let type_of = |name: &str| {
-            Ok::<DataType, ArrowError>(schema.field_with_name(name)?.data_type().clone())
-        };
-        arrays.push(Arc::new(Int32Array::from(self.partition)));
-        arrays.push(Arc::new(Int64Array::from(self.offset)));
-        let timestamps = TimestampMicrosecondArray::from(self.timestamp);
-        arrays.push(Arc::new(
-            timestamps.with_data_type(type_of(tarn_schema::TIMESTAMP)?),
-        ));
-        arrays.push(Arc::new(self.key.finish()));
-        arrays.push(self.headers.finish(&type_of(tarn_schema::HEADERS)?)?);
-        arrays.push(Arc::new(self.schema_id.finish()));
-        if let Some(mut value) = self.value {
-            arrays.push(Arc::new(value.finish()));
-        }
-        Ok(())
-    }
-}
-
-fn append_headers(column: &mut Column, headers: &[(Bytes, Option<Bytes>)]) -> Result<(), Reason> {
-    let Values::List { offsets, element } = &mut column.values else {
-        mispaired("headers")
-    };
-    for (name, value) in headers {
-        let Values::Struct(fields) = &mut element.values else {
-            mispaired("a header")
-        };
-        let [key_column, value_column] = fields.as_mut_slice() else {
-            mispaired("a header")
-        };
-        key_column.push_string(&String::from_utf8_lossy(name))?;
-        match value {
-            Some(value) => value_column.push_binary(value)?,
-            None => value_column.append_null(),
-        }
-        element.mark_valid();
-    }
-    offsets.push(offset(length(last(offsets)) + headers.len())?);
-    column.mark_valid();
-    Ok(())
 }
 
 #[cfg(test)]

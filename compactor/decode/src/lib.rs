@@ -28,6 +28,7 @@ mod arrow_schema;
 mod column;
 mod cursor;
 mod decoder;
+mod event_time;
 mod plan;
 mod shape;
 

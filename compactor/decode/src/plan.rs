@@ -8,7 +8,7 @@
 use tarn_model::{ColumnType, Field};
 use tarn_schema::{
     AvroSchema, FIXED_BYTES_MAX, FixedLogical, NamedType, Type, VALUE_COLUMN, branch_names,
-    column_type,
+    column_name, column_type,
 };
 
 use crate::column::{Column, Values, last, length, mispaired, offset, row_width};
@@ -90,10 +90,12 @@ pub(crate) fn compile(
     match schema.root() {
         Type::Named(id) => {
             if let NamedType::Record(record) = schema.named(*id) {
-                let fields = record
+                let named: Vec<(String, &Type)> = record
                     .fields
                     .iter()
-                    .map(|field| (field.name.as_str(), &field.kind));
+                    .map(|field| (column_name(&field.name), &field.kind))
+                    .collect();
+                let fields = named.iter().map(|(name, kind)| (name.as_str(), *kind));
                 return compiler.fields(fields, columns);
             }
             compiler.fields([(VALUE_COLUMN, schema.root())].into_iter(), columns)

@@ -7,14 +7,14 @@ use crate::{TableShape, WriterSchema};
 impl TableShape {
     /// The shape of a table at a state. Equal for all states between two registrations.
     pub fn of(state: &State, table: &Table) -> TableShape {
-        let schemas = table.schemas.iter().filter_map(|(id, registered_n)| {
+        let schemas = table.schemas.iter().filter_map(|(id, registered)| {
             let schema = state.schema(*id)?;
             Some(WriterSchema {
                 id: *id,
                 guid: schema.guid,
                 text: schema.text.clone(),
                 references: Vec::new(),
-                registered_n: *registered_n,
+                registered: *registered,
             })
         });
         TableShape {

@@ -11,7 +11,7 @@ use iceberg::spec::{
     ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type,
 };
 use tarn_model::{ColumnType, Field};
-use tarn_schema::{TIMESTAMP, table_columns};
+use tarn_schema::{EVENT_TIME, table_columns};
 
 /// Name of the partition field.
 pub const EVENT_DATE: &str = "event_date";
@@ -73,7 +73,7 @@ fn field_type(kind: &ColumnType) -> Type {
 }
 
 /// The column whose day is the table partition: the one that is named, if it is a top-level
-/// timestamp, else the time of the record.
+/// timestamp, else `_event_time`.
 pub(crate) fn event_time_column<'s>(schema: &'s Schema, named: Option<&str>) -> &'s NestedFieldRef {
     let is_timestamp = |field: &&NestedFieldRef| {
         matches!(
@@ -85,7 +85,7 @@ pub(crate) fn event_time_column<'s>(schema: &'s Schema, named: Option<&str>) -> 
     named
         .and_then(|name| fields.field_by_name(name))
         .filter(is_timestamp)
-        .or_else(|| fields.field_by_name(TIMESTAMP))
+        .or_else(|| fields.field_by_name(EVENT_TIME))
         .expect("every table has the metadata columns")
 }
 

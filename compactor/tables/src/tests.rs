@@ -102,11 +102,12 @@ impl Fixture {
             let given = payload.iter().find(|(name, _)| name == field.name());
             columns.push(match (given, field.name().as_str()) {
                 (Some((_, column)), _) => Arc::clone(column),
-                (None, "_partition") => Arc::new(Int32Array::from(vec![0; count])),
+                (None, "_topic_partition") => Arc::new(Int32Array::from(vec![0; count])),
                 (None, "_offset") => Arc::new(Int64Array::from_iter_values(
                     (0..count).map(|row| (from as usize + row) as i64),
                 )),
-                (None, "_timestamp") => Arc::new(
+                (None, "_lsn") => Arc::new(Int64Array::from(vec![1; count])),
+                (None, "_timestamp" | "_event_time" | "_committed") => Arc::new(
                     TimestampMicrosecondArray::from_iter_values(
                         event_ms.iter().map(|ms| ms * 1000),
                     )
@@ -180,20 +181,7 @@ impl Fixture {
 
     async fn read(&self) -> Vec<RecordBatch> {
         let loaded = self.load().await;
-        // `iceberg` takes `_partition` for the metadata column of this name, so it is left out.
-        let names = loaded
-            .metadata()
-            .current_schema()
-            .as_struct()
-            .fields()
-            .iter()
-            .map(|field| field.name.clone());
-        let scan = loaded
-            .table()
-            .scan()
-            .select(names.filter(|name| name != "_partition"))
-            .build()
-            .expect("a scan");
+        let scan = loaded.table().scan().build().expect("a scan");
         scan.to_arrow()
             .await
             .expect("a stream")
@@ -408,7 +396,7 @@ async fn event_time_is_the_named_timestamp_column() {
             .load_to_commit(&fixture.table, Some(unusable))
             .await
             .expect("loads");
-        assert_eq!(source(&loaded), 3, "{unusable} falls back to _timestamp");
+        assert_eq!(source(&loaded), 11, "{unusable} falls back to _event_time");
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::{ClusterTime, Field, SchemaId, caps};
+use tarn_model::{ClusterTime, Field, Lsn, SchemaId, caps};
 
 use crate::{Refusal, State};
 
@@ -45,7 +45,7 @@ pub struct Schema {
     #[n(4)]
     pub columns: Vec<Field>,
     #[n(5)]
-    pub registered_at: u64,
+    pub registered_at: Lsn,
     #[n(6)]
     pub registered_time: ClusterTime,
 }
@@ -55,7 +55,7 @@ pub struct Schema {
 pub struct Subject {
     /// Version → (schema, the entry that registered it here).
     #[n(0)]
-    pub versions: BTreeMap<u32, (SchemaId, u64)>,
+    pub versions: BTreeMap<u32, (SchemaId, Lsn)>,
     #[n(1)]
     pub compatibility: Option<Compatibility>,
 }

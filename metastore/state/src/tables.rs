@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::{ClusterTime, Field, Offset, PartitionId, SchemaId, TableUuid, TopicId, caps};
+use tarn_model::{
+    ClusterTime, Field, Lsn, Offset, PartitionId, SchemaId, TableUuid, TopicId, caps,
+};
 
 use crate::State;
 
@@ -29,7 +31,7 @@ pub struct Table {
     pub namespace: String,
     #[n(3)]
     pub name: String,
-    /// Payload columns with assigned ids, in the order they came. The metadata columns (`_partition` …)
+    /// Payload columns with assigned ids, in the order they came. The metadata columns (`_topic_partition` …)
     /// are the same in every table and not kept here, and neither is `_value` (`with_value`): a topic
     /// without a schema has no payload columns.
     #[n(4)]
@@ -41,7 +43,7 @@ pub struct Table {
     pub typed: bool,
     /// Schemas that a record of this topic may name, and the entry that registered each for it.
     #[n(7)]
-    pub schemas: BTreeMap<SchemaId, u64>,
+    pub schemas: BTreeMap<SchemaId, Lsn>,
     /// URL of the current Iceberg metadata file; `None` before the first commit.
     #[n(8)]
     pub pointer: Option<String>,
@@ -66,7 +68,7 @@ pub struct Table {
 
 impl Table {
     /// The entry that gave the topic its first schema: records committed above it must name one.
-    pub fn typed_since(&self) -> Option<u64> {
+    pub fn typed_since(&self) -> Option<Lsn> {
         self.schemas.values().copied().min()
     }
 

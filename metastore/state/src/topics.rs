@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use imbl::OrdMap;
 use minicbor::{Decode, Encode};
 use tarn_model::{
-    ByteSize, ClusterTime, Offset, OffsetRange, ProducerId, SegmentId, Timestamp, TopicId, caps,
+    ByteSize, ClusterTime, Generation, Lsn, Offset, OffsetRange, ProducerId, SegmentId, Timestamp,
+    TopicId, caps,
 };
 
 use crate::{Refusal, State};
@@ -55,7 +56,7 @@ pub struct Extent {
     pub position: Position,
     #[n(3)]
     pub max_timestamp: Timestamp,
-    /// The entry that committed it: its records are judged by the schemas registered before.
+    /// `n` of the entry that committed it.
     #[n(4)]
     pub committed_at: u64,
     #[n(5)]
@@ -63,6 +64,13 @@ pub struct Extent {
     /// Generation of that entry; the leader epoch that clients see.
     #[n(6)]
     pub leader_epoch: u32,
+}
+
+impl Extent {
+    /// The entry that committed it: its records are judged by the schemas registered before.
+    pub fn lsn(&self) -> Lsn {
+        Lsn::new(Generation(self.leader_epoch), self.committed_at)
+    }
 }
 
 /// A partition of a topic.

@@ -1,5 +1,6 @@
 //! `system`: the cluster as tables, read from the query's view. A file and a line here each.
 
+mod columns;
 mod group_offsets;
 mod groups;
 mod partitions;
@@ -23,12 +24,13 @@ use tarn_model::ClusterTime;
 use tarn_replica::View;
 use tarn_state::State;
 
-pub(crate) const TABLES: [&Described; 5] = [
+pub(crate) const TABLES: [&Described; 6] = [
     &topics::TOPICS,
     &partitions::PARTITIONS,
     &groups::GROUPS,
     &group_offsets::GROUP_OFFSETS,
     &tables::TABLES,
+    &columns::COLUMNS,
 ];
 
 /// A system table: its name, its columns, and its rows in a state.

@@ -11,11 +11,12 @@ mod typed;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use datafusion::arrow::temporal_conversions::timestamp_ms_to_datetime;
 use expect_test::expect;
 use harness::{CLICKS, Fixture, numbered};
 
-const ALL: &str = "SELECT _partition, _offset, json(_value) AS value, _timestamp, _key, _headers, _schema_id \
-                   FROM events.clicks ORDER BY _partition, _offset";
+const ALL: &str = "SELECT _topic_partition, _offset, json(_value) AS value, _timestamp, _key, _headers, _schema_id \
+                   FROM events.clicks ORDER BY _topic_partition, _offset";
 
 #[tokio::test]
 async fn hot_cold_and_mixed_give_the_same_answer() {
@@ -29,20 +30,33 @@ async fn hot_cold_and_mixed_give_the_same_answer() {
     fixture.produce(CLICKS, 1, &numbered("b", 2)).await;
     let hot = fixture.ask(ALL).await;
     expect![[r#"
-        +------------+---------+----------+----------------------+--------+----------+------------+
-        | _partition | _offset | value    | _timestamp           | _key   | _headers | _schema_id |
-        +------------+---------+----------+----------------------+--------+----------+------------+
-        | 0          | 0       | a-000000 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
-        | 0          | 1       | a-000001 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
-        | 0          | 2       | a-000002 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
-        | 1          | 0       | b-000000 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
-        | 1          | 1       | b-000001 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
-        +------------+---------+----------+----------------------+--------+----------+------------+"#]]
+        +------------------+---------+----------+----------------------+--------+----------+------------+
+        | _topic_partition | _offset | value    | _timestamp           | _key   | _headers | _schema_id |
+        +------------------+---------+----------+----------------------+--------+----------+------------+
+        | 0                | 0       | a-000000 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
+        | 0                | 1       | a-000001 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
+        | 0                | 2       | a-000002 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
+        | 1                | 0       | b-000000 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
+        | 1                | 1       | b-000001 | 2100-01-01T00:00:00Z | 6b6579 | []       |            |
+        +------------------+---------+----------+----------------------+--------+----------+------------+"#]]
     .assert_eq(&hot);
     assert_eq!(fixture.counts("clicks").await, (5, 5, 0));
 
+    let origin = "SELECT _event_time, _lsn, _committed FROM events.clicks ORDER BY _topic_partition, _offset";
+    let hot_origin = fixture.ask(origin).await;
+    let visible = "SELECT count(DISTINCT _lsn) AS entries, min(_lsn) > (1 << 44) AS packed, \
+                   count(*) FILTER (WHERE _event_time = _committed) AS append_timed FROM clicks";
+    expect![[r#"
+        +---------+--------+--------------+
+        | entries | packed | append_timed |
+        +---------+--------+--------------+
+        | 2       | true   | 5            |
+        +---------+--------+--------------+"#]]
+    .assert_eq(&fixture.ask(visible).await);
+
     fixture.materialize(CLICKS).await;
     assert_eq!(fixture.ask(ALL).await, hot);
+    assert_eq!(fixture.ask(origin).await, hot_origin);
     assert_eq!(fixture.counts("clicks").await, (5, 0, 5));
 
     fixture.produce(CLICKS, 0, &numbered("c", 4)).await;
@@ -104,7 +118,7 @@ async fn no_row_is_doubled_or_missed_while_the_table_moves() {
         let mut last = 0;
         while !done.load(Ordering::SeqCst) {
             let before = acknowledged.load(Ordering::SeqCst);
-            let sql = "SELECT count(*), count(DISTINCT (_partition, _offset)), count(DISTINCT _offset), min(_offset) FROM events.clicks";
+            let sql = "SELECT count(*), count(DISTINCT (_topic_partition, _offset)), count(DISTINCT _offset), min(_offset) FROM events.clicks";
             let row = fixture.numbers(sql).await;
             assert_eq!(row[0], row[1], "each row once");
             assert!(
@@ -140,11 +154,18 @@ async fn an_exact_count_reads_no_file() {
 async fn files_that_cannot_hold_a_row_are_left_out() {
     const DAY_MS: i64 = 86_400_000;
     let fixture = Fixture::new().await;
-    for day in [-2, 0, 3] {
+    // Days that are near enough to the append to be believed.
+    let append_ms = fixture.node.metastore.view().cluster_time.0;
+    let today_ms = append_ms - append_ms.rem_euclid(DAY_MS);
+    for day in [-5, -3, 0] {
         fixture
-            .produce_at(CLICKS, 0, &numbered("d", 2), day * DAY_MS)
+            .produce_at(CLICKS, 0, &numbered("d", 2), today_ms + day * DAY_MS)
             .await;
     }
+    let middle = timestamp_ms_to_datetime(today_ms - 3 * DAY_MS)
+        .expect("a time of today")
+        .format("%Y-%m-%dT%H:%M:%SZ")
+        .to_string();
     fixture.materialize(CLICKS).await;
     let files = async |filter: &str| {
         let plan = fixture
@@ -156,9 +177,12 @@ async fn files_that_cannot_hold_a_row_are_left_out() {
     };
     assert_eq!(files("_offset >= 0").await, 3);
     assert_eq!(files("_offset >= 4").await, 1);
-    assert_eq!(files("_timestamp < '1970-01-01T00:00:00Z'").await, 1);
+    assert_eq!(files(&format!("_timestamp < '{middle}'")).await, 1);
     assert_eq!(
-        files("_timestamp >= '1970-01-01T00:00:00Z' AND _partition = 0").await,
+        files(&format!(
+            "_timestamp >= '{middle}' AND _topic_partition = 0"
+        ))
+        .await,
         2
     );
     assert_eq!(files("_offset = 99").await, 0);
@@ -166,7 +190,9 @@ async fn files_that_cannot_hold_a_row_are_left_out() {
     assert_eq!(files("cast(_offset AS double) = 99.0").await, 3);
     assert_eq!(
         fixture
-            .numbers("SELECT count(*) FROM clicks WHERE _timestamp < '1970-01-01T00:00:00Z'")
+            .numbers(&format!(
+                "SELECT count(*) FROM clicks WHERE _timestamp < '{middle}'"
+            ))
             .await,
         [2]
     );

@@ -400,7 +400,8 @@ fn decode(
                     .into_iter()
                     .map(|header| (header.name, header.value))
                     .collect(),
-                lsn_n: record.committed_at,
+                lsn: record.lsn,
+                committed: record.committed_time,
             }),
             // The materializer counts them.
             RecordItem::Undecodable(_) => None,

@@ -439,7 +439,7 @@ async fn the_catalog_lists_and_loads_tables_that_have_files() {
     );
     assert_eq!(
         loaded["metadata"]["schemas"][0]["fields"][0]["name"],
-        "_partition"
+        "_topic_partition"
     );
     serde_json::from_value::<iceberg::spec::TableMetadata>(loaded["metadata"].clone())
         .expect("Iceberg's metadata");

@@ -70,7 +70,7 @@ pub(crate) fn collect(topic: &str, batch: &RecordBatch, rows: &mut Rows) -> Resu
     let partitions = find(tarn_schema::PARTITION)?
         .as_any()
         .downcast_ref::<Int32Array>()
-        .ok_or("_partition")?;
+        .ok_or(tarn_schema::PARTITION)?;
     let offsets = find(tarn_schema::OFFSET)?
         .as_any()
         .downcast_ref::<Int64Array>()

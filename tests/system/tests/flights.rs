@@ -51,7 +51,7 @@ fn count_until(tarn: &Tarn, produced: &AtomicBool) -> Result<Vec<i64>> {
         let topics = tarn.value("SELECT count(*) FROM system.topics WHERE name = 'flights'")?;
         if topics != 0 {
             let answer = tarn.sql(
-                "SELECT count(*), count(distinct (_partition, _offset)) FROM events.flights",
+                "SELECT count(*), count(distinct (_topic_partition, _offset)) FROM events.flights",
             )?;
             let row = &answer["rows"][0];
             let (rows, places) = (

@@ -48,8 +48,8 @@ fn an_idempotent_producer_keeps_order_over_restarts() -> Result<()> {
     // SQL holds the topic, each record once, when all of it is cold, too.
     let ends = "SELECT sum(high_watermark) FROM system.partitions WHERE topic = 'restarts'";
     let total = tarn.value(ends)?;
-    let row =
-        tarn.sql("SELECT count(*), count(distinct (_partition, _offset)) FROM events.restarts")?;
+    let row = tarn
+        .sql("SELECT count(*), count(distinct (_topic_partition, _offset)) FROM events.restarts")?;
     ensure!(
         row["rows"][0][0] == total && row["rows"][0][1] == total,
         "{row} against {total}"

@@ -335,6 +335,26 @@ async fn levels_are_kept_and_shown() {
 }
 
 #[tokio::test]
+async fn a_registered_schema_says_under_which_names_its_fields_are_columns() {
+    let (_agent, _registry, v1) = routers().await;
+    let odd = json!({"type": "record", "name": "Odd", "fields": [
+        {"name": "_Partition", "type": "long"},
+        {"name": "_offset_", "type": "string"},
+        {"name": "id", "type": "int"},
+    ]});
+    let body = json!({ "definition": odd });
+    let (status, registered) = send(&v1, Method::POST, "/v1/schemas/odd", body).await;
+    let columns = json!([
+        {"name": "_Partition_", "type": "bigint", "field": "_Partition"},
+        {"name": "_offset__", "type": "varchar", "field": "_offset_"},
+        {"name": "id", "type": "int", "field": "id"},
+    ]);
+    assert_eq!((status, &registered["columns"]), (200, &columns));
+    let (_, latest) = get(&v1, "/v1/schemas/odd").await;
+    assert_eq!(latest["columns"], columns);
+}
+
+#[tokio::test]
 async fn the_briefs_registry_is_a_layer_over_the_same_subjects() {
     let (_agent, registry, v1) = routers().await;
     let order: Value = serde_json::from_str(ORDER).expect("JSON");

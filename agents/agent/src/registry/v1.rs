@@ -1,9 +1,11 @@
 //! `/v1/schemas/{topic}`: the brief's registry, a thin layer over the subject `{topic}-value`.
 //!
-//! - `POST {definition, compatibility}` → `{schema_id, version, compatible}`; the definition is Avro, as
+//! - `POST {definition, compatibility}` → `{schema_id, version, compatible, columns}`; the definition is Avro, as
 //!   JSON or as a text of JSON. The level, if there is one, is set in the same proposal.
-//! - `GET ?version=3` → `{schema_id, topic, version, definition, compatibility}`; the latest without a
-//!   version. `schema_id` is the schema's GUID, which Confluent's API shows too.
+//! - `GET ?version=3` → `{schema_id, topic, version, definition, compatibility, columns}`; the latest
+//!   without a version. `schema_id` is the schema's GUID, which Confluent's API shows too.
+//! - `columns` are what the schema asks of a table: `{name, type, field}`. `field` is the payload's field,
+//!   whose column has another name where SQL or Iceberg keeps that one for itself.
 //! - Errors are `application/problem+json` (RFC 9457) with a stable code.
 
 use axum::Router;
@@ -13,6 +15,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tarn_schema::field_name;
+use tarn_state::Schema;
 
 use super::schemas::{
     SchemaError, Which, find_subject, find_version, guid, level_name, parse_level, parse_schema,
@@ -154,13 +158,26 @@ async fn register(
     let found = registry
         .register(&subject, &schema, compatibility, deadline)
         .await?;
-    let body =
-        json!({"schema_id": guid(&found.schema), "version": found.version, "compatible": true});
+    let body = json!({"schema_id": guid(&found.schema), "version": found.version, "compatible": true, "columns": columns(&found.schema)});
     Ok((
         [(header::CONTENT_TYPE, "application/json")],
         body.to_string(),
     )
         .into_response())
+}
+
+fn columns(schema: &Schema) -> Vec<Value> {
+    schema
+        .columns
+        .iter()
+        .map(|column| {
+            json!({
+                "name": column.name,
+                "type": column.kind.to_string(),
+                "field": field_name(&column.name),
+            })
+        })
+        .collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -227,6 +244,7 @@ async fn get_schema(
         "version": found.version,
         "definition": definition,
         "compatibility": level_name(level),
+        "columns": columns(&found.schema),
     });
     Ok((
         caching,

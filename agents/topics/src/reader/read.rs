@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use tarn_kafka::{BATCH_HEADER_BYTES, BatchHeader, ValidBatch};
-use tarn_model::{ClusterTime, Offset, OffsetRange, SegmentId, TopicPartition};
+use tarn_model::{ClusterTime, Lsn, Offset, OffsetRange, SegmentId, TopicPartition};
 use tarn_replica::View;
 use tarn_state::Extent;
 use tarn_store::{StoreError, paths};
@@ -69,7 +69,7 @@ pub(super) struct RawBatch {
     pub(super) base: Offset,
     pub(super) header: BatchHeader,
     pub(super) leader_epoch: u32,
-    pub(super) committed_at: u64,
+    pub(super) lsn: Lsn,
     pub(super) committed_time: ClusterTime,
     pub(super) bytes: Bytes,
 }
@@ -179,7 +179,7 @@ impl Reader {
         })?;
         Ok(StoredBatch {
             base: raw.base,
-            committed_at: raw.committed_at,
+            lsn: raw.lsn,
             committed_time: raw.committed_time,
             batch,
         })
@@ -331,7 +331,7 @@ impl Reader {
                         base,
                         header,
                         leader_epoch: extent.leader_epoch,
-                        committed_at: extent.committed_at,
+                        lsn: extent.lsn(),
                         committed_time: extent.committed_time,
                         bytes,
                     });

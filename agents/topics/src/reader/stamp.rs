@@ -5,7 +5,7 @@ use std::iter;
 use bytes::{Bytes, BytesMut};
 use tarn_kafka::records::Limits;
 use tarn_kafka::{RecordHeader, Records, ValidBatch, stamp};
-use tarn_model::{ClusterTime, Offset, OffsetRange, Timestamp};
+use tarn_model::{ClusterTime, Lsn, Offset, OffsetRange, Timestamp};
 
 use super::read::RawBatch;
 
@@ -27,8 +27,8 @@ pub(super) fn join(batches: &[RawBatch]) -> Bytes {
 #[derive(Debug, Clone)]
 pub struct StoredBatch {
     pub base: Offset,
-    /// `n` of the entry that committed it: its records are judged by the schemas registered before.
-    pub committed_at: u64,
+    /// The entry that committed it: its records are judged by the schemas registered before.
+    pub lsn: Lsn,
     pub committed_time: ClusterTime,
     /// Stamped with its base offset and leader epoch.
     pub batch: ValidBatch,
@@ -42,8 +42,8 @@ pub struct TopicRecord {
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
     pub headers: Vec<RecordHeader>,
-    /// `n` of the entry that committed it.
-    pub committed_at: u64,
+    /// The entry that committed it.
+    pub lsn: Lsn,
     pub committed_time: ClusterTime,
 }
 
@@ -52,7 +52,7 @@ pub struct TopicRecord {
 pub struct Undecodable {
     pub offsets: OffsetRange,
     pub reason: String,
-    pub committed_at: u64,
+    pub lsn: Lsn,
 }
 
 /// What stands at an offset.
@@ -80,8 +80,7 @@ impl StoredBatch {
         within: OffsetRange,
         limits: &Limits,
     ) -> impl Iterator<Item = RecordItem> + Send + use<> {
-        let (base, committed_at, committed_time) =
-            (self.base, self.committed_at, self.committed_time);
+        let (base, lsn, committed_time) = (self.base, self.lsn, self.committed_time);
         let all = self.offsets();
         let mut unreadable = None;
         let mut records = None;
@@ -105,7 +104,7 @@ impl StoredBatch {
                                 key: record.key,
                                 value: record.value,
                                 headers: record.headers,
-                                committed_at,
+                                lsn,
                                 committed_time,
                             }));
                         }
@@ -118,7 +117,7 @@ impl StoredBatch {
             (!offsets.is_empty()).then_some(RecordItem::Undecodable(Undecodable {
                 offsets,
                 reason,
-                committed_at,
+                lsn,
             }))
         })
     }

@@ -196,10 +196,10 @@ async fn records_have_their_offsets_and_their_commit() {
         .await
         .expect("readable");
     assert_eq!(read.next_offset, Offset(4));
-    let commits: Vec<u64> = view.partitions[&at]
+    let commits: Vec<_> = view.partitions[&at]
         .extents
         .values()
-        .map(|extent| extent.committed_at)
+        .map(|extent| extent.lsn())
         .collect();
     let records: Vec<_> = read
         .records(range, &Limits::default())
@@ -208,7 +208,7 @@ async fn records_have_their_offsets_and_their_commit() {
                 record.offset.0,
                 record.timestamp.0,
                 record.value.expect("a value"),
-                record.committed_at,
+                record.lsn,
             ),
             other => panic!("{other:?}"),
         })

@@ -223,6 +223,7 @@ fn decode_record(partition: PartitionId, record: TopicRecord) -> DecodeRecord {
             .into_iter()
             .map(|header| (header.name, header.value))
             .collect(),
-        lsn_n: record.committed_at,
+        lsn: record.lsn,
+        committed: record.committed_time,
     }
 }

@@ -4,11 +4,11 @@ use apache_avro::types::Value;
 use apache_avro::{Schema as ReferenceSchema, to_avro_datum};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{
-    Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type,
     Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use expect_test::expect;
-use tarn_model::{ColumnType, FieldId};
+use tarn_model::{ColumnType, FieldId, Generation};
 use tarn_schema::{VALUE_SCHEMA_ID_HEADER, columns, frame_by_id, header_by_guid, parse};
 
 use super::*;
@@ -45,14 +45,18 @@ fn shape(texts: &[&str]) -> TableShape {
         guid: parse(text, &[]).expect("a schema").guid(),
         text: (*text).to_owned(),
         references: Vec::new(),
-        registered_n: u64::from(id) * 10,
+        registered: lsn(u64::from(id) * 10),
     });
     TableShape {
         columns: payload_columns(texts.last().expect("a schema")),
         with_value: false,
-        typed_since: Some(10),
+        typed_since: Some(lsn(10)),
         schemas: schemas.collect(),
     }
+}
+
+fn lsn(n: u64) -> Lsn {
+    Lsn::new(Generation::FIRST, n)
 }
 
 fn datum(text: &str, value: Value) -> Vec<u8> {
@@ -73,7 +77,8 @@ fn records(values: impl IntoIterator<Item = Option<Bytes>>) -> Vec<DecodeRecord>
         key: None,
         value,
         headers: Vec::new(),
-        lsn_n: 1_000,
+        lsn: lsn(1_000),
+        committed: ClusterTime(1_700_000_000_000),
     };
     (0..).zip(values).map(record).collect()
 }
@@ -171,7 +176,15 @@ fn show(decoded: &Decoded, skip: &[&str]) -> String {
 }
 
 /// Metadata columns that say nothing in most tests.
-const PLAIN: [&str; 4] = ["_partition", "_timestamp", "_key", "_headers"];
+const PLAIN: [&str; 7] = [
+    "_topic_partition",
+    "_timestamp",
+    "_key",
+    "_headers",
+    "_event_time",
+    "_lsn",
+    "_committed",
+];
 
 fn decode(shape: &TableShape, records: &[DecodeRecord]) -> Decoded {
     let decoder = Decoder::new(shape);
@@ -506,11 +519,11 @@ fn a_record_is_judged_by_the_schemas_below_its_own_commit() {
         Some(Bytes::from(order)),
     ]);
     // The schemas come at 10 and 20; a record of that very entry does not know them yet.
-    for (record, lsn_n) in given
+    for (record, n) in given
         .iter_mut()
         .zip([5, 9, 10, 11, 12, 20, 21, 22, 23, 24, 25, 15])
     {
-        record.lsn_n = lsn_n;
+        record.lsn = lsn(n);
     }
     for record in given.iter_mut().skip(10) {
         let header = (
@@ -520,10 +533,13 @@ fn a_record_is_judged_by_the_schemas_below_its_own_commit() {
         record.headers = vec![("before".into(), None), header];
     }
     let skip = [
-        "_partition",
+        "_topic_partition",
         "_timestamp",
         "_key",
         "_headers",
+        "_event_time",
+        "_lsn",
+        "_committed",
         "later",
         "lines",
         "price",
@@ -546,6 +562,51 @@ fn a_record_is_judged_by_the_schemas_below_its_own_commit() {
         3/11 at 11: unknown_schema"#]].assert_eq(&show(&decode(&shape, &given), &skip));
 }
 
+/// After a recovery `n` counts from 1 again. What was registered before stays known, and what was
+/// registered in the new generation is not known to the records of the old one.
+#[test]
+fn a_schema_of_an_earlier_generation_is_below_every_later_record() {
+    let mut shape = shape(&[V2, V2]);
+    shape.schemas[1].guid = [9; 16];
+    shape.schemas[1].registered = Lsn::new(Generation(2), 4);
+    let order = order_2(1);
+    let mut given = records([1, 1, 2, 2].map(|id| framed(id, &order)));
+    given[0].lsn = Lsn::new(Generation(2), 1);
+    given[1].lsn = Lsn::new(Generation(1), 9);
+    given[2].lsn = Lsn::new(Generation(1), 1_000);
+    given[3].lsn = Lsn::new(Generation(2), 5);
+    shape.with_value = true;
+    let mut skip = PLAIN.to_vec();
+    skip.extend(["later", "lines", "price", "weight", "by", "at"]);
+    expect![[r#"
+        id: 1, _offset: 0, _schema_id: 1, _value: null
+        id: null, _offset: 1, _schema_id: null, _value: x000000000102066e6f77020402000600ffff000000000000d03f02060102
+        id: 1, _offset: 3, _schema_id: 2, _value: null
+        3/2 at 2: unknown_schema"#]].assert_eq(&show(&decode(&shape, &given), &skip));
+}
+
+#[test]
+fn fields_of_reserved_names_are_columns_of_other_names() {
+    let text = r#"{"type":"record","name":"R","fields":[
+        {"name":"_offset","type":"long"},
+        {"name":"_PARTITION","type":"string"},
+        {"name":"_offset_","type":"int"},
+        {"name":"in","type":{"type":"record","name":"In","fields":[{"name":"_file","type":"int"}]}}
+    ]}"#;
+    let inner = fields(vec![("_file", Value::Int(4))]);
+    let values = fields(vec![
+        ("_offset", Value::Long(-7)),
+        ("_PARTITION", self::text("p")),
+        ("_offset_", Value::Int(3)),
+        ("in", inner),
+    ]);
+    let decoded = decode(&shape(&[text]), &records([framed(1, &datum(text, values))]));
+    expect![[
+        r#"_offset_: -7, _PARTITION_: "p", _offset__: 3, in: {_file: 4}, _offset: 0, _schema_id: 1"#
+    ]]
+    .assert_eq(&show(&decoded, &PLAIN));
+}
+
 #[test]
 fn metadata_columns_say_where_a_row_came_from() {
     let mut shape = shape(&[V2]);
@@ -561,8 +622,8 @@ fn metadata_columns_say_where_a_row_came_from() {
     ];
     given[1].timestamp_ms = i64::MAX;
     expect![[r#"
-        _partition: 3, _offset: 0, _timestamp: 1700000000000000 +00:00, _key: x6b, _headers: [{key: "h", value: x31}, {key: "h", value: null}, {key: "�", value: x}], _schema_id: null, _value: x76
-        _partition: 3, _offset: 1, _timestamp: 9223372036854775807 +00:00, _key: null, _headers: [], _schema_id: null, _value: null"#]].assert_eq(&show(&decode(&shape, &given), &[]));
+        _topic_partition: 3, _offset: 0, _timestamp: 1700000000000000 +00:00, _key: x6b, _headers: [{key: "h", value: x31}, {key: "h", value: null}, {key: "�", value: x}], _schema_id: null, _event_time: 1700000000000000 +00:00, _lsn: 17592186045416, _committed: 1700000000000000 +00:00, _value: x76
+        _topic_partition: 3, _offset: 1, _timestamp: 253402300799999999 +00:00, _key: null, _headers: [], _schema_id: null, _event_time: 1700000000000000 +00:00, _lsn: 17592186045416, _committed: 1700000000000000 +00:00, _value: null"#]].assert_eq(&show(&decode(&shape, &given), &[]));
 }
 
 #[test]
@@ -784,7 +845,7 @@ fn a_schema_that_the_table_cannot_take_costs_only_its_own_records() {
             guid,
             text: text.to_owned(),
             references: vec![],
-            registered_n: 1,
+            registered: lsn(1),
         });
     }
     let decoder = Decoder::new(&shape);
@@ -818,13 +879,13 @@ fn referenced_schemas_are_used() {
     let shape = TableShape {
         columns: columns(&schema).expect("columns"),
         with_value: false,
-        typed_since: Some(0),
+        typed_since: Some(lsn(0)),
         schemas: vec![WriterSchema {
             id: SchemaId(1),
             guid: schema.guid(),
             text: order.to_owned(),
             references: vec![line.to_owned()],
-            registered_n: 0,
+            registered: lsn(0),
         }],
     };
     let decoded = decode(&shape, &records([framed(1, &[2, b'a'])]));

@@ -82,7 +82,7 @@ impl RegisterSchema {
             format: self.format.clone(),
             text: self.text.clone(),
             columns: self.columns.clone(),
-            registered_at: ctx.lsn.n,
+            registered_at: ctx.lsn,
             registered_time: ctx.cluster_time,
         };
         state.schemas.insert(id, Arc::new(schema));
@@ -94,7 +94,7 @@ impl RegisterSchema {
         let subject = Arc::make_mut(state.subject_or_new(&self.subject)?);
         // Each version names another schema, of which there are at most `SCHEMAS_MAX`.
         let version = subject.latest().map_or(0, |(version, _)| version) + 1;
-        subject.versions.insert(version, (id, ctx.lsn.n));
+        subject.versions.insert(version, (id, ctx.lsn));
         Ok(version)
     }
 
@@ -112,7 +112,7 @@ impl RegisterSchema {
         table.columns = columns.fields;
         table.last_field_id = columns.last_id;
         table.typed = true;
-        table.schemas.insert(id, ctx.lsn.n);
+        table.schemas.insert(id, ctx.lsn);
         Ok(())
     }
 }
@@ -170,7 +170,7 @@ mod tests {
             vec![Field::new("id", ColumnType::Int)],
         )
         .unwrap();
-        let first = cluster.state.n;
+        let first = cluster.state.lsn();
         register(
             &mut cluster,
             "orders-key",
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(table.columns[0].kind, ColumnType::Long);
         assert_eq!(table.last_field_id, 101);
         let schemas: Vec<_> = table.schemas.iter().map(|(id, at)| (id.0, *at)).collect();
-        assert_eq!(schemas, [(1, first), (3, cluster.state.n)]);
+        assert_eq!(schemas, [(1, first), (3, cluster.state.lsn())]);
     }
 
     #[test]

@@ -208,19 +208,19 @@ fn the_hashes_of_a_story_never_change() {
                 [
                     "4fdae2eb242565e60237cb45dba89c274dbb7efe9e5672fc4a8a18bd906ae7eb",
                     "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "aba9c72bd2a9640c0b63883293ec786c121b0525bd84760022300307e9373427",
+                    "88ac4761139f65a824b40f00dd45d8a93770f3b3c97c55a8d42407d78657f6a1",
                 ]
             "#]],
         ),
         (
             FeatureLevel::TWO,
             expect_test::expect![[r#"
-            [
-                "45b7492c57c8a18ddcc41d799949fbea19c1485b1c61ba89564bb683caa920b9",
-                "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                "819b69b50880fdc61385062098bc1d68a693a7e4ca7fa85d582c1d671a15846f",
-            ]
-        "#]],
+                [
+                    "45b7492c57c8a18ddcc41d799949fbea19c1485b1c61ba89564bb683caa920b9",
+                    "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
+                    "694f4678f10fe9da9abd6a76532d6b5c4cc505cad8c3b1d0bfe5755f1b50c161",
+                ]
+            "#]],
         ),
     ] {
         let state = cluster_at(level).state;

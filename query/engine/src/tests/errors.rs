@@ -60,9 +60,9 @@ async fn wrong_sql_is_told_from_a_table_that_is_not_there() {
         "WITH a AS (SELECT 1) SELECT * FROM a, b"
             no-such-table: there is no table events.b
         "SELECT nothing FROM clicks"
-            invalid 1:8: No field named nothing. Valid fields are clicks._partition, clicks._offset, clicks._timestamp, clicks._key, clicks._headers, clicks._schema_id, clicks._value.
+            invalid 1:8: No field named nothing. Valid fields are clicks._topic_partition, clicks._offset, clicks._timestamp, clicks._key, clicks._headers, clicks._schema_id, clicks._event_time, clicks._lsn, clicks._committed, clicks._value.
         "SELECT\n  c.nothing FROM clicks c"
-            invalid 2:3: No field named c.nothing. Valid fields are c._partition, c._offset, c._timestamp, c._key, c._headers, c._schema_id, c._value.
+            invalid 2:3: No field named c.nothing. Valid fields are c._topic_partition, c._offset, c._timestamp, c._key, c._headers, c._schema_id, c._event_time, c._lsn, c._committed, c._value.
         "SELECT nothing(1)"
             invalid 1:8: Invalid function 'nothing'.
         "SELECT 1 / 0"

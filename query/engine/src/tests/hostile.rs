@@ -23,11 +23,11 @@ fn made(count: usize) -> Vec<String> {
         over_rows(&format!("({})", chain("_offset", " * 1.5", count))),
         over_rows(&format!(
             "({})",
-            chain("_offset = 0", " OR _offset = _partition + 1", count)
+            chain("_offset = 0", " OR _offset = _topic_partition + 1", count)
         )),
         over_rows(&format!(
             "({})",
-            chain("_offset = 0", " AND _offset < _partition + 9", count)
+            chain("_offset = 0", " AND _offset < _topic_partition + 9", count)
         )),
         over_rows(&format!(
             "({})",

@@ -117,20 +117,24 @@ async fn tables_and_columns_are_listed() {
         | tarn          | system             | partitions    | VIEW       |
         | tarn          | system             | groups        | VIEW       |
         | tarn          | system             | group_offsets | VIEW       |
-        | tarn          | system             | tables        | VIEW       |"#]]
+        | tarn          | system             | tables        | VIEW       |
+        | tarn          | system             | columns       | VIEW       |"#]]
     .assert_eq(&ours.join("\n"));
     expect![[r#"
-        +-------------+-----------------------------------------+-------------+
-        | column_name | data_type                               | is_nullable |
-        +-------------+-----------------------------------------+-------------+
-        | _partition  | int                                     | NO          |
-        | _offset     | bigint                                  | NO          |
-        | _timestamp  | timestamptz                             | NO          |
-        | _key        | binary                                  | YES         |
-        | _headers    | array<struct<key:varchar,value:binary>> | YES         |
-        | _schema_id  | int                                     | YES         |
-        | _value      | binary                                  | YES         |
-        +-------------+-----------------------------------------+-------------+"#]]
+        +------------------+-----------------------------------------+-------------+
+        | column_name      | data_type                               | is_nullable |
+        +------------------+-----------------------------------------+-------------+
+        | _topic_partition | int                                     | NO          |
+        | _offset          | bigint                                  | NO          |
+        | _timestamp       | timestamptz                             | NO          |
+        | _key             | binary                                  | YES         |
+        | _headers         | array<struct<key:varchar,value:binary>> | YES         |
+        | _schema_id       | int                                     | YES         |
+        | _event_time      | timestamptz                             | NO          |
+        | _lsn             | bigint                                  | NO          |
+        | _committed       | timestamptz                             | NO          |
+        | _value           | binary                                  | YES         |
+        +------------------+-----------------------------------------+-------------+"#]]
     .assert_eq(&fixture.ask("DESCRIBE events.clicks").await);
     let sql = "SELECT column_name FROM information_schema.columns WHERE table_name = 'groups' ORDER BY 1 LIMIT 2";
     expect![[r#"

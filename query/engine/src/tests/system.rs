@@ -32,6 +32,23 @@ async fn the_cluster_is_shown_at_the_cut() {
         +-----------+--------+--------+-------+---------+------+-------------+---------+---------+---------+
         | events    | clicks | clicks | false | 0       | 3    | 0           | 0       | true    | true    |
         +-----------+--------+--------+-------+---------+------+-------------+---------+---------+---------+"#]].assert_eq(&fixture.ask(sql).await);
+    let sql = "SELECT \"table\", \"column\", position, type, nullable, field_id, payload_field FROM system.columns";
+    expect![[r#"
+        +--------+------------------+----------+-----------------------------------------+----------+----------+---------------+
+        | table  | column           | position | type                                    | nullable | field_id | payload_field |
+        +--------+------------------+----------+-----------------------------------------+----------+----------+---------------+
+        | clicks | _topic_partition | 1        | int                                     | false    | 1        |               |
+        | clicks | _offset          | 2        | bigint                                  | false    | 2        |               |
+        | clicks | _timestamp       | 3        | timestamptz                             | false    | 3        |               |
+        | clicks | _key             | 4        | binary                                  | true     | 4        |               |
+        | clicks | _headers         | 5        | array<struct<key:varchar,value:binary>> | true     | 5        |               |
+        | clicks | _schema_id       | 6        | int                                     | true     | 9        |               |
+        | clicks | _event_time      | 7        | timestamptz                             | false    | 11       |               |
+        | clicks | _lsn             | 8        | bigint                                  | false    | 12       |               |
+        | clicks | _committed       | 9        | timestamptz                             | false    | 13       |               |
+        | clicks | _value           | 10       | binary                                  | true     | 10       |               |
+        +--------+------------------+----------+-----------------------------------------+----------+----------+---------------+"#]]
+    .assert_eq(&fixture.ask(sql).await);
     assert_eq!(
         fixture.numbers("SELECT count(*) FROM system.groups").await,
         [0]
@@ -42,7 +59,7 @@ async fn the_cluster_is_shown_at_the_cut() {
             .await,
         [0]
     );
-    let sql = "SELECT count(*) FROM events.clicks c JOIN system.partitions p ON c._partition = p.partition AND p.topic = 'clicks'";
+    let sql = "SELECT count(*) FROM events.clicks c JOIN system.partitions p ON c._topic_partition = p.partition AND p.topic = 'clicks'";
     assert_eq!(fixture.numbers(sql).await, [5]);
     fixture.node.drain().await;
 }

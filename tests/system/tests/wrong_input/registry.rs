@@ -52,7 +52,6 @@ fn a_schema_that_cannot_be_is_refused_in_confluents_words() -> Result<()> {
     ensure!(register(&tarn, "orders-value", &order())?.status == 200);
     let recursive = record(&json!([{ "name": "next", "type": ["null", "Order"] }]));
     let text_then_long = record(&json!([{ "name": "n", "type": "string" }]));
-    let reserved = record(&json!([{ "name": "_offset", "type": "long" }]));
     let same_name = record(&json!([
         { "name": "id", "type": "long" },
         { "name": "ID", "type": "long" },
@@ -93,14 +92,6 @@ fn a_schema_that_cannot_be_is_refused_in_confluents_words() -> Result<()> {
             409,
             40901,
             &["n"],
-        ),
-        (
-            "a reserved name",
-            "orders-value",
-            reserved,
-            422,
-            42201,
-            &["_offset"],
         ),
         (
             "names that SQL cannot tell apart",
