@@ -46,6 +46,16 @@ pub const MEMBER_BYTES_MAX: usize = 64 << 10;
 pub const GROUPS_MAX: usize = 100_000;
 /// Committed offsets of one group; more are refused.
 pub const GROUP_OFFSETS_MAX: usize = 100_000;
+/// Committed offsets of a group without members stay for so long, Kafka's `offsets.retention.minutes`.
+pub const OFFSETS_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A group with neither members nor offsets stays for so long.
+pub const EMPTY_GROUP_KEPT: Duration = Duration::from_secs(600);
+/// Tables of deleted topics. Beyond it the one that was detached first is forgotten.
+pub const DETACHED_TABLES_MAX: usize = 10_000;
+/// The table of a deleted topic that never had a row is known for so long.
+pub const EMPTY_TABLE_KEPT: Duration = Duration::from_secs(600);
+/// A deleted topic's records wait so long for its table to take them.
+pub const DETACHED_PARTITIONS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest schema text.
 pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
 /// Registered schemas in a cluster.

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::archive::Recent;
+use crate::fold::Fold;
 use crate::metastore::{Shared, Trimmed, View, with_places};
 use crate::metrics::gauge;
 
@@ -45,7 +46,7 @@ pub(crate) struct Progress {
 #[derive(Debug)]
 pub(crate) struct Follower {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) state: State,
+    pub(crate) fold: Fold,
     pub(crate) progress: mpsc::Sender<Progress>,
     pub(crate) recent: Arc<Recent>,
 }
@@ -64,7 +65,7 @@ impl Follower {
 
     /// Goes on until it cannot; answers why.
     async fn follow(&mut self, scope: &Scope) -> String {
-        let mut cursor = self.shared.log.follow(self.state.lsn());
+        let mut cursor = self.shared.log.follow(self.fold.state().lsn());
         let mut pause = PAUSE;
         loop {
             match cursor.next_batch(BATCH_MAX).await {
@@ -78,7 +79,7 @@ impl Follower {
                     if let Err(why) = self.jump(floor, scope).await {
                         return why;
                     }
-                    cursor = self.shared.log.follow(self.state.lsn());
+                    cursor = self.shared.log.follow(self.fold.state().lsn());
                 }
                 Err(FollowError::Unavailable { reason }) => {
                     warn!(reason, "the commit log does not answer, following again");
@@ -86,7 +87,7 @@ impl Follower {
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
                 Err(error @ FollowError::WentBack { .. }) => {
-                    return with_places(&error, self.state.generation);
+                    return with_places(&error, self.fold.state().generation);
                 }
                 Err(error @ FollowError::Corrupt { .. }) => return error.to_string(),
             }
@@ -98,7 +99,7 @@ impl Follower {
         let mut own = Vec::new();
         for followed in batch {
             let lsn = followed.lsn;
-            match self.state.apply(lsn, &followed.bytes) {
+            match self.fold.apply(lsn, &followed.bytes) {
                 Ok(applied) => {
                     let bytes = followed.bytes.len() as u64;
                     self.shared.entry_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -133,10 +134,10 @@ impl Follower {
     }
 
     async fn publish(&mut self, own: Vec<(Lsn, Applied)>, jumped: bool) {
-        if self.shared.views.borrow().lsn() >= self.state.lsn() {
+        if self.shared.views.borrow().lsn() >= self.fold.state().lsn() {
             return;
         }
-        let view = Arc::new(self.state.clone());
+        let view = self.fold.cut();
         self.shared.views.send_replace(Arc::clone(&view));
         self.shared.metrics.applied.set(gauge(view.n));
         self.shared.metrics.views.inc();
@@ -148,18 +149,18 @@ impl Follower {
     async fn jump(&mut self, mut floor: Floor, scope: &Scope) -> Result<(), String> {
         let mut pause = PAUSE;
         loop {
-            if floor.lsn.generation != self.state.generation {
-                return Err(superseded(&floor, self.state.lsn()));
+            if floor.lsn.generation != self.fold.state().generation {
+                return Err(superseded(&floor, self.fold.state().lsn()));
             }
-            if floor.lsn.n <= self.state.n {
+            if floor.lsn.n <= self.fold.state().n {
                 // Nothing is missing here. Not at once: a log that says so again must not spin.
                 sleep(self.shared.runtime.random().jitter(PAUSE)).await;
                 return Ok(());
             }
-            match load(&self.shared.store, scope, self.state.cluster, &floor).await {
+            match load(&self.shared.store, scope, self.fold.state().cluster, &floor).await {
                 Ok(state) => {
-                    info!(from = %self.state.lsn(), to = %state.lsn(), "the log was trimmed past this replica: went on from the snapshot");
-                    self.state = state;
+                    info!(from = %self.fold.state().lsn(), to = %state.lsn(), "the log was trimmed past this replica: went on from the snapshot");
+                    self.fold = Fold::new(state);
                     self.recent.clear();
                     *self
                         .shared

@@ -6,6 +6,7 @@
 mod archive;
 mod barrier;
 mod clock_guard;
+mod fold;
 mod follower;
 mod metastore;
 mod metrics;

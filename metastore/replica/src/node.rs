@@ -29,6 +29,7 @@ use tracing::{info, warn};
 use crate::archive::{self, Archiver, Recent};
 use crate::barrier::BarrierTask;
 use crate::clock_guard::{self, ClockGuard};
+use crate::fold::Fold;
 use crate::follower::{self, Follower, LoadError, Progress, superseded};
 use crate::metastore::{Receivers, Shared, View};
 use crate::proposer::{self, Proposer};
@@ -165,7 +166,7 @@ async fn open_replica(
     let scope = replica.child("follower");
     let follower = Follower {
         shared: Arc::clone(&shared),
-        state,
+        fold: Fold::new(state),
         progress,
         recent: Arc::clone(&recent),
     };

@@ -109,7 +109,7 @@ pub(crate) fn minds_the_log(view: &State, session: SessionId) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tarn_model::ClusterId;
+    use tarn_model::{ClusterId, LivenessTime};
     use tarn_state::Tombstone;
 
     use super::*;
@@ -147,6 +147,8 @@ mod tests {
             Tombstone {
                 sequence: 4,
                 closed_at: 9,
+                node: None,
+                opened: LivenessTime::default(),
             },
         );
         assert_eq!(look(&state, id(1), 4), Look::Applied);

@@ -4,6 +4,8 @@
 //! Lsn and the two hashes; a proposal is applied whole or not at all. Whatever a command does, also
 //! panic, all replicas do alike.
 
+mod in_place;
+
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,6 +21,8 @@ use crate::{
     BrokenInvariant, Command, Context, Entry, FeatureLevel, Outcome, Proposal, ProposalOutcome,
     Refusal, Session, SessionContext, State,
 };
+
+pub use in_place::Spoiled;
 
 /// What an entry did.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,6 +135,26 @@ enum Admission<'e> {
 impl State {
     /// Applies one entry, given as its bytes. On an error the state is as it was.
     pub fn apply(&mut self, lsn: Lsn, bytes: &[u8]) -> Result<Applied, ApplyError> {
+        let entry = match self.read_next(lsn, bytes) {
+            Err(ApplyError::Unreadable { .. }) if defect("skip-unknown-command") => {
+                return Ok(self.pass_over(lsn, bytes));
+            }
+            read => read?,
+        };
+        let admission = self.admit(lsn, &entry)?;
+        let mut next = self.clone();
+        let decide =
+            |state: &mut State, proposal: &Proposal, ctx: &Context| state.decide(proposal, ctx);
+        let applied = next.go_on(lsn, bytes, &entry, admission, decide)?;
+        if cfg!(debug_assertions) {
+            State::check_step(self, &next).map_err(|broken| ApplyError::Broken { lsn, broken })?;
+        }
+        *self = next;
+        Ok(applied)
+    }
+
+    /// The entry after the last one, if it belongs to this history.
+    fn read_next(&self, lsn: Lsn, bytes: &[u8]) -> Result<Entry, ApplyError> {
         if lsn.generation != self.generation {
             return Err(ApplyError::Foreign { lsn });
         }
@@ -140,53 +164,51 @@ impl State {
                 lsn,
             });
         }
-        let entry = match read(lsn, bytes) {
-            Err(ApplyError::Unreadable { .. }) if defect("skip-unknown-command") => {
-                return Ok(self.pass_over(lsn, bytes));
-            }
-            read => read?,
-        };
+        let entry = read(lsn, bytes)?;
         if entry.cluster != self.cluster || entry.generation != self.generation {
             return Err(ApplyError::Foreign { lsn });
         }
         self.check_history(lsn, &entry)?;
+        Ok(entry)
+    }
 
-        let mut next = self.clone();
-        next.n = lsn.n;
-        next.log_hash = roll(self.log_hash, bytes);
-        let outcomes = match self.admit(lsn, &entry)? {
-            Ok(admission) => {
-                Ok(next.take(lsn, &entry, Hash(Sha256::digest(bytes).into()), admission))
-            }
-            Err(ignored) => Err(ignored),
-        };
+    /// Moves to the entry's Lsn. After an error the state is not to be used.
+    fn go_on(
+        &mut self,
+        lsn: Lsn,
+        bytes: &[u8],
+        entry: &Entry,
+        admission: Result<Admission<'_>, Ignored>,
+        decide: impl FnMut(&mut State, &Proposal, &Context) -> ProposalOutcome,
+    ) -> Result<Applied, ApplyError> {
+        self.n = lsn.n;
+        self.log_hash = roll(self.log_hash, bytes);
+        let outcomes = admission.map(|admission| {
+            let hash = Hash(Sha256::digest(bytes).into());
+            self.take(lsn, entry, hash, admission, decide)
+        });
         let happened = Happened {
             ignored: outcomes.as_ref().err().map(|ignored| ignored.number()),
             outcomes: outcomes.as_deref().unwrap_or(&[]),
-            cluster_time: next.cluster_time,
-            liveness_time: next.liveness_time,
+            cluster_time: self.cluster_time,
+            liveness_time: self.liveness_time,
         };
-        next.outcome_hash = roll(self.outcome_hash, &tarn_model::encode(&happened));
-        next.recent_hashes
-            .push_back((next.log_hash, next.outcome_hash));
-        while next.recent_hashes.len() as u64 > caps::LOG_HASHES_KEPT {
-            next.recent_hashes.pop_front();
+        self.outcome_hash = roll(self.outcome_hash, &tarn_model::encode(&happened));
+        self.recent_hashes
+            .push_back((self.log_hash, self.outcome_hash));
+        while self.recent_hashes.len() as u64 > caps::LOG_HASHES_KEPT {
+            self.recent_hashes.pop_front();
         }
-
-        if next.level > FeatureLevel::NEWEST {
+        if self.level > FeatureLevel::NEWEST {
             return Err(ApplyError::Level {
                 lsn,
-                needs: next.level.0,
+                needs: self.level.0,
                 newest: FeatureLevel::NEWEST.0,
             });
         }
         if outcomes.is_ok() && entry.observed.is_some() {
-            next.check_divergence()?;
+            self.check_divergence()?;
         }
-        if cfg!(debug_assertions) {
-            State::check_step(self, &next).map_err(|broken| ApplyError::Broken { lsn, broken })?;
-        }
-        *self = next;
         Ok(Applied {
             session: entry.session,
             sequence: entry.sequence,
@@ -345,6 +367,7 @@ impl State {
         entry: &Entry,
         entry_hash: Hash,
         admission: Admission<'_>,
+        mut decide: impl FnMut(&mut State, &Proposal, &Context) -> ProposalOutcome,
     ) -> Vec<ProposalOutcome> {
         let outcomes = match admission {
             Admission::Opens(open) => vec![match open.open(self, entry, entry_hash) {
@@ -376,11 +399,11 @@ impl State {
                 entry
                     .proposals
                     .iter()
-                    .map(|proposal| self.decide(proposal, &ctx))
+                    .map(|proposal| decide(self, proposal, &ctx))
                     .collect()
             }
         };
-        self.sweep_idle_producers();
+        self.work_off();
         if lsn.n.is_multiple_of(TOMBSTONE_SWEEP_INTERVAL) {
             self.sweep_tombstones();
         }
@@ -483,11 +506,7 @@ impl State {
         let Some(middle) = walls.len().checked_sub(1).map(|last| last / 2) else {
             return;
         };
-        let before = self.cluster_time;
-        self.cluster_time = before.max(ClusterTime(walls[middle].0));
-        if self.cluster_time > before {
-            self.sweep_segments(before);
-        }
+        self.cluster_time = self.cluster_time.max(ClusterTime(walls[middle].0));
     }
 }
 

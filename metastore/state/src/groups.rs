@@ -20,8 +20,8 @@ pub struct Group {
     pub protocol: String,
     /// Member id of the leader.
     pub leader: String,
-    /// In the order of their ids.
-    pub members: Vec<GroupMember>,
+    /// In the order of their ids. Shared: committing an offset copies none of them.
+    pub members: Arc<[GroupMember]>,
     pub offsets: OrdMap<TopicPartition, CommittedOffset>,
     pub changed: ClusterTime,
 }
@@ -63,6 +63,16 @@ pub struct CommittedOffset {
     pub committed: ClusterTime,
 }
 
+impl Group {
+    pub fn member(&self, id: &str) -> Option<&GroupMember> {
+        let at = self
+            .members
+            .binary_search_by(|member| member.id.as_str().cmp(id))
+            .ok()?;
+        self.members.get(at)
+    }
+}
+
 impl State {
     /// Is `node`, for which a command speaks, the coordinator, and the command's proposer?
     pub(crate) fn check_coordinator(
@@ -99,7 +109,7 @@ impl State {
                 protocol_type: String::new(),
                 protocol: String::new(),
                 leader: String::new(),
-                members: Vec::new(),
+                members: Arc::new([]),
                 offsets: OrdMap::new(),
                 changed: ctx.cluster_time,
             };

@@ -14,6 +14,7 @@ mod context;
 mod entry;
 mod groups;
 mod invariants;
+mod leftovers;
 mod level;
 mod nesting;
 mod producers;
@@ -29,12 +30,13 @@ mod harness;
 #[cfg(test)]
 mod properties;
 
-pub use apply::{Agreement, Applied, ApplyError, Ignored};
+pub use apply::{Agreement, Applied, ApplyError, Ignored, Spoiled};
 pub use command::{Command, Outcome, ProposalOutcome, Refusal};
 pub use context::{Context, SessionContext};
 pub use entry::{Entry, Observed, Proposal};
 pub use groups::{CommittedOffset, Group, GroupMember};
 pub use invariants::BrokenInvariant;
+pub use leftovers::GroupCursor;
 pub use level::FeatureLevel;
 pub use producers::{Producer, RememberedBatch};
 pub use schemas::{Compatibility, Schema, Subject};

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 use tarn_model::{
-    ClusterTime, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp, TopicId,
-    TopicPartition, caps, defect,
+    ClusterTime, Offset, ProducerEpoch, ProducerId, Timestamp, TopicPartition, caps, defect,
 };
 
 use crate::commands::ProducerStamp;
@@ -185,6 +184,7 @@ impl State {
         let key = (at, stamp.id);
         match self.producers.get_mut(&key) {
             Some(producer) => {
+                let producer = Arc::make_mut(producer);
                 if producer.epoch != stamp.epoch || producer.is_idle(now) {
                     producer.epoch = stamp.epoch;
                     producer.batches.clear();
@@ -200,15 +200,13 @@ impl State {
             None => {
                 self.make_room_for_producer(at);
                 let batches = VecDeque::from([batch]);
-                self.producers.insert(
-                    key,
-                    Producer {
-                        epoch: stamp.epoch,
-                        batches,
-                        used: now,
-                        taken,
-                    },
-                );
+                let producer = Producer {
+                    epoch: stamp.epoch,
+                    batches,
+                    used: now,
+                    taken,
+                };
+                self.producers.insert(key, Arc::new(producer));
                 *self.producer_counts.entry(at).or_insert(0) += 1;
             }
         }
@@ -238,23 +236,10 @@ impl State {
     ) -> impl Iterator<Item = (ProducerId, &Producer)> {
         self.producers
             .range((at, ProducerId(i64::MIN))..=(at, ProducerId(i64::MAX)))
-            .map(|((_, id), producer)| (*id, producer))
+            .map(|((_, id), producer)| (*id, producer.as_ref()))
     }
 
-    pub(crate) fn forget_producers_of_topic(&mut self, topic: TopicId) {
-        let first = TopicPartition::new(topic, PartitionId(i32::MIN));
-        let last = TopicPartition::new(topic, PartitionId(i32::MAX));
-        let keys: Vec<(TopicPartition, ProducerId)> = self
-            .producers
-            .range((first, ProducerId(i64::MIN))..=(last, ProducerId(i64::MAX)))
-            .map(|(key, _)| *key)
-            .collect();
-        for (at, id) in keys {
-            self.forget_producer(at, id);
-        }
-    }
-
-    fn forget_producer(&mut self, at: TopicPartition, id: ProducerId) {
+    pub(crate) fn forget_producer(&mut self, at: TopicPartition, id: ProducerId) {
         if self.producers.remove(&(at, id)).is_none() {
             return;
         }
@@ -276,7 +261,8 @@ impl State {
         }
     }
 
-    /// Looks at the next few producers and forgets the idle ones, so that they go without anybody
+    /// Looks at the next few producers and forgets the idle ones, and those of partitions that are
+    /// gone, so that they go without anybody
     /// ever walking over all of them.
     pub(crate) fn sweep_idle_producers(&mut self) {
         if self.producers.is_empty() {
@@ -296,7 +282,7 @@ impl State {
         {
             seen += 1;
             last = Some(*key);
-            if producer.is_idle(self.cluster_time) {
+            if producer.is_idle(self.cluster_time) || !self.partitions.contains_key(&key.0) {
                 idle.push(*key);
             }
         }

@@ -65,6 +65,12 @@ pub struct Tombstone {
     /// The entry that closed it.
     #[n(1)]
     pub closed_at: u64,
+    /// Its node, for who comes after it; `None` if it was never open.
+    #[n(2)]
+    pub node: Option<NodeId>,
+    /// Since when that node is open.
+    #[n(3)]
+    pub opened: LivenessTime,
 }
 
 impl Session {
@@ -89,14 +95,15 @@ impl State {
         if defect("no-tombstones") || (closed.is_none() && self.tombstones.contains_key(&id)) {
             return closed;
         }
-        let sequence = closed.as_ref().map_or(0, |session| session.sequence);
-        self.tombstones.insert(
-            id,
-            Tombstone {
-                sequence,
-                closed_at: at,
-            },
-        );
+        let tombstone = Tombstone {
+            sequence: closed.as_ref().map_or(0, |session| session.sequence),
+            closed_at: at,
+            node: closed.as_ref().map(|session| session.node),
+            opened: closed
+                .as_ref()
+                .map_or_else(LivenessTime::default, |session| session.opened),
+        };
+        self.tombstones.insert(id, tombstone);
         closed
     }
 

@@ -20,12 +20,13 @@ use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 use tarn_model::{
     ClusterId, ClusterTime, DecodeError, Generation, Hash, LivenessTime, NodeId, Offset,
-    ProducerId, SchemaId, TopicPartition,
+    ProducerId, SchemaId, SegmentId, TopicId, TopicPartition,
 };
 
 use crate::nesting::decode_bounded;
 use crate::{
-    CommittedOffset, Compatibility, Extent, FeatureLevel, Group, GroupMember, Partition, State,
+    CommittedOffset, Compatibility, Extent, FeatureLevel, Group, GroupCursor, GroupMember,
+    Partition, State,
 };
 
 const MAGIC: [u8; 8] = *b"tarnstat";
@@ -68,6 +69,12 @@ struct Numbers {
     compatibility: Compatibility,
     #[n(8)]
     producer_cursor: Option<(TopicPartition, ProducerId)>,
+    #[n(9)]
+    detached_cursor: Option<(ClusterTime, TopicId)>,
+    #[n(10)]
+    segments_swept: SegmentId,
+    #[n(11)]
+    group_cursor: Option<GroupCursor>,
 }
 
 /// A partition without its extents.
@@ -188,6 +195,9 @@ impl State {
             next_schema: self.next_schema,
             compatibility: self.compatibility,
             producer_cursor: self.producer_cursor,
+            detached_cursor: self.detached_cursor,
+            segments_swept: self.segments_swept,
+            group_cursor: self.group_cursor.clone(),
         });
         frames.put(&(self.recent_hashes.len() as u64));
         for hashes in &self.recent_hashes {
@@ -196,22 +206,11 @@ impl State {
         frames.map(&self.sessions);
         frames.map(&self.tombstones);
         frames.shared_map(&self.topics);
-        frames.put(&(self.partitions.len() as u64));
-        for (at, partition) in &self.partitions {
-            frames.put(&PartitionHead {
-                at: *at,
-                log_start: partition.log_start,
-                high_watermark: partition.high_watermark,
-                bytes: partition.bytes,
-                extents: partition.extents.len() as u64,
-                forgotten_before: partition.forgotten_before,
-            });
-            for extent in partition.extents.values() {
-                frames.put(extent);
-            }
+        for partitions in [&self.partitions, &self.leftovers, &self.leaving] {
+            frames.partitions(partitions);
         }
         frames.map(&self.segments);
-        frames.map(&self.producers);
+        frames.shared_map(&self.producers);
         frames.put(&(self.groups.len() as u64));
         for (name, group) in &self.groups {
             frames.put(&GroupHead {
@@ -220,7 +219,7 @@ impl State {
                 protocol_type: group.protocol_type.clone(),
                 protocol: group.protocol.clone(),
                 leader: group.leader.clone(),
-                members: group.members.clone(),
+                members: group.members.to_vec(),
                 changed: group.changed,
                 offsets: group.offsets.len() as u64,
             });
@@ -244,6 +243,9 @@ impl State {
         self.next_schema = numbers.next_schema;
         self.compatibility = numbers.compatibility;
         self.producer_cursor = numbers.producer_cursor;
+        self.detached_cursor = numbers.detached_cursor;
+        self.segments_swept = numbers.segments_swept;
+        self.group_cursor = numbers.group_cursor;
         self.recent_hashes = Vector::new();
         for _ in 0..reader.frame::<u64>()? {
             self.recent_hashes.push_back(reader.frame()?);
@@ -251,26 +253,11 @@ impl State {
         self.sessions = reader.map()?;
         self.tombstones = reader.map()?;
         self.topics = reader.shared_map()?;
-        let mut partitions = Ascending::new();
-        for _ in 0..reader.frame::<u64>()? {
-            let head: PartitionHead = reader.frame()?;
-            let mut extents = Ascending::new();
-            for _ in 0..head.extents {
-                let extent: Extent = reader.frame()?;
-                extents.push(extent.offsets.start, extent)?;
-            }
-            let partition = Partition {
-                log_start: head.log_start,
-                high_watermark: head.high_watermark,
-                extents: extents.map,
-                bytes: head.bytes,
-                forgotten_before: head.forgotten_before,
-            };
-            partitions.push(head.at, Arc::new(partition))?;
-        }
-        self.partitions = partitions.map;
+        self.partitions = reader.partitions()?;
+        self.leftovers = reader.partitions()?;
+        self.leaving = reader.partitions()?;
         self.segments = reader.map()?;
-        self.producers = reader.map()?;
+        self.producers = reader.shared_map()?;
         let mut groups = Ascending::new();
         for _ in 0..reader.frame::<u64>()? {
             let head: GroupHead = reader.frame()?;
@@ -284,7 +271,7 @@ impl State {
                 protocol_type: head.protocol_type,
                 protocol: head.protocol,
                 leader: head.leader,
-                members: head.members,
+                members: head.members.into(),
                 offsets: offsets.map,
                 changed: head.changed,
             };
@@ -320,6 +307,12 @@ impl State {
             *counts.entry(*at).or_insert(0) += 1;
         }
         self.producer_counts = counts.into_iter().collect();
+        self.detached_tables = self
+            .tables
+            .iter()
+            .filter(|(_, table)| table.detached)
+            .map(|(topic, table)| (table.detached_at, *topic))
+            .collect();
         Ok(())
     }
 }
@@ -337,6 +330,23 @@ impl Frames<'_> {
         let length = u32::try_from(self.scratch.len()).expect("one value is far below 4 GiB");
         (self.out)(&length.to_be_bytes());
         (self.out)(&self.scratch);
+    }
+
+    fn partitions(&mut self, partitions: &OrdMap<TopicPartition, Arc<Partition>>) {
+        self.put(&(partitions.len() as u64));
+        for (at, partition) in partitions {
+            self.put(&PartitionHead {
+                at: *at,
+                log_start: partition.log_start,
+                high_watermark: partition.high_watermark,
+                bytes: partition.bytes,
+                extents: partition.extents.len() as u64,
+                forgotten_before: partition.forgotten_before,
+            });
+            for extent in partition.extents.values() {
+                self.put(extent);
+            }
+        }
     }
 
     fn map<K: Encode<()> + Ord + Clone, V: Encode<()> + Clone>(&mut self, map: &OrdMap<K, V>) {
@@ -380,6 +390,27 @@ impl<'b> Reader<'b> {
             .ok_or(SnapshotError::Torn("it ends in the middle"))?;
         self.rest = rest;
         Ok(decode_bounded(frame)?)
+    }
+
+    fn partitions(&mut self) -> Result<OrdMap<TopicPartition, Arc<Partition>>, SnapshotError> {
+        let mut partitions = Ascending::new();
+        for _ in 0..self.frame::<u64>()? {
+            let head: PartitionHead = self.frame()?;
+            let mut extents = Ascending::new();
+            for _ in 0..head.extents {
+                let extent: Extent = self.frame()?;
+                extents.push(extent.offsets.start, extent)?;
+            }
+            let partition = Partition {
+                log_start: head.log_start,
+                high_watermark: head.high_watermark,
+                extents: extents.map,
+                bytes: head.bytes,
+                forgotten_before: head.forgotten_before,
+            };
+            partitions.push(head.at, Arc::new(partition))?;
+        }
+        Ok(partitions.map)
     }
 
     fn map<K, V>(&mut self) -> Result<OrdMap<K, V>, SnapshotError>

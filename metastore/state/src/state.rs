@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet, Vector};
 use tarn_model::{
     ClusterId, ClusterTime, Generation, Hash, LivenessTime, Lsn, NodeId, PartitionId, ProducerId,
     SchemaId, SegmentId, SessionId, TopicId, TopicPartition,
 };
 
 use crate::{
-    Compatibility, FeatureLevel, Group, Partition, Producer, Schema, Segment, Session, Subject,
-    Table, Tombstone, Topic,
+    Compatibility, FeatureLevel, Group, GroupCursor, Partition, Producer, Schema, Segment, Session,
+    Subject, Table, Tombstone, Topic,
 };
 
 /// The state at an Lsn. A clone costs a few pointers; a view is an `Arc<State>`.
@@ -43,16 +43,25 @@ pub struct State {
     pub topics: OrdMap<TopicId, Arc<Topic>>,
     pub topic_names: OrdMap<String, TopicId>,
     pub partitions: OrdMap<TopicPartition, Arc<Partition>>,
+    /// Partitions of deleted topics whose records their tables have not taken yet.
+    pub leftovers: OrdMap<TopicPartition, Arc<Partition>>,
+    /// The last of `detached_tables` that was looked at.
+    pub detached_cursor: Option<(ClusterTime, TopicId)>,
+    /// Partitions that nobody reads any more: each entry gives back some of their extents.
+    pub leaving: OrdMap<TopicPartition, Arc<Partition>>,
     pub segments: OrdMap<SegmentId, Segment>,
+    /// Segments below were looked at when their commit deadline had passed.
+    pub segments_swept: SegmentId,
 
     pub next_producer: ProducerId,
-    pub producers: OrdMap<(TopicPartition, ProducerId), Producer>,
+    pub producers: OrdMap<(TopicPartition, ProducerId), Arc<Producer>>,
     /// How many of them each partition has; follows from `producers`.
     pub producer_counts: OrdMap<TopicPartition, usize>,
     /// The last one that the search for idle producers looked at.
     pub producer_cursor: Option<(TopicPartition, ProducerId)>,
 
     pub groups: OrdMap<String, Arc<Group>>,
+    pub group_cursor: Option<GroupCursor>,
 
     pub next_schema: SchemaId,
     pub schemas: OrdMap<SchemaId, Arc<Schema>>,
@@ -62,6 +71,8 @@ pub struct State {
 
     /// By the topic's id; also of topics that were deleted.
     pub tables: OrdMap<TopicId, Arc<Table>>,
+    /// Those of deleted topics, by the time of that; follows from `tables`.
+    pub detached_tables: OrdSet<(ClusterTime, TopicId)>,
 }
 
 impl State {
@@ -83,18 +94,24 @@ impl State {
             topics: OrdMap::new(),
             topic_names: OrdMap::new(),
             partitions: OrdMap::new(),
+            leftovers: OrdMap::new(),
+            detached_cursor: None,
+            leaving: OrdMap::new(),
             segments: OrdMap::new(),
+            segments_swept: SegmentId::new(ClusterTime::default(), 0),
             next_producer: ProducerId(1),
             producers: OrdMap::new(),
             producer_counts: OrdMap::new(),
             producer_cursor: None,
             groups: OrdMap::new(),
+            group_cursor: None,
             next_schema: SchemaId(1),
             schemas: OrdMap::new(),
             schema_guids: OrdMap::new(),
             subjects: OrdMap::new(),
             compatibility: Compatibility::Backward,
             tables: OrdMap::new(),
+            detached_tables: OrdSet::new(),
         }
     }
 
@@ -127,8 +144,13 @@ impl State {
         self.partitions.get(&TopicPartition { topic, partition })
     }
 
+    /// A partition whose records can be read, be it one of a deleted topic.
+    pub fn readable(&self, at: TopicPartition) -> Option<&Arc<Partition>> {
+        self.partitions.get(&at).or_else(|| self.leftovers.get(&at))
+    }
+
     pub fn producer(&self, at: TopicPartition, producer: ProducerId) -> Option<&Producer> {
-        self.producers.get(&(at, producer))
+        self.producers.get(&(at, producer)).map(Arc::as_ref)
     }
 
     /// The table of a topic that lives.
@@ -137,9 +159,18 @@ impl State {
     }
 
     pub fn table_named(&self, namespace: &str, name: &str) -> Option<&Arc<Table>> {
-        self.tables
-            .values()
-            .find(|table| table.namespace == namespace && table.name == name)
+        let is_meant = |table: &&Arc<Table>| table.namespace == namespace && table.name == name;
+        // A living topic's table has its name.
+        let living = self
+            .topic_names
+            .get(name)
+            .and_then(|id| self.tables.get(id));
+        living.filter(is_meant).or_else(|| {
+            let detached = self.detached_tables.iter();
+            detached
+                .filter_map(|(_, topic)| self.tables.get(topic))
+                .find(is_meant)
+        })
     }
 
     pub fn schema(&self, id: SchemaId) -> Option<&Arc<Schema>> {

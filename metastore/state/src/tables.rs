@@ -16,9 +16,6 @@ pub const FIRST_PAYLOAD_FIELD_ID: i32 = 100;
 /// The namespace of topics' tables.
 pub(crate) const EVENTS_NAMESPACE: &str = "events";
 
-/// Tables in a cluster, those of deleted topics included; a topic beyond it is refused.
-pub(crate) const TABLES_MAX: usize = 2 * caps::TOPICS_MAX;
-
 /// The table of one topic. Keyed by the topic's id, so that a topic that is made again gets a new
 /// one.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -64,6 +61,9 @@ pub struct Table {
     /// a schema comes later and is null for typed rows.
     #[n(14)]
     pub with_value: bool,
+    /// When the topic was deleted, if it was.
+    #[n(15)]
+    pub detached_at: ClusterTime,
 }
 
 impl Table {
@@ -88,7 +88,7 @@ impl State {
     }
 
     /// The topic was deleted: its table goes on under a name that no other table has.
-    pub(crate) fn detach_table(&mut self, topic: TopicId) {
+    pub(crate) fn detach_table(&mut self, topic: TopicId, now: ClusterTime) {
         let Some(table) = self.tables.get(&topic) else {
             return;
         };
@@ -101,6 +101,27 @@ impl State {
         let table = Arc::make_mut(self.tables.get_mut(&topic).expect("it was just found"));
         table.name = name;
         table.detached = true;
+        table.detached_at = now;
+        self.detached_tables.insert((now, topic));
+        while self.detached_tables.len() > caps::DETACHED_TABLES_MAX
+            && let Some((_, oldest)) = self.detached_tables.get_min().copied()
+        {
+            self.forget_table(oldest);
+        }
+    }
+
+    /// Nothing tells of the table of a deleted topic any more.
+    pub(crate) fn forget_table(&mut self, topic: TopicId) {
+        self.leave_all(topic);
+        if let Some(table) = self.tables.remove(&topic) {
+            self.detached_tables.remove(&(table.detached_at, topic));
+        }
+    }
+
+    /// The table of a topic, which may be deleted, for what its table has not taken yet.
+    pub(crate) fn table_to_fill(&self, topic: TopicId) -> Option<&Arc<Table>> {
+        let fills = |table: &&Arc<Table>| !table.detached || self.has_leftovers(topic);
+        self.tables.get(&topic).filter(fills)
     }
 }
 

@@ -141,6 +141,7 @@ mod tests {
             committed: None,
             detached: false,
             with_value: true,
+            detached_at: ClusterTime::default(),
         }
     }
 

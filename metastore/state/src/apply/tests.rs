@@ -1,6 +1,8 @@
 use super::*;
 use crate::Observed;
-use crate::commands::{AllocateProducerId, Closes, CreateTopic, DeleteTopic, ExpireSession};
+use crate::commands::{
+    AllocateProducerId, Closes, CreateTopic, DeleteTopic, ExpireSession, RegisterSchema,
+};
 use crate::harness::{Cluster, NOON, at, batch, create_topic, open_command, session, topic};
 use tarn_model::{ClusterId, Generation, Monotonic, encode};
 
@@ -302,11 +304,18 @@ mod proposals {
     #[test]
     fn a_command_that_panics_is_refused_and_leaves_nothing() {
         let mut cluster = Cluster::with_topic("orders", 1);
-        cluster.produce(at(7, 0), vec![batch(1)]);
-        cluster.state.segments.clear();
+        let register = RegisterSchema {
+            subject: "typed-value".into(),
+            guid: [1; 16],
+            format: "AVRO".into(),
+            text: "1".into(),
+            columns: Vec::new(),
+        };
+        cluster.run(Command::RegisterSchema(register)).unwrap();
+        cluster.state.schemas.clear();
         let before = cluster.state.clone();
-        let delete = Command::DeleteTopic(DeleteTopic { id: topic(7) });
-        let entry = cluster.entry(1, vec![vec![allocate(), delete.clone()], vec![allocate()]]);
+        let create = Command::CreateTopic(create_topic(8, "typed", 1));
+        let entry = cluster.entry(1, vec![vec![allocate(), create.clone()], vec![allocate()]]);
         let outcomes = cluster.append(&entry).unwrap().outcomes.unwrap();
         let refusal = Refusal::Panicked("it panicked".into());
         assert_eq!(
@@ -327,7 +336,7 @@ mod proposals {
             session: session(1),
             node: NodeId(1),
         };
-        let tried = cluster.state.try_proposal(&Proposal::of(vec![delete]), by);
+        let tried = cluster.state.try_proposal(&Proposal::of(vec![create]), by);
         assert_eq!(
             tried,
             ProposalOutcome::Refused {

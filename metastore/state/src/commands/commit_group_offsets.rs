@@ -82,19 +82,18 @@ impl CommitGroupOffsets {
             };
         }
         let group = group.ok_or_else(|| Refusal::NoSuchGroup(self.group.clone()))?;
-        if let Some(instance) = &self.instance {
-            let holder = group
-                .members
-                .iter()
-                .find(|member| member.instance.as_ref() == Some(instance));
-            if holder.is_some_and(|holder| holder.id != self.member) {
-                return Err(Refusal::FencedInstance(instance.clone()));
-            }
-        }
-        let member = group.members.iter().find(|member| member.id == self.member);
+        let member = group.member(&self.member);
         // A member that joined with an instance id must go on naming it, and the other way round.
         if member.is_none_or(|member| self.instance.is_some() && member.instance != self.instance) {
-            return Err(Refusal::UnknownMember(self.member.clone()));
+            // Only who is refused pays for the search through all members.
+            let is_held = |instance: &&String| {
+                let mut members = group.members.iter();
+                members.any(|member| member.instance.as_ref() == Some(*instance))
+            };
+            return Err(match self.instance.as_ref().filter(is_held) {
+                Some(instance) => Refusal::FencedInstance(instance.clone()),
+                None => Refusal::UnknownMember(self.member.clone()),
+            });
         }
         if self.generation != group.generation {
             return Err(Refusal::WrongGeneration {

@@ -106,6 +106,12 @@ pub enum BatchOutcome {
 
 impl CommitSegment {
     pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
+        self.admit(state, ctx)?;
+        self.place(state, ctx)
+    }
+
+    /// May it be committed at all?
+    pub(crate) fn admit(&self, state: &State, ctx: &Context) -> Result<(), Refusal> {
         // Known before too old: the refusal for age says that nothing was ever done.
         if state.segments.contains_key(&self.segment) {
             return Err(Refusal::SegmentKnown(self.segment));
@@ -114,8 +120,12 @@ impl CommitSegment {
             return Err(Refusal::SegmentTooOld(self.segment));
         }
         self.check()
-            .map_err(|why| Refusal::SegmentInvalid(why.into()))?;
+            .map_err(|why| Refusal::SegmentInvalid(why.into()))
+    }
 
+    /// Gives the batches their places. Of a segment that was admitted with `mode = each` it fails only
+    /// where a partition has no offsets left, and then in the middle.
+    pub(crate) fn place(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
         let mut outcomes = Vec::with_capacity(self.extents.len());
         let mut extents = 0u64;
         for (index, extent) in (0u32..).zip(&self.extents) {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::{ByteSize, Offset, PartitionId, TopicId, caps};
+use tarn_model::{ByteSize, Offset, PartitionId, TopicId, TopicPartition, caps};
 
 use crate::{Context, Counters, Outcome, Refusal, State};
 
@@ -39,8 +39,9 @@ pub struct MaterializedStep {
 
 impl CommitTable {
     pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
+        // Also of a deleted topic, until it has taken what was acknowledged before.
         let table = state
-            .table(self.topic)
+            .table_to_fill(self.topic)
             .ok_or(Refusal::NoSuchTable(self.topic))?;
         if table.pointer != self.expected {
             return Err(Refusal::PointerMoved {
@@ -55,7 +56,7 @@ impl CommitTable {
         let mut table = table.as_ref().clone();
         for step in &self.steps {
             let partition = state
-                .partition(self.topic, step.partition)
+                .readable(TopicPartition::new(self.topic, step.partition))
                 .ok_or(Refusal::NoSuchPartition(self.topic, step.partition))?;
             let have = table.materialized(step.partition);
             if step.from != have {
@@ -99,7 +100,18 @@ impl CommitTable {
         table.pointer = Some(self.pointer.clone());
         table.table_snapshot = self.table_snapshot;
         table.committed = Some(ctx.cluster_time);
-        state.tables.insert(self.topic, Arc::new(table));
+        let table = Arc::new(table);
+        state.tables.insert(self.topic, Arc::clone(&table));
+        for step in self.steps.iter().filter(|_| table.detached) {
+            let at = TopicPartition::new(self.topic, step.partition);
+            let all = state
+                .leftovers
+                .get(&at)
+                .is_some_and(|partition| step.to >= partition.last_stable());
+            if all {
+                state.table_has_taken(at);
+            }
+        }
         Ok(Outcome::Done)
     }
 }
@@ -108,7 +120,6 @@ impl CommitTable {
 mod tests {
     use super::*;
     use crate::Command;
-    use crate::commands::DeleteTopic;
     use crate::harness::{Cluster, at, batch, topic};
 
     fn step(partition: i32, from: u64, to: u64) -> MaterializedStep {
@@ -222,17 +233,5 @@ mod tests {
             Err(absent)
         );
         assert_eq!(cluster.state.tables, before);
-    }
-
-    #[test]
-    fn nothing_is_added_to_a_detached_table() {
-        let mut cluster = cluster();
-        cluster
-            .run(Command::DeleteTopic(DeleteTopic { id: topic(7) }))
-            .unwrap();
-        assert_eq!(
-            cluster.run(commit(None, "v1", Vec::new())),
-            Err(Refusal::NoSuchTable(topic(7)))
-        );
     }
 }

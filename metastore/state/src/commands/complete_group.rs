@@ -48,7 +48,7 @@ impl CompleteGroup {
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
             leader: self.leader.clone(),
-            members,
+            members: members.into(),
             offsets: group.offsets.clone(),
             changed: ctx.cluster_time,
         };

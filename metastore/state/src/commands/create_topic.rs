@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::{PartitionId, TableUuid, TopicId, TopicPartition, caps};
+use tarn_model::{ClusterTime, PartitionId, TableUuid, TopicId, TopicPartition, caps};
 
 use crate::columns::Columns;
-use crate::tables::{EVENTS_NAMESPACE, TABLES_MAX};
+use crate::tables::EVENTS_NAMESPACE;
 use crate::topics::{check_configs, check_topic_name, wants_table};
 use crate::{Context, FeatureLevel, Outcome, Partition, Refusal, State, Table, Topic};
 
@@ -33,7 +33,8 @@ impl CreateTopic {
             why: why.to_owned(),
         };
         check_topic_name(&self.name).map_err(invalid)?;
-        if state.topic_names.contains_key(&self.name) || state.topics.contains_key(&self.id) {
+        // An id that is known may be that of a late copy: its topic was made, and deleted.
+        if state.topic_names.contains_key(&self.name) || state.is_topic_known(self.id) {
             return Err(Refusal::TopicExists(self.name.clone()));
         }
         if let Some(other) = state.colliding_topic(&self.name) {
@@ -58,8 +59,6 @@ impl CreateTopic {
         if wants_table(&self.name, &self.configs) {
             let table = self.table(state)?;
             state.tables.insert(self.id, Arc::new(table));
-        } else if state.tables.contains_key(&self.id) {
-            return Err(Refusal::TopicExists(self.name.clone()));
         }
         for partition in 0..self.partitions {
             let at = TopicPartition::new(self.id, PartitionId(partition));
@@ -79,16 +78,6 @@ impl CreateTopic {
     }
 
     fn table(&self, state: &State) -> Result<Table, Refusal> {
-        if state.tables.contains_key(&self.id) {
-            // The topic was made, deleted, and this is a late copy of its making.
-            return Err(Refusal::TopicExists(self.name.clone()));
-        }
-        if state.tables.len() >= TABLES_MAX {
-            return Err(Refusal::Full {
-                what: "tables".into(),
-                max: TABLES_MAX as u64,
-            });
-        }
         // Tables of living topics have the topics' names; only a detached one can be in the way,
         // and those have two underscores.
         if self.name.contains("__") && state.table_named(EVENTS_NAMESPACE, &self.name).is_some() {
@@ -128,6 +117,7 @@ impl CreateTopic {
             committed: None,
             detached: false,
             with_value: versions.is_none(),
+            detached_at: ClusterTime::default(),
         })
     }
 }

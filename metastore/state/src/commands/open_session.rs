@@ -2,9 +2,11 @@
 //! every session this process ever tried to open.
 
 use minicbor::{Decode, Encode};
-use tarn_model::{ClusterTime, Hash, NodeId, SessionId, defect};
+use tarn_model::{ClusterTime, Hash, LivenessTime, NodeId, SessionId, defect};
 
-use crate::{Advertised, Context, Entry, FeatureLevel, Outcome, Refusal, Session, State};
+use crate::{
+    Advertised, Context, Entry, FeatureLevel, Outcome, Refusal, Session, State, Tombstone,
+};
 
 /// Sessions that end here.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -66,9 +68,13 @@ impl OpenSession {
             }
         }
         let liveness = state.liveness_time;
-        let (node, opened) = match predecessor {
-            // The same process goes on: its advice does not start from nothing.
-            Some(predecessor) => (predecessor.node, predecessor.opened),
+        // The same process goes on: its advice does not start from nothing. If its session is closed
+        // already, it closed it itself, or others did.
+        let before = predecessor
+            .map(|predecessor| (predecessor.node, predecessor.opened))
+            .or_else(|| self.buried(state));
+        let (node, opened) = match before {
+            Some(before) => before,
             None => {
                 let node = state.next_node;
                 let next = node.0.checked_add(1);
@@ -97,6 +103,28 @@ impl OpenSession {
         };
         state.sessions.insert(entry.session, session);
         Ok(node)
+    }
+
+    /// The node of the newest session before that is closed already: of this process, or of
+    /// whoever had the folder before.
+    fn buried(&self, state: &State) -> Option<(NodeId, LivenessTime)> {
+        let newest =
+            |tombstone: &&Tombstone| (tombstone.closed_at, tombstone.opened, tombstone.node);
+        let before = match &self.closes {
+            Closes::Own(ids) => ids
+                .iter()
+                .filter_map(|id| state.tombstones.get(id))
+                .filter(|tombstone| tombstone.node.is_some())
+                .max_by_key(newest),
+            Closes::All(_) => state
+                .tombstones
+                .values()
+                .filter(|tombstone| tombstone.node.is_some())
+                .max_by_key(newest),
+        }?;
+        let node = before.node?;
+        let is_taken = state.sessions.values().any(|session| session.node == node);
+        (!is_taken).then_some((node, before.opened))
     }
 
     fn closing(&self, state: &State) -> Vec<SessionId> {
@@ -161,6 +189,46 @@ mod tests {
         assert_eq!(
             cluster.append(&late).unwrap().outcomes,
             Err(Ignored::SessionKnown)
+        );
+    }
+
+    #[test]
+    fn a_node_id_outlives_a_session_that_closed_itself() {
+        let close = || Command::CloseSession(crate::commands::CloseSession {});
+        let mut cluster = Cluster::one();
+        cluster.live(&[1], 60_000);
+        let opened = cluster.state.sessions[&session(1)].opened;
+        cluster.run(close()).unwrap();
+        // On a folder whoever opens it next goes on, however often.
+        for id in 2..5 {
+            assert_eq!(
+                cluster.open_closing(id, Closes::All(vec![])),
+                NodeId(1),
+                "session {id}"
+            );
+            assert_eq!(cluster.state.sessions[&session(id)].opened, opened);
+            let entry = cluster.entry(id, vec![vec![close()]]);
+            cluster.append(&entry).unwrap().outcomes.unwrap();
+        }
+    }
+
+    #[test]
+    fn who_was_expired_by_others_goes_on_as_the_same_node() {
+        let mut cluster = Cluster::one();
+        assert_eq!(cluster.open(2), NodeId(2));
+        cluster.live(&[1], 16_000);
+        let expire = Command::ExpireSession(crate::commands::ExpireSession {
+            session: session(2),
+        });
+        cluster.run(expire).unwrap();
+        assert_eq!(
+            cluster.open_closing(3, Closes::Own(vec![session(2)])),
+            NodeId(2)
+        );
+        // A late copy of that finds the node taken.
+        assert_eq!(
+            cluster.open_closing(4, Closes::Own(vec![session(2)])),
+            NodeId(3)
         );
     }
 

@@ -1,12 +1,13 @@
 //! Members left or expired. The last one leaves the group empty, with its offsets.
 //! A member that is not there is no error: it may never have come into a completed generation.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 use tarn_model::NodeId;
 
-use crate::{Context, Outcome, Refusal, State};
+use crate::{Context, GroupMember, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RemoveGroupMembers {
@@ -25,16 +26,20 @@ impl RemoveGroupMembers {
             .groups
             .get_mut(&self.group)
             .ok_or_else(|| Refusal::NoSuchGroup(self.group.clone()))?;
-        let group = Arc::make_mut(group);
-        let before = group.members.len();
-        group
+        let gone: BTreeSet<&str> = self.members.iter().map(String::as_str).collect();
+        let left: Arc<[GroupMember]> = group
             .members
-            .retain(|member| !self.members.contains(&member.id));
-        if group.members.len() == before {
+            .iter()
+            .filter(|member| !gone.contains(member.id.as_str()))
+            .cloned()
+            .collect();
+        if group.members.len() == left.len() {
             return Ok(Outcome::Done);
         }
+        let group = Arc::make_mut(group);
+        group.members = left;
         group.changed = ctx.cluster_time;
-        if group.members.iter().all(|member| member.id != group.leader) {
+        if group.member(&group.leader).is_none() {
             group.leader.clear();
         }
         if group.members.is_empty() {
@@ -48,7 +53,6 @@ impl RemoveGroupMembers {
 mod tests {
     use super::*;
     use crate::Command;
-    use crate::GroupMember;
     use crate::commands::{CompleteGroup, DeleteGroup};
     use crate::harness::Cluster;
     use minicbor::bytes::ByteVec;

@@ -208,7 +208,7 @@ fn the_hashes_of_a_story_never_change() {
                 [
                     "4fdae2eb242565e60237cb45dba89c274dbb7efe9e5672fc4a8a18bd906ae7eb",
                     "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "88ac4761139f65a824b40f00dd45d8a93770f3b3c97c55a8d42407d78657f6a1",
+                    "29ae698022409396f5e6c0daae8daaa6af4ce3cea448c87912e8718240d70548",
                 ]
             "#]],
         ),
@@ -218,7 +218,7 @@ fn the_hashes_of_a_story_never_change() {
                 [
                     "45b7492c57c8a18ddcc41d799949fbea19c1485b1c61ba89564bb683caa920b9",
                     "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "694f4678f10fe9da9abd6a76532d6b5c4cc505cad8c3b1d0bfe5755f1b50c161",
+                    "b8b995ed1bc2bea483f80830f9a1f2cd4e18b0151b70293b0c0bd3e26dcb6bb7",
                 ]
             "#]],
         ),

@@ -51,7 +51,9 @@ fn rows(state: &State, schema: SchemaRef) -> Result<RecordBatch, ArrowError> {
     );
     let mut committed_at = TimestampMicrosecondBuilder::new().with_timezone("+00:00");
     for (name, group) in &state.groups {
-        for (at, committed) in &group.offsets {
+        // Those of deleted topics go one by one and are shown no more.
+        let there = |at: &TopicPartition| state.partitions.contains_key(at);
+        for (at, committed) in group.offsets.iter().filter(|(at, _)| there(at)) {
             groups.append_value(name);
             topics.append_option(state.topic(at.topic).map(|topic| &topic.name));
             partitions.append_value(at.partition.0);

@@ -132,7 +132,7 @@ fn committed(n: u64, offset: u64) -> View {
         protocol_type: String::new(),
         protocol: String::new(),
         leader: String::new(),
-        members: Vec::new(),
+        members: Arc::new([]),
         offsets: [(place(), committed)].into_iter().collect(),
         changed: ClusterTime::default(),
     };
