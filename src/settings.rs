@@ -71,6 +71,12 @@ impl Memory {
         self.sixteenths(6)
     }
 
+    /// Heartbeats and other small requests, which no backlog of batches keeps out: a quarter of the
+    /// sixteenth that is left.
+    pub(crate) fn small_requests(&self) -> ByteSize {
+        ByteSize(self.budget.0 / 64)
+    }
+
     /// Fetched records on their way to clients.
     pub(crate) fn responses(&self) -> ByteSize {
         self.sixteenths(2)

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::AgentSettings;
 use crate::coordinator::Coordinator;
+use crate::door::Door;
 use crate::fetch_session::FetchSessions;
 use crate::metrics::AgentMetrics;
 
@@ -21,6 +22,8 @@ pub(crate) struct Agent {
     pub(crate) metastore: Metastore,
     /// Bytes of requests.
     pub(crate) requests: Budget,
+    /// Where the requests of Kafka clients wait for them.
+    pub(crate) door: Door,
     /// Bytes of fetched records.
     pub(crate) responses: Budget,
     pub(crate) writer: Writer,

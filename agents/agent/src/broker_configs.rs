@@ -1,6 +1,8 @@
 //! The broker configs that clients look up: what holds here, under Kafka's names. All are read-only;
 //! an agent is configured by its settings.
 
+use tarn_model::caps;
+
 use crate::AgentSettings;
 use crate::topic_configs::{ConfigKind, TOPIC_CONFIGS};
 
@@ -115,8 +117,8 @@ pub(crate) fn all(settings: &AgentSettings, node: i32) -> Vec<BrokerConfig> {
         config(
             "offsets.retention.minutes",
             ConfigKind::Int,
-            i32::MAX.to_string(),
-            "Committed offsets stay until their group or their topic is deleted.",
+            (caps::OFFSETS_RETENTION.as_secs() / 60).to_string(),
+            "Committed offsets of a group that has no members any more stay for so long.",
         ),
         config(
             "socket.request.max.bytes",

@@ -36,6 +36,8 @@ use crate::dispatch::{self, Order, Work};
 use crate::frame::Frame;
 use crate::metrics::ReasonLabel;
 
+/// What a frame begins with: its API key.
+const KEY_BYTES: usize = 2;
 /// Pieces of an answer that one system call writes.
 const PIECES_PER_WRITE: usize = 64;
 /// The slowest that a whole request may come in or a whole answer go out, a stall's time aside.
@@ -153,16 +155,25 @@ async fn read_request(
             debug!(%error, "a frame of impossible length");
             Ended::ByUs("request too large")
         })?;
+    let mut rest = read.take(length as u64);
+    let mut key = [0; KEY_BYTES];
+    match timeout(agent.settings.connection_stall, rest.read_exact(&mut key)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(_)) if length < KEY_BYTES => return Err(Ended::ByUs("malformed request")),
+        Ok(Err(_)) => return Err(Ended::ByPeer),
+        Err(_) => return Err(Ended::ByUs("stalled within a request")),
+    }
+    let unheard = || agent.coordinator.members_unheard();
     let permit = agent
-        .requests
-        .acquire(length as u64)
+        .door
+        .enter(i16::from_be_bytes(key), length as u64, unheard)
         .await
         .map_err(|error| {
             debug!(%error, "a request larger than the budget");
             Ended::ByUs("request too large")
         })?;
     let mut body = BytesMut::with_capacity(length);
-    let mut rest = read.take(length as u64);
+    body.extend_from_slice(&key);
     let reading = async {
         while body.len() < length {
             match timeout(agent.settings.connection_stall, rest.read_buf(&mut body)).await {

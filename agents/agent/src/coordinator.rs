@@ -13,9 +13,10 @@
 
 mod group;
 mod run;
+mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ use tarn_replica::Metastore;
 use tarn_runtime::Scope;
 use tarn_state::{Command, State, advice};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::AgentSettings;
@@ -35,8 +37,6 @@ pub(crate) use group::Described;
 
 /// Requests that may wait for one group's task, which never blocks for long.
 const INBOX: usize = 1024;
-/// How often the coordinator looks whether the process is fenced.
-const FENCE_LOOK: Duration = Duration::from_millis(500);
 /// What the members of a group may bring together: a generation is one entry of the log. It also
 /// bounds what a leader is told of the others.
 const GROUP_BYTES_MAX: u64 = Metastore::PROPOSAL_BYTES_MAX.0;
@@ -208,9 +208,13 @@ struct Inner {
     session_timeout_max: Duration,
     scope: Scope,
     groups: Mutex<BTreeMap<String, mpsc::Sender<Message>>>,
-    /// Counts the times that this process was found fenced: members that could not be heard then
-    /// get a full session timeout afterwards.
-    fences: AtomicU64,
+    /// Counts the times that members could not be heard, because this process was fenced or their
+    /// requests waited at its door: they get a full session timeout afterwards.
+    unheard: AtomicU64,
+    /// Requests wait at the door.
+    waiting_outside: AtomicBool,
+    /// A task has ended that may have left members behind.
+    adopt_again: AtomicBool,
 }
 
 impl Coordinator {
@@ -228,22 +232,13 @@ impl Coordinator {
             session_timeout_max: settings.group_session_timeout_max,
             scope: scope.clone(),
             groups: Mutex::default(),
-            fences: AtomicU64::new(0),
+            unheard: AtomicU64::new(0),
+            waiting_outside: AtomicBool::new(false),
+            adopt_again: AtomicBool::new(false),
         });
-        let watched = Arc::clone(&inner);
-        drop(scope.spawn("fence watch", async move {
-            let mut stopped = std::pin::pin!(watched.scope.stopped());
-            loop {
-                tokio::select! {
-                    () = &mut stopped => return,
-                    () = sleep(FENCE_LOOK) => {}
-                }
-                if watched.metastore.is_fenced() {
-                    watched.fences.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }));
-        Coordinator { inner }
+        let coordinator = Coordinator { inner };
+        drop(scope.spawn("group watch", coordinator.clone().watch()));
+        coordinator
     }
 
     pub(crate) async fn join(&self, group: &str, join: Join, deadline: Instant) -> JoinAnswer {
@@ -391,6 +386,22 @@ impl Coordinator {
         }
     }
 
+    /// May somebody who is no member commit offsets? Only while the group has no members: those that
+    /// the log has are watched from now on, if they were not.
+    pub(crate) async fn check_simple_commit(
+        &self,
+        group: &str,
+        deadline: Instant,
+    ) -> Result<(), GroupError> {
+        self.check_coordinator(group, deadline).await?;
+        let view = self.inner.metastore.view();
+        let has_members = |group: &Arc<tarn_state::Group>| !group.members.is_empty();
+        if view.groups.get(group).is_some_and(has_members) {
+            self.task(group, true)?;
+        }
+        Ok(())
+    }
+
     async fn confirm(&self, deadline: Instant) -> Result<(), GroupError> {
         self.inner
             .metastore
@@ -470,7 +481,12 @@ impl Coordinator {
             return Err(GroupError::NotFound);
         }
         if groups.len() >= caps::GROUPS_MAX {
-            return Err(GroupError::Full);
+            warn!(
+                group,
+                max = caps::GROUPS_MAX,
+                "this agent coordinates no more groups"
+            );
+            return Err(GroupError::NotNow);
         }
         let (task, inbox) = mpsc::channel(INBOX);
         groups.insert(group.to_owned(), task.clone());

@@ -124,8 +124,7 @@ pub(crate) fn begin(
             Answer::Nothing => None,
             Answer::Close(reason) => return Err(reason),
         };
-        let requests = &agent.requests;
-        let held = requests.total().0.saturating_sub(requests.available().0);
+        let held = agent.door.held();
         agent
             .metrics
             .request_bytes

@@ -67,7 +67,8 @@ pub(crate) fn of_refusal(api: ApiKey, refusal: &Refusal) -> ErrorCode {
         Refusal::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
         Refusal::Full { .. } => match api {
             ApiKey::JoinGroup | ApiKey::SyncGroup => ErrorCode::GroupMaxSizeReached,
-            ApiKey::OffsetCommit => ErrorCode::InvalidCommitOffsetSize,
+            // Clients try that again; every other code would be final, though offsets expire.
+            ApiKey::OffsetCommit => ErrorCode::CoordinatorNotAvailable,
             ApiKey::Produce
             | ApiKey::Fetch
             | ApiKey::ListOffsets

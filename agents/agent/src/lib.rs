@@ -14,6 +14,7 @@ mod connection;
 mod context;
 mod coordinator;
 mod dispatch;
+mod door;
 mod error_code;
 mod fetch_session;
 mod frame;

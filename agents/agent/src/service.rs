@@ -13,6 +13,7 @@ use tracing::info;
 use crate::AgentSettings;
 use crate::agent::Agent;
 use crate::coordinator::Coordinator;
+use crate::door::Door;
 use crate::fetch_session::FetchSessions;
 use crate::listener;
 use crate::metrics::AgentMetrics;
@@ -52,6 +53,7 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
         runtime: node.runtime.clone(),
         metastore: node.metastore.clone(),
         requests: node.budget.clone(),
+        door: Door::new(node.budget.clone(), settings.small_request_bytes),
         responses: Budget::new(settings.response_bytes),
         writer,
         reader: Reader::metered(node),

@@ -20,6 +20,9 @@ pub struct AgentSettings {
     pub connection_stall: Duration,
     /// Requests of one connection that are worked on at the same time.
     pub pipeline_max: usize,
+    /// Bytes of small requests that are worked on, over all connections: a part that no backlog of
+    /// batches takes from them. Beyond it they share the node's budget with the rest.
+    pub small_request_bytes: ByteSize,
     /// Bytes of fetched records that wait to be written, over all connections.
     pub response_bytes: ByteSize,
     /// Most bytes of records that one Fetch returns, Kafka's `fetch.max.bytes`.
@@ -57,6 +60,7 @@ impl Default for AgentSettings {
             connection_idle: Duration::from_secs(600),
             connection_stall: Duration::from_secs(60),
             pipeline_max: 64,
+            small_request_bytes: ByteSize::mib(16),
             response_bytes: ByteSize::mib(256),
             fetch_bytes_max: ByteSize::mib(55),
             fetch_wait_max: Duration::from_secs(60),

@@ -16,9 +16,10 @@ use kafka_protocol::messages::offset_commit_response::{
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{Offset, PartitionId, TopicPartition, caps};
-use tarn_replica::View;
-use tarn_state::Command;
+use tarn_replica::{ProposeError, View};
 use tarn_state::commands::{CommitGroupOffsets, GroupOffset};
+use tarn_state::{Command, Refusal};
+use tracing::warn;
 
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
@@ -135,7 +136,7 @@ async fn commit(
     let member = if generation < 0 && request.member_id.is_empty() {
         agent
             .coordinator
-            .check_coordinator(&group, context.deadline)
+            .check_simple_commit(&group, context.deadline)
             .await
             .map_err(error_code::of_group)?;
         String::new()
@@ -169,6 +170,13 @@ async fn commit(
         .await
     {
         Ok(_) => Ok(()),
+        Err(ProposeError::Refused {
+            refusal: refusal @ Refusal::Full { .. },
+            ..
+        }) => {
+            warn!(group = %request.group_id.0, %refusal, "offsets were not committed");
+            Err(error_code::of_refusal(ApiKey::OffsetCommit, &refusal))
+        }
         Err(error) => Err(match error_code::of_propose(ApiKey::OffsetCommit, &error) {
             // The group was deleted under its member.
             ErrorCode::GroupIdNotFound => ErrorCode::UnknownMemberId,

@@ -14,11 +14,13 @@
 //! over, and knows the predecessor from the log only, recognizes the successor by its higher number
 //! and does not fence it.
 
+mod follow;
 mod join;
 mod member;
 mod rebalance;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -86,8 +88,10 @@ pub(super) struct Group {
     phase: Phase,
     /// The newest that anybody was told of.
     generation: i32,
-    /// The newest in the log, as far as this coordinator knows.
+    /// The newest in the log, as far as this coordinator knows …
     logged_generation: i32,
+    /// … and its members there, once a view has shown them.
+    logged_members: Option<Arc<[GroupMember]>>,
     protocol_type: String,
     protocol: String,
     leader: String,
@@ -110,6 +114,7 @@ impl Group {
             phase: Phase::Empty,
             generation: 0,
             logged_generation: 0,
+            logged_members: None,
             protocol_type: String::new(),
             protocol: String::new(),
             leader: String::new(),
@@ -120,88 +125,6 @@ impl Group {
             complete: None,
             proposed: None,
             rebalances: 0,
-        }
-    }
-
-    /// Takes over what the log has. Everybody gets a full session timeout.
-    pub(super) fn load(&mut self, logged: &tarn_state::Group, now: Instant) {
-        self.refuse_all(GroupError::RebalanceInProgress);
-        self.generation = self.generation.max(logged.generation);
-        self.logged_generation = logged.generation;
-        self.protocol_type.clone_from(&logged.protocol_type);
-        self.protocol.clone_from(&logged.protocol);
-        self.leader.clone_from(&logged.leader);
-        self.instances.clear();
-        self.complete = None;
-        self.members = logged
-            .members
-            .iter()
-            .map(|member| {
-                if let Some(instance) = &member.instance {
-                    self.instances.insert(instance.clone(), member.id.clone());
-                }
-                let session_timeout = millis(member.session_timeout_ms);
-                let protocols = member
-                    .protocols
-                    .iter()
-                    .map(|(name, metadata)| (name.clone(), Bytes::copy_from_slice(metadata)))
-                    .collect();
-                let loaded = Member {
-                    instance: member.instance.clone(),
-                    client_id: member.client_id.clone(),
-                    client_host: member.client_host.clone(),
-                    session_timeout,
-                    rebalance_timeout: millis(member.rebalance_timeout_ms),
-                    protocols,
-                    assignment: Bytes::copy_from_slice(&member.assignment),
-                    expires: now + session_timeout,
-                    join: None,
-                    sync: None,
-                    logged: Some(member.id.clone()),
-                };
-                (member.id.clone(), loaded)
-            })
-            .collect();
-        self.phase = if self.members.is_empty() {
-            Phase::Empty
-        } else {
-            Phase::Stable
-        };
-        if self.generation > logged.generation && !self.members.is_empty() {
-            // Some were told of a generation that the log never took.
-            self.rebalance(now);
-        }
-    }
-
-    /// Compares with what the log has, and takes it over if another coordinator was at work. Says
-    /// whether it was.
-    pub(super) fn follow(&mut self, logged: Option<&tarn_state::Group>, now: Instant) -> bool {
-        let generation = logged.map_or(0, |logged| logged.generation);
-        if generation == self.logged_generation {
-            return false;
-        }
-        match logged {
-            // It was deleted.
-            None => self.logged_generation = 0,
-            // The own proposal, whether its answer is still to come or was never heard.
-            Some(logged) if self.proposed == Some(generation) => {
-                self.adopt(generation, &logged.members)
-            }
-            Some(logged) => {
-                self.load(logged, now);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// The log has the own generation.
-    fn adopt(&mut self, generation: i32, members: &[GroupMember]) {
-        self.logged_generation = generation;
-        for logged in members {
-            if let Some(member) = self.members.get_mut(&logged.id) {
-                member.logged = Some(logged.id.clone());
-            }
         }
     }
 

@@ -46,7 +46,7 @@ struct Task {
     removing: Option<Proposing<Result<(), GroupError>>>,
     leaving: Vec<Leaving>,
     remove_after: Instant,
-    fences: u64,
+    unheard: u64,
 }
 
 pub(super) async fn run(inner: Arc<Inner>, name: String, mut inbox: mpsc::Receiver<Message>) {
@@ -58,7 +58,7 @@ pub(super) async fn run(inner: Arc<Inner>, name: String, mut inbox: mpsc::Receiv
         removing: None,
         leaving: Vec::new(),
         remove_after: now,
-        fences: inner.fences.load(Ordering::Relaxed),
+        unheard: inner.unheard.load(Ordering::Relaxed),
         inner,
         name,
     };
@@ -66,6 +66,7 @@ pub(super) async fn run(inner: Arc<Inner>, name: String, mut inbox: mpsc::Receiv
         Ok(view) => view,
         Err(error) => {
             debug!(group = task.name, %error, "could not load a group");
+            task.inner.adopt_again.store(true, Ordering::Relaxed);
             task.end(&mut inbox, GroupError::NotNow);
             return;
         }
@@ -124,7 +125,7 @@ impl Task {
                 () = sleep_until(ring) => {
                     let now = Instant::now();
                     if !self.inner.metastore.is_fenced() {
-                        self.renew_after_fence(now);
+                        self.renew_unheard(now);
                         self.group.tick(now);
                     }
                     let idle = self.group.is_empty() && self.completing.is_none() && self.removing.is_none();
@@ -137,7 +138,7 @@ impl Task {
     }
 
     fn handle(&mut self, now: Instant, message: Message) {
-        self.renew_after_fence(now);
+        self.renew_unheard(now);
         match message {
             Message::Join(join, answer) => self.group.join(now, join, answer),
             Message::Sync(sync, answer) => self.group.sync(now, sync, answer),
@@ -172,11 +173,11 @@ impl Task {
         }
     }
 
-    /// Members that could not be heard while the process was fenced get a full session timeout.
-    fn renew_after_fence(&mut self, now: Instant) {
-        let fences = self.inner.fences.load(Ordering::Relaxed);
-        if fences != self.fences {
-            self.fences = fences;
+    /// Members that could not be heard get a full session timeout.
+    fn renew_unheard(&mut self, now: Instant) {
+        let unheard = self.inner.unheard.load(Ordering::Relaxed);
+        if unheard != self.unheard {
+            self.unheard = unheard;
             self.group.renew_all(now);
         }
     }
@@ -186,6 +187,8 @@ impl Task {
         let view = self.inner.metastore.view();
         if !self.inner.coordinates(&view, &self.name) {
             info!(group = self.name, "another agent coordinates the group now");
+            // It may be ours again by the time that anybody looks.
+            self.inner.adopt_again.store(true, Ordering::Relaxed);
             return Err(GroupError::NotCoordinator);
         }
         if self
@@ -361,7 +364,11 @@ async fn propose(metastore: &Metastore, command: Command) -> Result<(), GroupErr
             Refusal::NotCoordinator(_) => GroupError::NotCoordinator,
             // Another coordinator was at work; the group is loaded again at the next look.
             Refusal::WrongGeneration { .. } => GroupError::RebalanceInProgress,
-            Refusal::Full { .. } => GroupError::Full,
+            // Not the client's fault: groups expire, and then there is room again.
+            Refusal::Full { .. } => {
+                warn!(%refusal, "a group finds no room in the commit log's state");
+                GroupError::NotNow
+            }
             Refusal::NoSuchGroup(_) => return Ok(()),
             other => {
                 warn!(%other, "the group's coordinator was refused");

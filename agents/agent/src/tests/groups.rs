@@ -21,7 +21,7 @@ use kafka_protocol::messages::{
 use tarn_kafka::ErrorCode;
 use tokio::time::{Instant, sleep};
 
-use super::harness::{Client, Cluster, agent, code, name, settings, text};
+use super::harness::{Client, Cluster, PATIENCE, agent, code, name, settings, text};
 
 fn group(group: &str) -> GroupId {
     GroupId(text(group))
@@ -576,4 +576,31 @@ async fn a_stable_group_does_not_notice_that_its_coordinator_moved() {
         }
     }
     panic!("nobody took the group over");
+}
+
+#[tokio::test]
+async fn members_that_went_with_their_coordinator_expire_though_nobody_asks_for_their_group() {
+    let cluster = Cluster::new();
+    let mut settings = settings();
+    settings.group_session_timeout_min = Duration::from_millis(100);
+    let first = cluster.agent(settings.clone()).await;
+    let mut client = first.with_topic("orders", 1).await;
+    let member = client.call(7, join("", None)).await.member_id;
+    let joined = join(&member, None).with_session_timeout_ms(300);
+    let joined = client.call(7, joined).await;
+    client.call(5, sync(&joined, &[(&member, "mine")])).await;
+    first.node.drain().await;
+
+    let second = cluster.agent(settings).await;
+    let mut views = second.node.metastore.watch();
+    let emptied = views.wait_for(|view| view.groups["g"].members.is_empty());
+    tokio::time::timeout(PATIENCE, emptied)
+        .await
+        .expect("the member expires")
+        .expect("views go on");
+    let mut client = second.client().await;
+    assert_eq!(
+        commit(&mut client, -1, "", "orders", 3).await,
+        ErrorCode::None
+    );
 }

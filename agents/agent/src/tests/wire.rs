@@ -8,7 +8,9 @@ use kafka_protocol::protocol::Request;
 use tarn_kafka::{ApiKey, ErrorCode, decode_response, encode_request};
 use tokio::time::{Instant, sleep};
 
-use super::harness::{Cluster, agent, batch, code, fetch, only_fetch, records, settings, text};
+use super::harness::{
+    Cluster, agent, batch, code, fetch, only_fetch, produce, records, settings, text,
+};
 
 #[tokio::test]
 async fn api_versions_lists_the_table_and_advertises_produce_from_0() {
@@ -391,6 +393,23 @@ async fn a_client_that_hangs_up_while_it_is_answered_harms_nobody() {
     let panicked = futures::FutureExt::now_or_never(agent.node.scope.panicked());
     assert_eq!(panicked, None);
     assert_eq!(records(&first.fetch("orders", 0, 1).await).len(), 1);
+}
+
+#[tokio::test]
+async fn a_backlog_of_batches_keeps_no_heartbeat_and_no_small_request_waiting() {
+    let agent = agent().await;
+    let mut client = agent.with_topic("orders", 1).await;
+    let budget = &agent.node.budget;
+    let _backlog = budget.acquire(budget.total().0).await.expect("it is free");
+    let mut producer = agent.client().await;
+    producer
+        .send(9, &produce("orders", 0, batch(&["waits"])))
+        .await;
+    let beat = HeartbeatRequest::default().with_group_id(GroupId(text("g")));
+    let answer = client.call(4, beat).await;
+    assert_eq!(code(answer.error_code), ErrorCode::UnknownMemberId);
+    client.call(9, MetadataRequest::default()).await;
+    client.fetch("orders", 0, 0).await;
 }
 
 macro_rules! ask_every_version {

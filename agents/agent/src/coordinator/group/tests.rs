@@ -231,7 +231,7 @@ fn logged(complete: &Complete) -> tarn_state::Group {
         protocol_type: complete.protocol_type.clone(),
         protocol: complete.protocol.clone(),
         leader: complete.leader.clone(),
-        members: complete.members.clone(),
+        members: complete.members.clone().into(),
         offsets: Default::default(),
         changed: Default::default(),
     }
@@ -564,6 +564,29 @@ fn what_members_bring_fits_into_an_entry_of_the_log() {
 }
 
 #[test]
+fn members_that_another_coordinator_removed_are_no_members_here() {
+    let mut stage = Stage::new(Duration::ZERO);
+    let joined = taken(stage.join("")).expect("joined");
+    drop(stage.sync(&joined, None, &[]));
+    let complete = stage.complete();
+    let mut log = logged(&complete);
+    assert!(!stage.group.follow(Some(&log), stage.now));
+    // The same members under another address: a view that shares nothing with the one before.
+    log.members = complete.members.clone().into();
+    assert!(!stage.group.follow(Some(&log), stage.now));
+    assert_eq!(
+        stage.group.heartbeat(stage.now, &reference(&joined, None)),
+        Ok(())
+    );
+    log.members = Arc::new([]);
+    assert!(stage.group.follow(Some(&log), stage.now));
+    assert_eq!(
+        stage.group.heartbeat(stage.now, &reference(&joined, None)),
+        Err(GroupError::UnknownMember)
+    );
+}
+
+#[test]
 fn a_group_whose_members_know_a_newer_generation_than_the_log_rebalances() {
     let (mut stage, _) = Stage::stable(1);
     let complete = Complete {
@@ -574,7 +597,7 @@ fn a_group_whose_members_know_a_newer_generation_than_the_log_rebalances() {
         members: Vec::new(),
     };
     let mut elsewhere = logged(&complete);
-    elsewhere.members = vec![GroupMember {
+    elsewhere.members = Arc::new([GroupMember {
         id: "other".to_owned(),
         instance: None,
         client_id: String::new(),
@@ -583,7 +606,7 @@ fn a_group_whose_members_know_a_newer_generation_than_the_log_rebalances() {
         rebalance_timeout_ms: 30_000,
         protocols: vec![("range".to_owned(), b"m".to_vec().into())],
         assignment: Vec::new().into(),
-    }];
+    }]);
     stage.group.generation = 5;
     stage.group.load(&elsewhere, stage.now);
     assert_eq!(stage.state(), "PreparingRebalance");
