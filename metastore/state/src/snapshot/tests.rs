@@ -208,7 +208,7 @@ fn the_hashes_of_a_story_never_change() {
                 [
                     "4fdae2eb242565e60237cb45dba89c274dbb7efe9e5672fc4a8a18bd906ae7eb",
                     "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "29ae698022409396f5e6c0daae8daaa6af4ce3cea448c87912e8718240d70548",
+                    "bca48329abc716994112327ae8c3f4257eca35f17473970ea654793b10a9ff46",
                 ]
             "#]],
         ),
@@ -218,7 +218,7 @@ fn the_hashes_of_a_story_never_change() {
                 [
                     "45b7492c57c8a18ddcc41d799949fbea19c1485b1c61ba89564bb683caa920b9",
                     "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "b8b995ed1bc2bea483f80830f9a1f2cd4e18b0151b70293b0c0bd3e26dcb6bb7",
+                    "bd0ffc1adefc7046ae6410f27acec16e4984d08de701a127308cbe3e6e59a150",
                 ]
             "#]],
         ),
