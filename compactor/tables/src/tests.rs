@@ -54,7 +54,7 @@ fn a_table(columns: Vec<Field>, typed: bool) -> Table {
         committed: None,
         detached: false,
         with_value: !typed,
-        detached_at: tarn_model::ClusterTime::default(),
+        detached_at: ClusterTime::default(),
     }
 }
 
