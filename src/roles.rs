@@ -16,6 +16,7 @@ use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::{Listener, Runtime, Scope, http};
 use tarn_state::Advertised;
 use tarn_store::{Options, Store};
+use tarn_tables::Catalog;
 use tarn_topics::WriterSettings;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
@@ -153,8 +154,10 @@ async fn start_roles(
     let internal = |error: &dyn std::fmt::Display| Failure::new(Kind::Internal, error);
     let agent = tarn_agent::start(node, agent_settings(settings), kafka)
         .map_err(|error| internal(&error))?;
+    let tables = Catalog::new(node, settings.memory.table_metadata());
     tarn_compactor::start(
         node,
+        &tables,
         CompactorSettings {
             interval: settings.table.interval.0,
             ..CompactorSettings::default()
@@ -168,6 +171,7 @@ async fn start_roles(
     );
     let engine = Engine::start(
         node,
+        &tables,
         hot,
         EngineSettings {
             query_memory: settings.query_memory(),

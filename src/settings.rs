@@ -63,8 +63,8 @@ pub(crate) struct Memory {
     pub(crate) budget: ByteSize,
 }
 
-/// The parts of `memory.budget`, in sixteenths of it. One is left for the state, for what tables keep
-/// of their metadata, and for the code itself.
+/// The parts of `memory.budget`, in sixteenths of it. What is left is for the state and for the
+/// code itself.
 impl Memory {
     /// Requests in flight, and what the materializer works on.
     pub(crate) fn in_flight(&self) -> ByteSize {
@@ -90,6 +90,11 @@ impl Memory {
     /// Rows that are in no table file yet.
     pub(crate) fn hot_tier(&self) -> ByteSize {
         self.sixteenths(2)
+    }
+
+    /// Manifests and metadata of tables, decoded.
+    pub(crate) fn table_metadata(&self) -> ByteSize {
+        ByteSize(self.budget.0 / 32)
     }
 
     /// All queries together, unless `sql.memory_limit` says otherwise.

@@ -137,16 +137,16 @@ pub(crate) struct Materializer {
 impl Materializer {
     pub(crate) fn new(
         node: &Node,
+        catalog: &Catalog,
         scope: &Scope,
         metrics: &CompactorMetrics,
         memory: u64,
     ) -> Materializer {
-        let catalog = Catalog::new(node);
         Materializer {
             node: node.clone(),
             scope: scope.clone(),
-            committer: Committer::new(node, &catalog),
-            catalog,
+            committer: Committer::new(node, catalog),
+            catalog: catalog.clone(),
             reader: Reader::new(node),
             metrics: metrics.clone(),
             memory: memory.min(node.budget.total().0 / 2).max(MEMORY_MIN),

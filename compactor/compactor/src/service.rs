@@ -12,6 +12,7 @@ use tarn_model::{Offset, PartitionId, TopicId};
 use tarn_replica::{Node, View};
 use tarn_runtime::Scope;
 use tarn_state::{Table, Topic};
+use tarn_tables::Catalog;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
@@ -33,12 +34,12 @@ const REPLANS_MAX: usize = 20;
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 const BARRIER_WITHIN: Duration = Duration::from_secs(30);
 
-/// Starts the compactor of this node. It stops with the node's scope.
-pub fn start(node: &Node, settings: CompactorSettings) -> CompactorHandle {
+/// Starts the compactor of this node. It stops with the node's scope. `catalog` is the process's one.
+pub fn start(node: &Node, catalog: &Catalog, settings: CompactorSettings) -> CompactorHandle {
     let scope = node.scope.child("compactor");
     let metrics = node.runtime.metrics().register(CompactorMetrics::register);
     let service = Service {
-        materializer: Materializer::new(node, &scope, &metrics, settings.commit_memory.0),
+        materializer: Materializer::new(node, catalog, &scope, &metrics, settings.commit_memory.0),
         metrics,
         at_once: Arc::new(Semaphore::new(settings.tables_at_once.max(1))),
         progress: Arc::default(),

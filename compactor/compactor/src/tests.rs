@@ -86,7 +86,7 @@ impl Fixture {
             .await
             .expect("the topic is new");
         let writer = Writer::start(&node, WriterSettings::local());
-        let compactor = start(&node, settings);
+        let compactor = start(&node, &catalog(&node), settings);
         Fixture {
             node,
             writer,
@@ -171,9 +171,13 @@ async fn what_waits_becomes_a_table_though_cluster_time_stands_still() {
     assert_eq!(fixture.node.metastore.view().cluster_time, before);
 }
 
+fn catalog(node: &Node) -> Catalog {
+    Catalog::new(node, ByteSize::mib(8))
+}
+
 async fn rows(node: &Node) -> Vec<String> {
     let view = node.metastore.barrier(soon()).await.expect("a view");
-    let loaded = Catalog::new(node)
+    let loaded = catalog(node)
         .load(view.table(TOPIC).expect("a table"))
         .await
         .expect("it loads");
@@ -391,7 +395,7 @@ async fn a_topic_that_gets_a_schema_goes_on_in_the_same_table() {
     );
 
     let view = fixture.node.metastore.view();
-    let loaded = Catalog::new(&fixture.node)
+    let loaded = catalog(&fixture.node)
         .load(view.table(TOPIC).expect("a table"))
         .await
         .expect("it loads");
@@ -445,10 +449,7 @@ async fn more_than_fits_into_memory_takes_several_commits() {
         "rows are lost or doubled"
     );
     let table = view.table(TOPIC).expect("a table");
-    let loaded = Catalog::new(&fixture.node)
-        .load(table)
-        .await
-        .expect("it loads");
+    let loaded = catalog(&fixture.node).load(table).await.expect("it loads");
     assert!(loaded.metadata().snapshots().len() > 1);
     fixture.node.drain().await;
 }
@@ -464,7 +465,7 @@ async fn two_compactors_on_one_table_waste_work_and_nothing_else() {
     )
     .await;
     let other = open(&Runtime::real(), &store, Arc::new(log.reopen())).await;
-    let compactor = start(&other, never());
+    let compactor = start(&other, &catalog(&other), never());
     let mut all = Vec::new();
     for n in 0..5 {
         let part = values(&n.to_string(), 20);

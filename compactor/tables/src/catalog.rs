@@ -5,30 +5,28 @@
 //! its last commit gives the file's metadata with the new schema added, in memory. The next commit
 //! writes either down.
 //!
-//! Metadata is built and changed as its JSON: Iceberg's specification of it is stable, while the
-//! crate's builder would give new tables other field ids and take times and uuids of its own.
+//! One per process: whoever commits, scans or shows tables shares what was read of them.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use iceberg::io::FileIO;
-use iceberg::spec::{Schema, TableMetadata, TableMetadataRef};
+use iceberg::spec::{TableMetadata, TableMetadataRef};
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableIdent};
-use serde_json::{Value, json};
-use tarn_model::Kind;
+use serde::Deserialize;
+use serde_json::Value;
+use tarn_model::{ByteSize, Field, Kind};
 use tarn_replica::Node;
 use tarn_store::{Path, Store, StoreError, paths};
 
-use crate::columns::{
-    FIRST_PARTITION_FIELD_ID, event_time_column, free_partition_name, table_schema,
-};
+use crate::columns::table_schema;
+use crate::evolve::{evolved, fresh, to_json};
+use crate::manifests::Manifests;
 use crate::storage;
 
-/// Tables whose metadata is kept; the one that was not asked for longest goes.
-const CACHED_TABLES_MAX: usize = 32;
-/// Manifests kept in memory per cached table.
-const CACHED_MANIFEST_BYTES: u64 = 4 << 20;
+/// Memory that decoded metadata takes for each byte of its file, estimated.
+const METADATA_WEIGHT: u64 = 4;
 
 /// The tables of a store, by what the state says of them. Clones share the cache.
 #[derive(Debug, Clone)]
@@ -40,10 +38,70 @@ pub struct Catalog {
 struct Inner {
     store: Store,
     file_io: FileIO,
-    /// Does a cached table keep the manifests it has read?
-    keeps_manifests: bool,
-    /// As the files have them, newest use last.
-    cached: Mutex<VecDeque<(String, Table)>>,
+    manifests: Arc<Manifests>,
+}
+
+/// A metadata file that was read or written.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pointer: String,
+    table: Table,
+    refs: Refs,
+    bytes: u64,
+    /// The same with the columns that the state had when it was last loaded.
+    grown: Mutex<Option<Grown>>,
+}
+
+#[derive(Debug, Clone)]
+struct Grown {
+    columns: Vec<Field>,
+    with_value: bool,
+    /// Schemas that were registered for it.
+    schemas: usize,
+    table: Table,
+}
+
+/// Branches and tags, by name. The crate keeps the map of them to itself.
+type Refs = Arc<BTreeMap<String, i64>>;
+
+/// The part of a metadata file that has them.
+#[derive(Deserialize)]
+struct WithRefs {
+    #[serde(default)]
+    refs: BTreeMap<String, Ref>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Ref {
+    snapshot_id: i64,
+}
+
+impl Known {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn metadata(&self) -> &TableMetadata {
+        self.table.metadata()
+    }
+
+    fn is_newer_than(&self, other: &Known) -> bool {
+        let at = |known: &Known| {
+            let metadata = known.table.metadata();
+            (metadata.last_sequence_number(), metadata.last_updated_ms())
+        };
+        at(self) >= at(other)
+    }
+
+    fn grown(&self, table: &tarn_state::Table) -> Option<Table> {
+        let grown = self.grown.lock().expect("nobody panics while holding it");
+        let grown = grown.as_ref()?;
+        let is_same = grown.with_value == table.with_value
+            && grown.schemas == table.schemas.len()
+            && grown.columns == table.columns;
+        is_same.then(|| grown.table.clone())
+    }
 }
 
 /// A table, ready to be scanned or added to.
@@ -52,6 +110,8 @@ pub struct Loaded {
     table: Table,
     pointer: Option<String>,
     folder: Path,
+    refs: Refs,
+    manifests: Arc<Manifests>,
 }
 
 /// The table cannot be shown.
@@ -89,7 +149,7 @@ impl LoadError {
 }
 
 impl Loaded {
-    /// For scans: `table().scan()`, `table().metadata()`.
+    /// As the `iceberg` crate has it. Our own scans ask [`Loaded::plan`].
     pub fn table(&self) -> &Table {
         &self.table
     }
@@ -104,6 +164,10 @@ impl Loaded {
 
     pub fn file_io(&self) -> &FileIO {
         self.table.file_io()
+    }
+
+    pub(crate) fn manifests(&self) -> &Arc<Manifests> {
+        &self.manifests
     }
 
     /// URL of the metadata file that this was read from; `None` if there is none yet.
@@ -121,30 +185,49 @@ impl Loaded {
         &self.folder
     }
 
-    /// The metadata as Iceberg's REST catalog sends it.
-    pub fn metadata_json(&self) -> Value {
-        serde_json::to_value(self.metadata()).expect("table metadata is JSON")
+    /// Table snapshots that a branch or a tag names.
+    pub(crate) fn referenced(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.refs
+            .iter()
+            .map(|(name, snapshot)| (name.as_str(), *snapshot))
+    }
+
+    /// The metadata as Iceberg's REST catalog sends it: with every table snapshot, or with those
+    /// alone that a branch or a tag names.
+    pub fn metadata_json(&self, every_snapshot: bool) -> Value {
+        let mut json = to_json(self.metadata()).expect("table metadata is JSON");
+        if !every_snapshot {
+            let is_named = |item: &Value| {
+                let id = item["snapshot-id"].as_i64();
+                self.refs.values().any(|named| id == Some(*named))
+            };
+            for list in ["snapshots", "snapshot-log"] {
+                if let Some(list) = json[list].as_array_mut() {
+                    list.retain(is_named);
+                }
+            }
+        }
+        json
     }
 }
 
 impl Catalog {
-    pub fn new(node: &Node) -> Catalog {
-        // SUBTLE: the cache that `iceberg` keeps tidies up by the real clock, which moves the turns
-        // of other tasks: two simulations of one seed would part.
-        Catalog::with(&node.store, !node.runtime.is_simulated())
+    /// `manifests` bounds what is kept of the tables' metadata.
+    pub fn new(node: &Node, manifests: ByteSize) -> Catalog {
+        let manifests = Manifests::new(manifests, Some(node.runtime.metrics()));
+        Catalog::with(&node.store, manifests)
     }
 
-    pub fn over(store: &Store) -> Catalog {
-        Catalog::with(store, true)
+    pub fn over(store: &Store, manifests: ByteSize) -> Catalog {
+        Catalog::with(store, Manifests::new(manifests, None))
     }
 
-    fn with(store: &Store, keeps_manifests: bool) -> Catalog {
+    fn with(store: &Store, manifests: Manifests) -> Catalog {
         Catalog {
             inner: Arc::new(Inner {
                 store: store.clone(),
                 file_io: storage::file_io(store),
-                keeps_manifests,
-                cached: Mutex::default(),
+                manifests: Arc::new(manifests),
             }),
         }
     }
@@ -155,6 +238,10 @@ impl Catalog {
 
     pub fn file_io(&self) -> &FileIO {
         &self.inner.file_io
+    }
+
+    pub(crate) fn manifests(&self) -> &Arc<Manifests> {
+        &self.inner.manifests
     }
 
     /// The table as the state has it, for readers.
@@ -169,32 +256,56 @@ impl Catalog {
         table: &tarn_state::Table,
         event_time: Option<&str>,
     ) -> Result<Loaded, LoadError> {
+        let Some(pointer) = &table.pointer else {
+            return self.load_fresh(table, event_time);
+        };
+        let known = self.read(table, pointer).await?;
+        let shown = match known.grown(table) {
+            Some(shown) => shown,
+            None => {
+                let shown = self.grow(table, &known)?;
+                let grown = Grown {
+                    columns: table.columns.clone(),
+                    with_value: table.with_value,
+                    schemas: table.schemas.len(),
+                    table: shown.clone(),
+                };
+                *known.grown.lock().expect("nobody panics while holding it") = Some(grown);
+                shown
+            }
+        };
+        self.loaded(table, shown, Some(pointer.clone()), Arc::clone(&known.refs))
+    }
+
+    fn load_fresh(
+        &self,
+        table: &tarn_state::Table,
+        event_time: Option<&str>,
+    ) -> Result<Loaded, LoadError> {
         let name = || format!("{}.{}", table.namespace, table.name);
         let wanted = table_schema(table).map_err(|source| metadata_error(name(), source))?;
-        let Some(pointer) = &table.pointer else {
-            let folder = paths::table(&table.namespace, &table.name, table.uuid);
-            let location = storage::url(&self.inner.store, &folder);
-            let metadata =
-                fresh(table, &wanted, &location, event_time).map_err(|source| LoadError::Json {
-                    table: name(),
-                    source,
-                })?;
-            return self.loaded(table, metadata, None);
-        };
-        let current = self.read(table, pointer).await?;
-        match evolved(current.metadata(), &wanted).map_err(|source| LoadError::Json {
+        let folder = paths::table(&table.namespace, &table.name, table.uuid);
+        let location = storage::url(&self.inner.store, &folder);
+        let metadata =
+            fresh(table, &wanted, &location, event_time).map_err(|source| LoadError::Json {
+                table: name(),
+                source,
+            })?;
+        let built = self.build(table, metadata, None)?;
+        self.loaded(table, built, None, Refs::default())
+    }
+
+    /// A metadata file with the columns of the state.
+    fn grow(&self, table: &tarn_state::Table, known: &Known) -> Result<Table, LoadError> {
+        let name = || format!("{}.{}", table.namespace, table.name);
+        let wanted = table_schema(table).map_err(|source| metadata_error(name(), source))?;
+        let evolved = evolved(table, known.table.metadata(), &wanted);
+        match evolved.map_err(|source| LoadError::Json {
             table: name(),
             source,
         })? {
-            Some(metadata) => self.loaded(table, metadata, Some(pointer.clone())),
-            None => {
-                let folder = self.folder(table, current.metadata())?;
-                Ok(Loaded {
-                    table: current,
-                    pointer: Some(pointer.clone()),
-                    folder,
-                })
-            }
+            Some(metadata) => self.build(table, metadata, Some(&known.pointer)),
+            None => Ok(known.table.clone()),
         }
     }
 
@@ -203,9 +314,11 @@ impl Catalog {
         &self,
         table: &tarn_state::Table,
         pointer: &str,
-    ) -> Result<Table, LoadError> {
-        if let Some(cached) = self.cached(pointer) {
-            return Ok(cached);
+    ) -> Result<Arc<Known>, LoadError> {
+        if let Some(known) = self.inner.manifests.table(table.uuid)
+            && known.pointer == pointer
+        {
+            return Ok(known);
         }
         let name = || format!("{}.{}", table.namespace, table.name);
         let path = storage::path(&self.inner.store, pointer)
@@ -219,70 +332,59 @@ impl Catalog {
                 table: name(),
                 source,
             })?;
-        let metadata: TableMetadata =
-            serde_json::from_slice(&bytes).map_err(|source| LoadError::Json {
-                table: name(),
-                source,
-            })?;
-        self.remember(table, pointer, metadata)
+        let json = |source| LoadError::Json {
+            table: name(),
+            source,
+        };
+        let metadata: TableMetadata = serde_json::from_slice(&bytes).map_err(json)?;
+        let WithRefs { refs } = serde_json::from_slice(&bytes).map_err(json)?;
+        let refs = refs
+            .into_iter()
+            .map(|(name, to)| (name, to.snapshot_id))
+            .collect();
+        self.remember(table, pointer, metadata, refs, bytes.len() as u64)
     }
 
-    /// Keeps metadata that was just read or written.
+    /// Keeps metadata that was just read or written, if it is the newest of its table.
     pub(crate) fn remember(
         &self,
         table: &tarn_state::Table,
         pointer: &str,
         metadata: TableMetadata,
-    ) -> Result<Table, LoadError> {
-        let built = self.build(table, metadata, Some(pointer))?;
-        let mut cached = self
-            .inner
-            .cached
-            .lock()
-            .expect("nobody panics while holding it");
-        cached.retain(|(known, _)| known != pointer);
-        cached.push_back((pointer.to_owned(), built.clone()));
-        if cached.len() > CACHED_TABLES_MAX {
-            cached.pop_front();
+        refs: BTreeMap<String, i64>,
+        file_bytes: u64,
+    ) -> Result<Arc<Known>, LoadError> {
+        let known = Arc::new(Known {
+            pointer: pointer.to_owned(),
+            table: self.build(table, metadata, Some(pointer))?,
+            refs: Arc::new(refs),
+            bytes: file_bytes * METADATA_WEIGHT,
+            grown: Mutex::default(),
+        });
+        // A query may still hold a cut whose pointer has moved on.
+        let kept = self.inner.manifests.table(table.uuid);
+        if kept.is_none_or(|kept| known.is_newer_than(&kept)) {
+            self.inner.manifests.keep_table(table.uuid, &known);
         }
-        Ok(built)
-    }
-
-    fn cached(&self, pointer: &str) -> Option<Table> {
-        let mut cached = self
-            .inner
-            .cached
-            .lock()
-            .expect("nobody panics while holding it");
-        let at = cached.iter().position(|(known, _)| known == pointer)?;
-        let entry = cached.remove(at)?;
-        let table = entry.1.clone();
-        cached.push_back(entry);
-        Some(table)
+        Ok(known)
     }
 
     fn loaded(
         &self,
         table: &tarn_state::Table,
-        metadata: TableMetadata,
+        built: Table,
         pointer: Option<String>,
+        refs: Refs,
     ) -> Result<Loaded, LoadError> {
-        let folder = self.folder(table, &metadata)?;
-        let built = self.build(table, metadata, pointer.as_deref())?;
+        let folder = storage::path(&self.inner.store, built.metadata().location())
+            .map_err(|source| metadata_error(table.name.clone(), source))?;
         Ok(Loaded {
             table: built,
             pointer,
             folder,
+            refs,
+            manifests: Arc::clone(&self.inner.manifests),
         })
-    }
-
-    fn folder(
-        &self,
-        table: &tarn_state::Table,
-        metadata: &TableMetadata,
-    ) -> Result<Path, LoadError> {
-        storage::path(&self.inner.store, metadata.location())
-            .map_err(|source| metadata_error(table.name.clone(), source))
     }
 
     fn build(
@@ -299,12 +401,9 @@ impl Catalog {
                     NamespaceIdent::new(table.namespace.clone()),
                     table.name.clone(),
                 ))
-                .runtime(iceberg::Runtime::try_current()?);
-            builder = if self.inner.keeps_manifests {
-                builder.cache_size_bytes(CACHED_MANIFEST_BYTES)
-            } else {
-                builder.disable_cache()
-            };
+                .runtime(iceberg::Runtime::try_current()?)
+                // Its own knows neither how much an entry takes nor that a path never changes.
+                .disable_cache();
             if let Some(pointer) = pointer {
                 builder = builder.metadata_location(pointer);
             }
@@ -312,108 +411,4 @@ impl Catalog {
         };
         build().map_err(|source| metadata_error(table.name.clone(), source))
     }
-}
-
-/// Metadata of a table that has no file yet.
-fn fresh(
-    table: &tarn_state::Table,
-    schema: &Schema,
-    location: &str,
-    event_time: Option<&str>,
-) -> Result<TableMetadata, serde_json::Error> {
-    let source = event_time_column(schema, event_time);
-    let name = free_partition_name(|name| schema.field_id_by_name(name).is_some());
-    let metadata = json!({
-        "format-version": 2,
-        "table-uuid": table.uuid.uuid(),
-        "location": location,
-        "last-sequence-number": 0,
-        "last-updated-ms": 0,
-        "last-column-id": schema.highest_field_id().max(table.last_field_id),
-        "current-schema-id": 0,
-        "schemas": [schema],
-        "default-spec-id": 0,
-        "partition-specs": [{
-            "spec-id": 0,
-            "fields": [{
-                "source-id": source.id,
-                "field-id": FIRST_PARTITION_FIELD_ID,
-                "name": name,
-                "transform": "day",
-            }],
-        }],
-        "last-partition-id": FIRST_PARTITION_FIELD_ID,
-        "default-sort-order-id": 0,
-        "sort-orders": [{ "order-id": 0, "fields": [] }],
-        "properties": {
-            "tarn.topic": table.topic.to_string(),
-            "write.format.default": "parquet",
-            "write.parquet.compression-codec": "zstd",
-        },
-        "snapshots": [],
-        "snapshot-log": [],
-        "metadata-log": [],
-        "refs": {},
-    });
-    reread(&metadata)
-}
-
-/// The metadata with `wanted` as its current schema; `None` if it has it already.
-fn evolved(
-    metadata: &TableMetadata,
-    wanted: &Schema,
-) -> Result<Option<TableMetadata>, serde_json::Error> {
-    if metadata.current_schema().as_struct() == wanted.as_struct() {
-        return Ok(None);
-    }
-    let mut json = serde_json::to_value(metadata)?;
-    let known = metadata
-        .schemas_iter()
-        .find(|schema| schema.as_struct() == wanted.as_struct());
-    let id = match known {
-        Some(schema) => schema.schema_id(),
-        None => {
-            let id = metadata
-                .schemas_iter()
-                .map(|schema| schema.schema_id())
-                .max()
-                .unwrap_or(-1)
-                + 1;
-            let mut schema = serde_json::to_value(wanted)?;
-            schema["schema-id"] = json!(id);
-            if let Some(schemas) = json["schemas"].as_array_mut() {
-                schemas.push(schema);
-            }
-            id
-        }
-    };
-    json["current-schema-id"] = json!(id);
-    json["last-column-id"] = json!(metadata.last_column_id().max(wanted.highest_field_id()));
-    make_way_for_columns(&mut json, metadata, wanted);
-    reread(&json).map(Some)
-}
-
-/// Renames partition fields whose name a column now has. Iceberg knows a partition field by its id,
-/// so files and manifests that were written under the old name stay as they are.
-fn make_way_for_columns(json: &mut Value, metadata: &TableMetadata, wanted: &Schema) {
-    let is_column = |name: &str| {
-        wanted.field_id_by_name(name).is_some()
-            || metadata
-                .schemas_iter()
-                .any(|schema| schema.field_id_by_name(name).is_some())
-    };
-    let specs = json["partition-specs"].as_array_mut().into_iter().flatten();
-    for field in specs
-        .filter_map(|spec| spec["fields"].as_array_mut())
-        .flatten()
-    {
-        if field["name"].as_str().is_some_and(is_column) {
-            field["name"] = json!(free_partition_name(is_column));
-        }
-    }
-}
-
-/// Through text, as a file would be read: the crate checks and normalizes what it reads.
-fn reread(json: &Value) -> Result<TableMetadata, serde_json::Error> {
-    serde_json::from_slice(&serde_json::to_vec(json)?)
 }

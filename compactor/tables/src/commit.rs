@@ -186,11 +186,15 @@ impl Committer {
         let Produced {
             pointer,
             metadata,
+            refs,
+            bytes,
             table_snapshot,
             garbage,
-            ..
         } = produced;
-        if let Err(error) = self.catalog.remember(&append.table, &pointer, metadata) {
+        let remembered = self
+            .catalog
+            .remember(&append.table, &pointer, metadata, refs, bytes);
+        if let Err(error) = remembered {
             // The commit stands; whoever loads the table next reads its file.
             debug!(topic = %append.table.topic, %error, "new metadata is not cached");
         }
@@ -307,7 +311,7 @@ impl Committer {
         let Some(pointer) = &table.pointer else {
             return Ok(false);
         };
-        let loaded = self.catalog.read(table, pointer).await?;
-        Ok(loaded.metadata().snapshot_by_id(table_snapshot).is_some())
+        let known = self.catalog.read(table, pointer).await?;
+        Ok(known.metadata().snapshot_by_id(table_snapshot).is_some())
     }
 }

@@ -15,7 +15,10 @@
 mod catalog;
 mod columns;
 mod commit;
+mod evolve;
+mod manifests;
 mod parquet_file;
+mod plan;
 mod storage;
 mod summary;
 
@@ -24,8 +27,9 @@ pub use columns::{EVENT_DATE, table_schema};
 pub use commit::append::Append;
 pub use commit::{CommitError, Committed, Committer, Garbage};
 pub use parquet_file::{FILE_BYTES_TARGET, ParquetError, ParquetFile, write};
+pub use plan::{Plan, PlannedFile};
 pub use storage::{StoreStorage, StoreStorageFactory, file_io};
-pub use summary::{COUNTERS, MATERIALIZED_OFFSETS, Materialized, materialized_of};
+pub use summary::{MATERIALIZED_OFFSETS, materialized_of};
 
 #[cfg(test)]
 mod tests;

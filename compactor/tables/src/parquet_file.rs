@@ -17,6 +17,7 @@ mod schema;
 use std::sync::Arc;
 
 use ::arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use ::arrow::compute::cast;
 use ::arrow::datatypes::{DataType, SchemaRef};
 use ::arrow::error::ArrowError;
 use bytes::Bytes;
@@ -241,6 +242,17 @@ fn properties(schema: &SchemaDescriptor, limits: Limits) -> WriterProperties {
     properties.build()
 }
 
+/// Another engine may have widened a column; Iceberg knows these ways.
+fn is_promotion(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::Int32, DataType::Int64) | (DataType::Float32, DataType::Float64) => true,
+        (DataType::Decimal128(from, scale), DataType::Decimal128(to, same)) => {
+            from <= to && scale == same
+        }
+        _ => false,
+    }
+}
+
 /// The batch with exactly the table's columns, in the table's order.
 fn conform(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, ParquetError> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(target.fields().len());
@@ -248,6 +260,9 @@ fn conform(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, Parqu
         match batch.column_by_name(field.name()) {
             Some(column) if column.data_type() == field.data_type() => {
                 columns.push(Arc::clone(column))
+            }
+            Some(column) if is_promotion(column.data_type(), field.data_type()) => {
+                columns.push(cast(column, field.data_type())?)
             }
             None if field.is_nullable() => {
                 columns.push(new_null_array(field.data_type(), batch.num_rows()))

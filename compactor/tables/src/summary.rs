@@ -1,92 +1,118 @@
-//! What a table snapshot says about the topic: M and the counters, as summary properties, so that the
-//! table alone tells what is in it (and a foreign catalog can be trusted with exactly-once).
+//! What a table snapshot says about the topic: M, as a summary property, so that the table alone tells
+//! what is in it (and a foreign catalog can be trusted with exactly-once).
 //!
-//! Our maintenance copies the properties; foreign commits do not, and then M stays.
+//! A snapshot names the partitions that its commit moved; each 32nd, and the first, names them all. So
+//! the M of a snapshot is in it and in its parents down to the nearest whole one, and an expiry keeps
+//! that one ([`is_whole`]). Counters are in the state alone. Our maintenance copies M; foreign commits
+//! do not, and then M stays.
+//!
+//! ```text
+//! {"topic": "tp-…", "whole": false, "offsets": "base64"}
+//! offsets: runs of neighboring partitions, each  gap since the last run · length · that many offsets
+//! ```
+//!
+//! Every number is a LEB128 varint: of a thousand partitions it takes five or six kilobytes.
 
 use std::collections::{BTreeMap, HashMap};
 
-use iceberg::spec::{DataFile, Snapshot};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use iceberg::spec::{DataFile, Snapshot, SnapshotRef, TableMetadata};
 use serde::{Deserialize, Serialize};
 use tarn_model::{Offset, PartitionId, TopicId};
+use tarn_state::Table;
 use tarn_state::commands::MaterializedStep;
-use tarn_state::{Counters, Table};
 
 /// JSON: the topic's id, and per partition the offset below which the table is complete.
 pub const MATERIALIZED_OFFSETS: &str = "tarn.materialized-offsets";
-/// JSON: per partition, what became of the offsets below M.
-pub const COUNTERS: &str = "tarn.counters";
+/// From one snapshot that names every partition to the next.
+pub(crate) const WHOLE_EVERY: usize = 32;
 
 /// What [`MATERIALIZED_OFFSETS`] holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Materialized {
+struct Materialized {
     /// As `tp-…`: an offset means nothing for another life of the topic.
-    pub topic: String,
-    pub offsets: BTreeMap<i32, u64>,
+    topic: String,
+    whole: bool,
+    offsets: String,
 }
 
-#[derive(Debug, Default, Serialize)]
-struct Counted {
-    rows: u64,
-    undecodable: u64,
-    deleted: u64,
+type Offsets = BTreeMap<PartitionId, Offset>;
+
+fn property(snapshot: &Snapshot, topic: TopicId) -> Option<Materialized> {
+    let properties = &snapshot.summary().additional_properties;
+    let said: Materialized = serde_json::from_str(properties.get(MATERIALIZED_OFFSETS)?).ok()?;
+    (said.topic == topic.to_string()).then_some(said)
 }
 
-/// M as the snapshot has it, if it speaks of this topic.
-pub fn materialized_of(
-    snapshot: &Snapshot,
-    topic: TopicId,
-) -> Option<BTreeMap<PartitionId, Offset>> {
-    let text = snapshot
-        .summary()
-        .additional_properties
-        .get(MATERIALIZED_OFFSETS)?;
-    let materialized: Materialized = serde_json::from_str(text).ok()?;
-    (materialized.topic == topic.to_string()).then(|| {
-        materialized
-            .offsets
-            .into_iter()
-            .map(|(at, offset)| (PartitionId(at), Offset(offset)))
-            .collect()
+/// Does the snapshot name M of every partition?
+pub(crate) fn is_whole(snapshot: &Snapshot, topic: TopicId) -> bool {
+    property(snapshot, topic).is_some_and(|said| said.whole)
+}
+
+/// A snapshot and its parents, as far as they are there.
+pub(crate) fn ancestry<'m>(
+    metadata: &'m TableMetadata,
+    head: Option<&'m SnapshotRef>,
+) -> impl Iterator<Item = &'m SnapshotRef> {
+    let mut at = head;
+    // A parent is older, so this ends; no damaged file may make it a circle.
+    (0..metadata.snapshots().len()).map_while(move |_| {
+        let snapshot = at?;
+        at = snapshot
+            .parent_snapshot_id()
+            .and_then(|parent| metadata.snapshot_by_id(parent));
+        Some(snapshot)
     })
+}
+
+/// M as the table had it at `snapshot`, if it speaks of this topic.
+pub fn materialized_of(metadata: &TableMetadata, snapshot: i64, topic: TopicId) -> Option<Offsets> {
+    let mut found = Offsets::new();
+    for snapshot in ancestry(metadata, metadata.snapshot_by_id(snapshot)) {
+        let Some(said) = property(snapshot, topic) else {
+            continue;
+        };
+        for (partition, offset) in decode(&said.offsets)? {
+            // What a younger snapshot says goes first.
+            found.entry(partition).or_insert(offset);
+        }
+        if said.whole {
+            return Some(found);
+        }
+    }
+    None
 }
 
 /// The properties of an append: ours, and the totals that every engine shows.
 pub(crate) fn of_append(
     table: &Table,
     steps: &[MaterializedStep],
-    parent: Option<&Snapshot>,
+    metadata: &TableMetadata,
     files: &[DataFile],
 ) -> HashMap<String, String> {
-    let mut offsets: BTreeMap<i32, u64> = table
-        .materialized
-        .iter()
-        .map(|(at, offset)| (at.0, offset.0))
-        .collect();
-    let mut counters: BTreeMap<i32, Counted> = BTreeMap::new();
-    let mut count = |at: PartitionId, counted: &Counters| {
-        let sum = counters.entry(at.0).or_default();
-        sum.rows += counted.rows;
-        sum.undecodable += counted.undecodable;
-        sum.deleted += counted.deleted;
+    let parent = metadata.current_snapshot();
+    let since_whole = ancestry(metadata, parent).take_while(|older| !is_whole(older, table.topic));
+    let since_whole = since_whole.count();
+    let reaches_whole = ancestry(metadata, parent).nth(since_whole).is_some();
+    let whole = !reaches_whole || since_whole + 1 >= WHOLE_EVERY;
+    let mut offsets = match whole {
+        true => table.materialized.clone(),
+        false => Offsets::new(),
     };
-    for (at, counted) in &table.counters {
-        count(*at, counted);
-    }
-    for step in steps {
-        offsets.insert(step.partition.0, step.to.0);
-        count(step.partition, &step.counted);
-    }
+    offsets.extend(steps.iter().map(|step| (step.partition, step.to)));
     let materialized = Materialized {
         topic: table.topic.to_string(),
-        offsets,
+        whole,
+        offsets: encode(&offsets),
     };
+    let materialized = serde_json::to_string(&materialized).expect("two texts and a bool are JSON");
 
     let rows: u64 = files.iter().map(DataFile::record_count).sum();
     let bytes: u64 = files.iter().map(DataFile::file_size_in_bytes).sum();
     let count = files.len() as u64;
     let mut properties = HashMap::from([
-        (MATERIALIZED_OFFSETS.to_owned(), to_json(&materialized)),
-        (COUNTERS.to_owned(), to_json(&counters)),
+        (MATERIALIZED_OFFSETS.to_owned(), materialized),
         ("added-data-files".to_owned(), count.to_string()),
         ("added-records".to_owned(), rows.to_string()),
         ("added-files-size".to_owned(), bytes.to_string()),
@@ -109,6 +135,95 @@ pub(crate) fn of_append(
     properties
 }
 
-fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("maps with number keys and numbers are JSON")
+fn encode(offsets: &Offsets) -> String {
+    let mut runs: Vec<(u64, Vec<u64>)> = Vec::new();
+    for (partition, offset) in offsets {
+        let at = u64::from(partition.0.unsigned_abs());
+        match runs.last_mut() {
+            Some((start, run)) if *start + run.len() as u64 == at => run.push(offset.0),
+            _ => runs.push((at, vec![offset.0])),
+        }
+    }
+    let mut bytes = Vec::new();
+    let mut end = 0;
+    for (start, run) in runs {
+        put(&mut bytes, start - end);
+        put(&mut bytes, run.len() as u64);
+        end = start + run.len() as u64;
+        for offset in run {
+            put(&mut bytes, offset);
+        }
+    }
+    BASE64.encode(bytes)
+}
+
+/// `None` for what no [`encode`] wrote.
+fn decode(text: &str) -> Option<Offsets> {
+    let bytes = BASE64.decode(text).ok()?;
+    let mut left = bytes.as_slice();
+    let mut offsets = Offsets::new();
+    let mut at: u64 = 0;
+    while !left.is_empty() {
+        at = at.checked_add(take(&mut left)?)?;
+        for _ in 0..take(&mut left)? {
+            let partition = PartitionId(i32::try_from(at).ok()?);
+            offsets.insert(partition, Offset(take(&mut left)?));
+            at += 1;
+        }
+    }
+    Some(offsets)
+}
+
+fn put(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number: u64 = 0;
+    for shift in (0..64).step_by(7) {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(first & 0x7f).checked_shl(shift)?;
+        if first & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_survive_being_written() {
+        let of = |pairs: &[(i32, u64)]| -> Offsets {
+            pairs
+                .iter()
+                .map(|(at, offset)| (PartitionId(*at), Offset(*offset)))
+                .collect()
+        };
+        for offsets in [
+            of(&[]),
+            of(&[(0, 0)]),
+            of(&[
+                (0, 127),
+                (1, 128),
+                (2, u64::MAX),
+                (7, 5),
+                (8, 6),
+                (i32::MAX, 1),
+            ]),
+        ] {
+            assert_eq!(decode(&encode(&offsets)), Some(offsets));
+        }
+        // A run that is longer than its bytes, a number without an end, no base64.
+        for wrong in ["AAU", "gICAgICAgICAgIA", "*"] {
+            assert_eq!(decode(wrong), None, "{wrong}");
+        }
+    }
 }

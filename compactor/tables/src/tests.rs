@@ -11,14 +11,14 @@ use ::arrow::datatypes::{DataType, Int64Type, Schema as ArrowSchema};
 use futures::TryStreamExt;
 use iceberg::arrow::schema_to_arrow_schema;
 use tarn_model::{
-    ClusterTime, ColumnType, Field, FieldId, Offset, PartitionId, TableUuid, TopicId,
+    ByteSize, ClusterTime, ColumnType, Field, FieldId, Lsn, Offset, PartitionId, TableUuid, TopicId,
 };
 use tarn_runtime::{Runtime, SimulatedHost};
 use tarn_state::commands::MaterializedStep;
 use tarn_state::{Counters, Table};
 use tarn_store::Store;
 
-use crate::commit::append::{FOLD_COUNT, Produced, SNAPSHOTS_KEPT, produce};
+use crate::commit::append::{FOLD_COUNT, Produced, produce};
 use crate::commit::{Standing, standing};
 use crate::{Append, Catalog, Loaded, materialized_of, write};
 
@@ -78,7 +78,7 @@ impl Fixture {
     fn over(runtime: Runtime, store: Store, table: Table) -> Fixture {
         Fixture {
             runtime,
-            catalog: Catalog::over(&store),
+            catalog: Catalog::over(&store, ByteSize::mib(8)),
             table,
             time: ClusterTime(EPOCH_MS),
             produced: None,
@@ -173,10 +173,24 @@ impl Fixture {
         let produced = produce(&self.catalog, self.runtime.random(), &append)
             .await
             .expect("a commit");
-        self.table.pointer = Some(produced.pointer.clone());
-        self.table.table_snapshot = Some(produced.table_snapshot);
+        self.keep(produced);
         self.table.materialized.insert(PartitionId(0), step.to);
         self.table.counters.entry(PartitionId(0)).or_default().rows += rows;
+    }
+
+    /// What the log and the committer do with a commit.
+    fn keep(&mut self, produced: Produced) {
+        self.catalog
+            .remember(
+                &self.table,
+                &produced.pointer,
+                produced.metadata.clone(),
+                produced.refs.clone(),
+                produced.bytes,
+            )
+            .expect("metadata is kept");
+        self.table.pointer = Some(produced.pointer.clone());
+        self.table.table_snapshot = Some(produced.table_snapshot);
         self.produced = Some(produced);
     }
 
@@ -237,10 +251,11 @@ async fn rows_of_two_commits_are_read_back_each_once() {
 
     let loaded = fixture.load().await;
     let head = loaded.metadata().current_snapshot().expect("a snapshot");
-    let materialized = materialized_of(head, fixture.table.topic).expect("M is in the summary");
+    let materialized = materialized_of(loaded.metadata(), head.snapshot_id(), fixture.table.topic)
+        .expect("M is in the summary");
     assert_eq!(materialized, BTreeMap::from([(PartitionId(0), Offset(3))]));
     assert_eq!(
-        materialized_of(head, TopicId::from_u128(8)),
+        materialized_of(loaded.metadata(), head.snapshot_id(), TopicId::from_u128(8)),
         None,
         "M of another topic is none of ours"
     );
@@ -412,33 +427,6 @@ async fn small_manifests_are_folded_and_no_row_is_lost() {
     }
     assert!(most <= FOLD_COUNT + 1, "{most} manifests");
     assert_eq!(fixture.offsets().await, (0..commits).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn table_snapshots_expire_by_age_beyond_the_last_hundred() {
-    let mut fixture = Fixture::new(untyped());
-    let count = |loaded: &Loaded| loaded.metadata().snapshots().len();
-    for n in 0..SNAPSHOTS_KEPT as i64 + 5 {
-        fixture.commit(&[EPOCH_MS + n], &[]).await;
-    }
-    assert_eq!(
-        count(&fixture.load().await),
-        SNAPSHOTS_KEPT + 5,
-        "all of them are young"
-    );
-    fixture.time = ClusterTime(EPOCH_MS + 2 * 3600 * 1000);
-    fixture.commit(&[EPOCH_MS], &[]).await;
-    assert_eq!(count(&fixture.load().await), SNAPSHOTS_KEPT);
-    assert_eq!(
-        fixture
-            .produced
-            .as_ref()
-            .expect("a commit")
-            .garbage
-            .manifest_lists,
-        6
-    );
-    assert_eq!(fixture.offsets().await.len(), SNAPSHOTS_KEPT + 6);
 }
 
 #[tokio::test]
@@ -690,3 +678,6 @@ fn equal_seeds_write_equal_names_in_simulation() {
 }
 
 mod bounds;
+mod growth;
+mod planning;
+mod specs;

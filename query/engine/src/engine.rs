@@ -89,7 +89,7 @@ impl fmt::Debug for QueryResult {
 impl Engine {
     /// The engine of a node. It has no task of its own: queries run where they are awaited, and in
     /// tasks that DataFusion starts for them and that end with them.
-    pub fn start(node: &Node, hot: HotTier, settings: EngineSettings) -> Engine {
+    pub fn start(node: &Node, tables: &Catalog, hot: HotTier, settings: EngineSettings) -> Engine {
         let parallelism = match settings.parallelism {
             0 => available_parallelism().map_or(1, std::num::NonZero::get),
             given => given,
@@ -98,7 +98,7 @@ impl Engine {
         Engine {
             inner: Arc::new(Inner {
                 hot,
-                tables: Catalog::new(node),
+                tables: tables.clone(),
                 memory: QueryMemory::new(settings.query_memory),
                 places: Arc::new(Semaphore::new(settings.queries_at_once.max(1))),
                 footers: Arc::new(DefaultFilesMetadataCache::new(

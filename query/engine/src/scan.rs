@@ -25,11 +25,10 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_plan::ExecutionPlan;
-use futures::TryStreamExt;
-use iceberg::scan::FileScanTask;
-use iceberg::spec::DataFileFormat;
+use iceberg::spec::{DataFile, DataFileFormat};
 use tarn_hot::TableCut;
 use tarn_store::Path;
+use tarn_tables::PlannedFile;
 
 use crate::QueryError;
 use crate::session::QueryContext;
@@ -53,11 +52,11 @@ pub(crate) async fn cold(
     session: &dyn Session,
     wanted: Wanted<'_>,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>, DataFusionError> {
-    let tasks = files(context, cut, wanted).await?;
-    if tasks.is_empty() {
+    let files = files(context, cut, wanted).await?;
+    if files.is_empty() {
         return Ok(None);
     }
-    let groups = grouped(context, &tasks, session.config().target_partitions())?;
+    let groups = grouped(context, &files, session.config().target_partitions())?;
 
     let store = context.store().object_store();
     let reader = CachedParquetFileReaderFactory::new(store, Arc::clone(&context.footers));
@@ -69,7 +68,7 @@ pub(crate) async fn cold(
     }
     let config = FileScanConfigBuilder::new(QueryContext::store_url(), Arc::new(source))
         .with_file_groups(groups)
-        .with_statistics(statistics(&tasks, wanted))
+        .with_statistics(statistics(&files, wanted))
         .with_projection_indices(wanted.projection.cloned())?
         .with_limit(wanted.limit)
         .with_expr_adapter(Some(Arc::new(field_ids::AdapterFactory {
@@ -84,39 +83,35 @@ async fn files(
     context: &QueryContext,
     cut: &TableCut,
     wanted: Wanted<'_>,
-) -> Result<Vec<FileScanTask>, QueryError> {
+) -> Result<Vec<PlannedFile>, QueryError> {
     let (Some(snapshot), Some(_)) = (cut.table.table_snapshot, &cut.table.pointer) else {
         return Ok(Vec::new());
     };
     let loaded = context.tables.load(&cut.table).await?;
-    let mut scan = loaded.table().scan().snapshot_id(snapshot).select_empty();
-    if let Some(predicate) = pruning::predicate(loaded.metadata(), snapshot, wanted.filters) {
-        scan = scan.with_filter(predicate);
+    let predicate = pruning::predicate(loaded.metadata(), snapshot, wanted.filters);
+    let plan = loaded.plan(snapshot, predicate.as_ref()).await?;
+    let is_foreign = |file: &PlannedFile| file.data_file().file_format() != DataFileFormat::Parquet;
+    if plan.has_deletes || plan.files.iter().any(is_foreign) {
+        let what = format!(
+            "table {}.{} has files that only other engines read yet: not Parquet, or with deleted rows",
+            cut.table.namespace, cut.table.name
+        );
+        return Err(QueryError::NotSupported { what });
     }
-    let tasks: Vec<FileScanTask> = scan.build()?.plan_files().await?.try_collect().await?;
-    for task in &tasks {
-        if task.data_file_format != DataFileFormat::Parquet || !task.deletes.is_empty() {
-            let what = format!(
-                "table {}.{} has files that only other engines read yet: not Parquet, or with deleted rows",
-                cut.table.namespace, cut.table.name
-            );
-            return Err(QueryError::NotSupported { what });
-        }
-    }
-    Ok(tasks)
+    Ok(plan.files)
 }
 
 /// Files dealt out to as many groups as the query has tasks, largest first. DataFusion divides large
 /// files further, by byte ranges.
 fn grouped(
     context: &QueryContext,
-    tasks: &[FileScanTask],
+    planned: &[PlannedFile],
     parallelism: usize,
 ) -> Result<Vec<FileGroup>, QueryError> {
-    let mut files = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        let path = object(context, &task.data_file_path)?;
-        let mut file = PartitionedFile::new("", task.file_size_in_bytes);
+    let mut files = Vec::with_capacity(planned.len());
+    for file in planned.iter().map(PlannedFile::data_file) {
+        let path = object(context, file.file_path())?;
+        let mut file = PartitionedFile::new("", file.file_size_in_bytes());
         // Not through `new`, which would encode the path a second time.
         file.object_meta.location = path;
         files.push(file);
@@ -149,17 +144,18 @@ fn object(context: &QueryContext, url: &str) -> Result<Path, QueryError> {
 }
 
 /// The number of rows, exact if no filter may drop some: then `count(*)` reads no file.
-fn statistics(tasks: &[FileScanTask], wanted: Wanted<'_>) -> Statistics {
+fn statistics(planned: &[PlannedFile], wanted: Wanted<'_>) -> Statistics {
     let mut statistics = Statistics::new_unknown(wanted.schema);
-    let rows: Option<u64> = tasks.iter().map(|task| task.record_count).sum();
-    if let Some(rows) = rows.and_then(|rows| usize::try_from(rows).ok()) {
+    let files = || planned.iter().map(PlannedFile::data_file);
+    let rows: u64 = files().map(DataFile::record_count).sum();
+    if let Ok(rows) = usize::try_from(rows) {
         statistics.num_rows = if wanted.filters.is_empty() {
             Precision::Exact(rows)
         } else {
             Precision::Inexact(rows)
         };
     }
-    let bytes: u64 = tasks.iter().map(|task| task.file_size_in_bytes).sum();
+    let bytes: u64 = files().map(DataFile::file_size_in_bytes).sum();
     statistics.total_byte_size =
         usize::try_from(bytes).map_or(Precision::Absent, Precision::Inexact);
     statistics

@@ -70,6 +70,12 @@ async fn config() -> Response {
     json_body(&json!({ "defaults": {}, "overrides": {}, "endpoints": ENDPOINTS }))
 }
 
+/// Which table snapshots a client wants to see: all, or those that a branch or a tag names.
+#[derive(Debug, Deserialize)]
+struct Snapshots {
+    snapshots: Option<String>,
+}
+
 /// Parameters of listings that matter here.
 #[derive(Debug, Deserialize)]
 struct Parent {
@@ -136,11 +142,17 @@ async fn list_tables(
 async fn load_table(
     State(service): State<CatalogService>,
     Path((namespace, name)): Path<(String, String)>,
+    Query(Snapshots { snapshots }): Query<Snapshots>,
     headers: HeaderMap,
 ) -> Result<Response, CatalogError> {
+    let every_snapshot = match snapshots.as_deref() {
+        None | Some("all" | "") => true,
+        Some("refs") => false,
+        Some(other) => return Err(CatalogError::BadSnapshots(other.to_owned())),
+    };
     let view = service.view().await?;
     let (table, pointer) = find(&view, &namespace, &name)?;
-    let tag = tag(table, pointer);
+    let tag = tag(table, pointer, every_snapshot);
     if is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
     }
@@ -149,7 +161,7 @@ async fn load_table(
         .map_err(CatalogError::Load)?;
     let body = json!({
         "metadata-location": pointer,
-        "metadata": loaded.metadata_json(),
+        "metadata": loaded.metadata_json(every_snapshot),
         // Clients bring their own way to the files: no credentials are handed out.
         "config": {},
     });
@@ -217,10 +229,13 @@ fn find<'v>(
     Ok((table, pointer))
 }
 
-/// Changes with what `load_table` answers: with the metadata file, and with columns that came since.
-fn tag(table: &Table, pointer: &str) -> String {
+/// Changes with what `load_table` answers: with the metadata file, with the columns, which come and
+/// grow wider between two of them, and with what was asked for.
+fn tag(table: &Table, pointer: &str, every_snapshot: bool) -> String {
     let file = pointer.rsplit('/').next().unwrap_or(pointer);
-    format!("\"{file}-{}\"", table.last_field_id)
+    // Columns change with a registered schema, and with nothing else.
+    let kind = if every_snapshot { "all" } else { "refs" };
+    format!("\"{file}-{}-{kind}\"", table.schemas.len())
 }
 
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Requests to the router of a real node in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +15,13 @@ use tarn_compactor::{CompactorHandle, CompactorSettings};
 use tarn_engine::{Engine, EngineSettings};
 use tarn_hot::{HotSettings, HotTier};
 use tarn_kafka::{BatchBuilder, Compression};
-use tarn_model::{ByteSize, PartitionId, TableUuid, TopicId};
+use tarn_model::{ByteSize, ColumnType, Field, PartitionId, TableUuid, TopicId};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::Runtime;
 use tarn_state::Command;
-use tarn_state::commands::CreateTopic;
+use tarn_state::commands::{CreateTopic, RegisterSchema};
 use tarn_store::Store;
+use tarn_tables::Catalog;
 use tarn_topics::{NewBatch, Writer, WriterSettings};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -77,10 +78,11 @@ impl Fixture {
                 bytes: ByteSize::mib(8),
             },
         );
-        let engine = Engine::start(&node, hot, settings);
+        let tables = Catalog::new(&node, ByteSize::mib(8));
+        let engine = Engine::start(&node, &tables, hot, settings);
         Fixture {
             writer: Writer::start(&node, WriterSettings::local()),
-            compactor: tarn_compactor::start(&node, never),
+            compactor: tarn_compactor::start(&node, &tables, never),
             router: router(&node, engine),
             node,
         }
@@ -103,6 +105,23 @@ impl Fixture {
         for result in self.writer.append(vec![batch], permit, soon()).await {
             result.expect("a batch is appended");
         }
+    }
+
+    /// Registers a schema whose one field `n` is of this type for the topic.
+    async fn register(&self, kind: ColumnType) {
+        let register = RegisterSchema {
+            subject: "clicks-value".to_owned(),
+            guid: [if kind == ColumnType::Int { 1 } else { 2 }; 16],
+            format: "AVRO".to_owned(),
+            text: format!("{kind:?}"),
+            columns: vec![Field::new("n", kind)],
+        };
+        let command = Command::RegisterSchema(register);
+        self.node
+            .metastore
+            .propose(vec![command], soon())
+            .await
+            .expect("it is legal");
     }
 
     async fn materialize(&self) {
@@ -459,6 +478,52 @@ async fn the_catalog_lists_and_loads_tables_that_have_files() {
         .body(Body::empty())
         .expect("a request");
     assert_eq!(fixture.send(changed).await.0, StatusCode::OK);
+
+    // A client may do without the history.
+    let (_, _, all) = fixture.get(&format!("{path}?snapshots=all")).await;
+    let (_, headers, refs) = fixture.get(&format!("{path}?snapshots=refs")).await;
+    let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+    let (mut all, refs) = (json(&all), json(&refs));
+    let snapshots = |answer: &Value| {
+        let list = answer["metadata"]["snapshots"].as_array().expect("a list");
+        let numbers = list.iter().map(|one| one["sequence-number"].as_i64());
+        numbers.collect::<Option<Vec<_>>>().expect("numbers")
+    };
+    assert_eq!((snapshots(&all), snapshots(&refs)), (vec![1, 2], vec![2]));
+    for list in ["snapshots", "snapshot-log"] {
+        all["metadata"][list]
+            .as_array_mut()
+            .expect("a list")
+            .remove(0);
+    }
+    assert_eq!(all, refs, "nothing else is missing");
+    let other = Request::get(path)
+        .header("if-none-match", headers["etag"].to_str().expect("text"))
+        .body(Body::empty())
+        .expect("a request");
+    assert_eq!(
+        fixture.send(other).await.0,
+        StatusCode::OK,
+        "it is another answer"
+    );
+    fixture.check("GET", "/catalog/v1/namespaces/events/tables/clicks?snapshots=some", expect![[r#"400 {"error":{"code":400,"message":"snapshots=some means nothing: it is all or refs","type":"BadRequestException"}}"#]]).await;
+
+    // A column that grows wider has a new type and no new id.
+    let mut tags = BTreeSet::new();
+    for (kind, name) in [(ColumnType::Int, "int"), (ColumnType::Long, "long")] {
+        fixture.register(kind).await;
+        let (_, headers, body) = fixture.get(path).await;
+        let column = json(&body)["metadata"]["schemas"]
+            .as_array()
+            .and_then(|schemas| schemas.last())
+            .and_then(|schema| schema["fields"].as_array())
+            .and_then(|fields| fields.iter().find(|field| field["name"] == "n").cloned());
+        assert_eq!(column.expect("a column")["type"], name);
+        assert!(
+            tags.insert(headers["etag"].to_str().expect("text").to_owned()),
+            "{name}"
+        );
+    }
     fixture.node.drain().await;
 }
 

@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use futures::TryStreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tarn_hot::{Cut, HotTier, TableCut};
 use tarn_kafka::records::Limits;
-use tarn_model::{Lsn, Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
+use tarn_model::{ByteSize, Lsn, Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
 use tarn_replica::{Node, View};
 use tarn_tables::{Catalog, materialized_of};
 use tarn_topics::{Reader, RecordItem};
@@ -36,7 +35,7 @@ const HELD_MILLIS: u64 = 20_000;
 pub(crate) async fn run(cluster: Cluster, number: usize, node: Node, hot: HotTier) {
     let checker = Checker {
         reader: Reader::new(&node),
-        catalog: Catalog::new(&node),
+        catalog: Catalog::new(&node, ByteSize::kib(64)),
         node,
         hot,
         cluster,
@@ -290,10 +289,7 @@ impl Checker {
             .load(&cut.table)
             .await
             .map_err(|error| error.to_string())?;
-        let named = loaded
-            .metadata()
-            .snapshot_by_id(snapshot)
-            .and_then(|named| materialized_of(named, cut.topic()));
+        let named = materialized_of(loaded.metadata(), snapshot, cut.topic());
         if named.as_ref() != Some(&cut.table.materialized) {
             let detail = format!(
                 "{topic}: the state says {:?}, the table snapshot {named:?}",
@@ -301,27 +297,13 @@ impl Checker {
             );
             self.cluster.history.violated("I21", detail);
         }
-        // Files are read without `iceberg`: it takes `_partition` for its metadata column of this name.
-        let scan = loaded
-            .table()
-            .scan()
-            .snapshot_id(snapshot)
-            .select_empty()
-            .build()
-            .map_err(text)?;
-        let tasks: Vec<_> = scan
-            .plan_files()
-            .await
-            .map_err(text)?
-            .try_collect()
-            .await
-            .map_err(text)?;
+        let plan = loaded.plan(snapshot, None).await.map_err(text)?;
         let mut batches = Vec::new();
-        for task in tasks {
-            let name = task
-                .data_file_path
+        for file in &plan.files {
+            let path = file.data_file().file_path();
+            let name = path
                 .strip_prefix(self.node.store.base_url())
-                .unwrap_or(&task.data_file_path);
+                .unwrap_or(path);
             let path = tarn_store::Path::from(name.trim_start_matches('/'));
             let file = self
                 .node

@@ -12,6 +12,7 @@ use tarn_runtime::Runtime;
 use tarn_schema::{columns, parse};
 use tarn_state::commands::RegisterSchema;
 use tarn_state::{Advertised, Command, Outcome};
+use tarn_tables::Catalog;
 use tarn_topics::WriterSettings;
 use tokio::time::Instant;
 use tracing::info;
@@ -125,7 +126,9 @@ async fn start(
         interval: cluster.plan.table_interval,
         ..CompactorSettings::default()
     };
-    tarn_compactor::start(&opened, compactor);
+    // Little room, so that manifests are read again.
+    let tables = Catalog::new(&opened, ByteSize::kib(64));
+    tarn_compactor::start(&opened, &tables, compactor);
     // Little room, so that rows are evicted and read again.
     let hot = HotTier::start(
         &opened,

@@ -8,19 +8,23 @@
 //!
 //! Each commit adds one manifest; once there are [`FOLD_COUNT`] small ones they become one, in which
 //! every file keeps its snapshot and its sequence numbers. The same commit drops table snapshots
-//! that are older than [`SNAPSHOT_AGE`] and beyond the last [`SNAPSHOTS_KEPT`]. Without both,
-//! a commit every ten seconds would write megabytes of metadata each after a day.
+//! that are older than [`SNAPSHOT_AGE`] and beyond the last [`SNAPSHOTS_KEPT`], except those down to
+//! the next that names M of every partition (see `summary`). Without both, a commit every ten seconds
+//! would write megabytes of metadata each after a day. What is written is also kept in memory, so that
+//! the next commit reads nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestListWriter,
-    ManifestWriter, ManifestWriterBuilder, Operation, Snapshot, Summary, TableMetadata,
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestEntryRef,
+    ManifestFile, ManifestListWriter, ManifestStatus, ManifestWriter, ManifestWriterBuilder,
+    Operation, Snapshot, Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
 use iceberg::{Error, ErrorKind};
-use tarn_model::ClusterTime;
+use serde_json::Value;
+use tarn_model::{ClusterTime, TopicId};
 use tarn_runtime::Random;
 use tarn_state::Table;
 use tarn_state::commands::MaterializedStep;
@@ -29,6 +33,7 @@ use uuid::Uuid;
 
 use super::{CommitError, Garbage};
 use crate::catalog::{Catalog, Loaded};
+use crate::evolve::to_json;
 use crate::{storage, summary};
 
 /// Small manifests become one when there are this many …
@@ -38,9 +43,9 @@ const FOLD_MANIFEST_BYTES: i64 = 1 << 20;
 /// … and no more of them at a time than this, which bounds the memory it takes.
 const FOLD_BYTES: i64 = 8 << 20;
 /// Table snapshots that are always kept.
-pub(crate) const SNAPSHOTS_KEPT: usize = 100;
+pub(crate) const SNAPSHOTS_KEPT: usize = 20;
 /// Younger ones are kept too.
-pub(crate) const SNAPSHOT_AGE: Duration = Duration::from_secs(3600);
+pub(crate) const SNAPSHOT_AGE: Duration = Duration::from_secs(900);
 
 /// What one commit adds.
 #[derive(Debug, Clone)]
@@ -62,6 +67,10 @@ pub(crate) struct Produced {
     pub(crate) pointer: String,
     pub(crate) table_snapshot: i64,
     pub(crate) metadata: TableMetadata,
+    /// Branches and tags.
+    pub(crate) refs: BTreeMap<String, i64>,
+    /// Of the metadata file.
+    pub(crate) bytes: u64,
     pub(crate) garbage: Garbage,
 }
 
@@ -99,44 +108,23 @@ pub(crate) async fn produce(
     };
     let mut garbage = Garbage::default();
 
-    let mut manifests = Vec::new();
-    if !append.files.is_empty() {
-        let mut writer = manifest_writer(loaded, names.manifest(), table_snapshot)?;
-        for file in &append.files {
-            // A negative number: the file inherits this commit's.
-            writer.add_file(file.clone(), -1)?;
-        }
-        manifests.push(writer.write_manifest_file().await?);
-    }
-    if let Some(parent) = parent {
-        let list = loaded.table().manifest_list_reader(parent).load().await?;
-        let older: Vec<ManifestFile> = list.consume_entries().into_iter().collect();
-        let (fold, keep) = choose_to_fold(older, metadata.default_partition_spec_id());
-        if !fold.is_empty() {
-            garbage.manifests += fold.len() as u64;
-            manifests.push(folded(loaded, names.manifest(), table_snapshot, &fold).await?);
-        }
-        manifests.extend(keep);
-    }
-
     let sequence_number = metadata.next_sequence_number();
+    let manifests = manifests(&mut names, append, table_snapshot, &mut garbage).await?;
     let parent_id = parent.map(|parent| parent.snapshot_id());
     let list_path = paths::table_manifest_list(loaded.folder(), table_snapshot, names.uuid);
     let list_url = storage::url(catalog.store(), &list_path);
     let output = loaded.file_io().new_output(&list_url)?.writer().await?;
     let mut list = ManifestListWriter::v2(output, table_snapshot, parent_id, sequence_number);
-    list.add_manifests(manifests.into_iter())?;
+    list.add_manifests(manifests.iter().cloned())?;
     list.close().await?;
+    catalog
+        .manifests()
+        .keep_list(&list_url, numbered(manifests, sequence_number));
 
     // `iceberg` refuses a snapshot that is much older than the last update, and the clock of the
     // cluster may have been recovered from an older state.
     let timestamp_ms = append.time.0.max(metadata.last_updated_ms() + 1);
-    let properties = summary::of_append(
-        &append.table,
-        &append.steps,
-        parent.map(|parent| &**parent),
-        &append.files,
-    );
+    let properties = summary::of_append(&append.table, &append.steps, metadata, &append.files);
     let snapshot = Snapshot::builder()
         .with_snapshot_id(table_snapshot)
         .with_parent_snapshot_id(parent_id)
@@ -149,7 +137,7 @@ pub(crate) async fn produce(
         })
         .with_schema_id(metadata.current_schema_id())
         .build();
-    let expired = expired(metadata, timestamp_ms)?;
+    let expired = expired(loaded, append.table.topic, timestamp_ms);
     garbage.manifest_lists += expired.len() as u64;
     let built = metadata
         .clone()
@@ -161,14 +149,90 @@ pub(crate) async fn produce(
 
     let version = u64::try_from(sequence_number).unwrap_or(0);
     let path = paths::table_metadata(loaded.folder(), version, names.uuid);
-    let json = serde_json::to_vec(&built.metadata)?;
+    let json = to_json(&built.metadata)?;
+    let refs = refs(&json);
+    let json = serde_json::to_vec(&json)?;
+    let bytes = json.len() as u64;
     catalog.store().put_if_absent(&path, json.into()).await?;
     Ok(Produced {
         pointer: storage::url(catalog.store(), &path),
         table_snapshot,
         metadata: built.metadata,
+        refs,
+        bytes,
         garbage,
     })
+}
+
+/// The manifests of the new table snapshot, those that are new written.
+async fn manifests(
+    names: &mut Names<'_>,
+    append: &Append,
+    table_snapshot: i64,
+    garbage: &mut Garbage,
+) -> Result<Vec<ManifestFile>, CommitError> {
+    let (catalog, loaded) = (names.catalog, names.loaded);
+    let metadata = loaded.metadata();
+    let mut manifests = Vec::new();
+    if !append.files.is_empty() {
+        let sequence_number = metadata.next_sequence_number();
+        let mut writer = manifest_writer(loaded, names.manifest(), table_snapshot)?;
+        let mut entries: Vec<ManifestEntryRef> = Vec::new();
+        for file in &append.files {
+            // A negative number: the file inherits this commit's.
+            writer.add_file(file.clone(), -1)?;
+            let entry = ManifestEntry::builder()
+                .status(ManifestStatus::Added)
+                .snapshot_id(table_snapshot)
+                .sequence_number(sequence_number)
+                .file_sequence_number(sequence_number)
+                .data_file(file.clone())
+                .build();
+            entries.push(Arc::new(entry));
+        }
+        let written = writer.write_manifest_file().await?;
+        catalog
+            .manifests()
+            .keep_manifest(&written.manifest_path, entries);
+        manifests.push(written);
+    }
+    if let Some(parent) = metadata.current_snapshot() {
+        let version = metadata.format_version();
+        let list = parent.manifest_list();
+        let older = catalog
+            .manifests()
+            .list(loaded.file_io(), list, version)
+            .await?;
+        let (fold, keep) = choose_to_fold(&older, metadata.default_partition_spec_id());
+        if !fold.is_empty() {
+            garbage.manifests += fold.len() as u64;
+            manifests.push(folded(names, table_snapshot, &fold).await?);
+        }
+        manifests.extend(keep);
+    }
+    Ok(manifests)
+}
+
+/// Manifests as the list that was just written has them: new ones with its sequence number.
+fn numbered(mut manifests: Vec<ManifestFile>, sequence_number: i64) -> Vec<ManifestFile> {
+    for manifest in &mut manifests {
+        for number in [
+            &mut manifest.sequence_number,
+            &mut manifest.min_sequence_number,
+        ] {
+            if *number == UNASSIGNED_SEQUENCE_NUMBER {
+                *number = sequence_number;
+            }
+        }
+    }
+    manifests
+}
+
+/// Branches and tags. The crate keeps the map of them to itself; the JSON of the metadata has it.
+fn refs(json: &Value) -> BTreeMap<String, i64> {
+    let refs = json["refs"].as_object().into_iter().flatten();
+    refs.filter_map(|(name, to)| Some((name.clone(), to["snapshot-id"].as_i64()?)))
+        .collect()
 }
 
 /// A positive id that the table does not have.
@@ -201,7 +265,7 @@ fn manifest_writer(
 
 /// Which manifests become one: none until there are enough small ones of the present spec.
 fn choose_to_fold(
-    manifests: Vec<ManifestFile>,
+    manifests: &[ManifestFile],
     spec_id: i32,
 ) -> (Vec<ManifestFile>, Vec<ManifestFile>) {
     let mut bytes = 0;
@@ -219,7 +283,7 @@ fn choose_to_fold(
         chosen.clear();
     }
     let (mut fold, mut keep) = (Vec::new(), Vec::new());
-    for (at, manifest) in manifests.into_iter().enumerate() {
+    for (at, manifest) in manifests.iter().cloned().enumerate() {
         if chosen.contains(&at) {
             fold.push(manifest)
         } else {
@@ -231,15 +295,19 @@ fn choose_to_fold(
 
 /// One manifest with the live files of several.
 async fn folded(
-    loaded: &Loaded,
-    url: String,
+    names: &mut Names<'_>,
     table_snapshot: i64,
     fold: &[ManifestFile],
 ) -> Result<ManifestFile, Error> {
-    let mut writer = manifest_writer(loaded, url, table_snapshot)?;
+    let (catalog, loaded) = (names.catalog, names.loaded);
+    let mut writer = manifest_writer(loaded, names.manifest(), table_snapshot)?;
+    let mut kept: Vec<ManifestEntryRef> = Vec::new();
     for manifest in fold {
-        let manifest = manifest.load_manifest(loaded.file_io()).await?;
-        for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
+        let entries = catalog
+            .manifests()
+            .manifest(loaded.file_io(), manifest)
+            .await?;
+        for entry in entries.iter().filter(|entry| entry.is_alive()) {
             let (Some(snapshot), Some(sequence_number)) =
                 (entry.snapshot_id(), entry.sequence_number())
             else {
@@ -254,43 +322,44 @@ async fn folded(
                 sequence_number,
                 entry.file_sequence_number,
             )?;
+            let mut entry = ManifestEntry::clone(entry);
+            entry.status = ManifestStatus::Existing;
+            kept.push(Arc::new(entry));
         }
     }
-    writer.write_manifest_file().await
+    let written = writer.write_manifest_file().await?;
+    catalog
+        .manifests()
+        .keep_manifest(&written.manifest_path, kept);
+    Ok(written)
 }
 
 /// Snapshots of branch `main` that the next one makes superfluous. What another branch or a tag
 /// refers to stays.
-fn expired(metadata: &TableMetadata, now_ms: i64) -> Result<Vec<i64>, serde_json::Error> {
-    let age = i64::try_from(SNAPSHOT_AGE.as_millis()).expect("an hour fits");
+fn expired(loaded: &Loaded, topic: TopicId, now_ms: i64) -> Vec<i64> {
+    let age = i64::try_from(SNAPSHOT_AGE.as_millis()).expect("a quarter of an hour fits");
+    let metadata = loaded.metadata();
     let mut expired = Vec::new();
-    let mut at = metadata.current_snapshot();
     // The new snapshot is the first of those that are kept.
     let mut kept = 1;
-    while let Some(snapshot) = at {
-        if kept >= SNAPSHOTS_KEPT && snapshot.timestamp_ms() < now_ms - age {
-            expired.push(snapshot.snapshot_id());
-        } else {
+    let mut is_readable = true;
+    for snapshot in summary::ancestry(metadata, metadata.current_snapshot()) {
+        let is_wanted = kept < SNAPSHOTS_KEPT || snapshot.timestamp_ms() >= now_ms - age;
+        if is_wanted || !is_readable {
             kept += 1;
+            // The M of those above is in them and in this one.
+            is_readable = summary::is_whole(snapshot, topic);
+        } else {
+            expired.push(snapshot.snapshot_id());
         }
-        at = snapshot
-            .parent_snapshot_id()
-            .and_then(|parent| metadata.snapshot_by_id(parent));
     }
     if !expired.is_empty() {
-        let referenced = referenced_snapshots(metadata)?;
+        let referenced: BTreeSet<i64> = loaded
+            .referenced()
+            .filter(|(name, _)| *name != MAIN_BRANCH)
+            .map(|(_, snapshot)| snapshot)
+            .collect();
         expired.retain(|snapshot| !referenced.contains(snapshot));
     }
-    Ok(expired)
-}
-
-/// Heads of branches other than `main`, and tags. The crate keeps the map of them to itself; the
-/// JSON of the metadata has it.
-fn referenced_snapshots(metadata: &TableMetadata) -> Result<BTreeSet<i64>, serde_json::Error> {
-    let json = serde_json::to_value(metadata)?;
-    let refs = json["refs"].as_object().into_iter().flatten();
-    Ok(refs
-        .filter(|(name, _)| *name != MAIN_BRANCH)
-        .filter_map(|(_, reference)| reference["snapshot-id"].as_i64())
-        .collect())
+    expired
 }

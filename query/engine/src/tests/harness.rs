@@ -17,6 +17,7 @@ use tarn_runtime::Runtime;
 use tarn_state::commands::{CreateTopic, DeleteTopic, RegisterSchema};
 use tarn_state::{Command, Outcome};
 use tarn_store::Store;
+use tarn_tables::Catalog;
 use tarn_topics::{NewBatch, Writer, WriterSettings};
 use tokio::time::Instant;
 
@@ -71,10 +72,11 @@ impl Fixture {
                 bytes: ByteSize::mib(8),
             },
         );
+        let tables = Catalog::new(&node, ByteSize::mib(8));
         let fixture = Fixture {
             writer: Writer::start(&node, WriterSettings::local()),
-            compactor: tarn_compactor::start(&node, never),
-            engine: Engine::start(&node, hot, settings),
+            compactor: tarn_compactor::start(&node, &tables, never),
+            engine: Engine::start(&node, &tables, hot, settings),
             node,
         };
         fixture.create(CLICKS, "clicks", 2).await;

@@ -23,6 +23,8 @@ pub(super) enum CatalogError {
         "{0} is not offered: this catalog is read only; tables are written through their topics"
     )]
     NotAllowed(String),
+    #[error("snapshots={0} means nothing: it is all or refs")]
+    BadSnapshots(String),
     #[error("The catalog cannot answer now: {0}")]
     Barrier(BarrierError),
     #[error("{0}")]
@@ -35,6 +37,7 @@ impl CatalogError {
             CatalogError::NoSuchNamespace(_) => (StatusCode::NOT_FOUND, "NoSuchNamespaceException"),
             CatalogError::NoSuchTable(_) => (StatusCode::NOT_FOUND, "NoSuchTableException"),
             CatalogError::NoSuchEndpoint(_) => (StatusCode::NOT_FOUND, "NotFoundException"),
+            CatalogError::BadSnapshots(_) => (StatusCode::BAD_REQUEST, "BadRequestException"),
             CatalogError::NotAllowed(_) => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "UnsupportedOperationException",
