@@ -10,6 +10,7 @@
 #![expect(clippy::print_stdout, reason = "a measurement prints what it found")]
 
 mod agents;
+mod metastore;
 
 use std::time::Duration;
 
@@ -54,10 +55,6 @@ pub(crate) struct Line {
 
 /// What a line's cost has to be.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "no line has a bar in bytes yet")
-)]
 pub(crate) enum Bar {
     /// The same at every size.
     Flat,
@@ -100,6 +97,7 @@ impl Growth {
     pub(crate) async fn run(&self, common: &Common) -> Result<()> {
         let lines: Vec<&Line> = agents::LINES
             .iter()
+            .chain(metastore::LINES)
             .filter(|line| self.wants(line.name))
             .collect();
         ensure!(!lines.is_empty(), "no line has such a name");
