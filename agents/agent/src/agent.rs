@@ -1,6 +1,6 @@
 //! What all handlers share.
 
-use tarn_model::PartitionId;
+use tarn_model::{NodeId, PartitionId};
 use tarn_replica::{BarrierError, Metastore, View};
 use tarn_runtime::{Budget, Runtime, Scope};
 use tarn_state::{State, Topic};
@@ -14,6 +14,7 @@ use crate::coordinator::Coordinator;
 use crate::door::Door;
 use crate::fetch_session::FetchSessions;
 use crate::metrics::AgentMetrics;
+use crate::moves::Moves;
 
 /// One agent. Handlers borrow it; whoever outlives a request holds the `Arc`.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub(crate) struct Agent {
     pub(crate) door: Door,
     /// Bytes of fetched records.
     pub(crate) responses: Budget,
+    /// Bytes of batches that are opened to find an offset by its timestamp.
+    pub(crate) searches: Budget,
+    /// Who waits for which partitions to move.
+    pub(crate) moves: Moves,
     pub(crate) writer: Writer,
     pub(crate) reader: Reader,
     pub(crate) coordinator: Coordinator,
@@ -49,6 +54,11 @@ impl Agent {
         }
         let fresh = self.metastore.barrier(deadline).await?;
         Ok(look(&fresh))
+    }
+
+    /// This node, while the log does not hear it: others should not be told of it then.
+    pub(crate) fn unheard(&self) -> Option<NodeId> {
+        self.metastore.is_fenced().then(|| self.metastore.node())
     }
 
     /// A view in which every one of these is there, or else one that is behind nothing.

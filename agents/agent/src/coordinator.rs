@@ -193,6 +193,13 @@ enum Message {
     Describe(Answer<Described>),
 }
 
+impl Message {
+    /// Says that a member lives, and changes nothing else.
+    fn is_sign_of_life(&self) -> bool {
+        matches!(self, Message::Heartbeat(..) | Message::CheckCommit(..))
+    }
+}
+
 /// The coordinator of one agent. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Coordinator {

@@ -3,9 +3,10 @@
 //! Holds: sessions and the partitions in them are bounded, and nothing of a request's bytes outlives
 //! it; a session that is full or forgotten costs its consumer a full fetch and nothing else. Sessions
 //! are memory of one agent: after a move the client is told FETCH_SESSION_ID_NOT_FOUND and begins anew.
+//! The lock that all sessions share is held to find one; what its partitions cost is paid under its own.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kafka_protocol::messages::FetchRequest;
@@ -54,9 +55,18 @@ pub(crate) struct Told {
 #[derive(Debug)]
 pub(crate) struct Begun {
     pub(crate) session_id: i32,
-    pub(crate) wanted: Vec<Wanted>,
+    pub(crate) wanted: Vec<Arc<Wanted>>,
+    /// Where each of them stands in the session.
+    places: Vec<u64>,
     session: Option<Arc<Mutex<Session>>>,
     incremental: bool,
+}
+
+/// The session of a fetch while its answer is put together.
+#[derive(Debug)]
+pub(crate) struct Telling<'b> {
+    begun: &'b Begun,
+    session: Option<MutexGuard<'b, Session>>,
 }
 
 type Key = (TopicKey, i32);
@@ -67,7 +77,7 @@ struct Session {
     by_id: bool,
     next_epoch: i32,
     /// In the order in which partitions are served; what was served goes to the end.
-    partitions: BTreeMap<u64, (Wanted, Option<Told>)>,
+    partitions: BTreeMap<u64, (Arc<Wanted>, Option<Told>)>,
     places: BTreeMap<Key, u64>,
     next_place: u64,
 }
@@ -80,9 +90,10 @@ impl Session {
             .get(&key)
             .and_then(|place| self.partitions.get_mut(place))
         {
-            Some((known, _)) => *known = wanted,
+            Some((known, _)) => *known = Arc::new(wanted),
             None => {
                 self.places.insert(key, self.next_place);
+                let wanted = Arc::new(wanted);
                 self.partitions.insert(self.next_place, (wanted, None));
                 self.next_place += 1;
             }
@@ -95,32 +106,38 @@ impl Session {
         }
     }
 
-    /// Remembers what the client is told now; says whether that is news.
-    fn tell(&mut self, key: &Key, told: Told, has_records: bool) -> bool {
-        let Some(place) = self.places.get(key).copied() else {
-            return true;
-        };
-        let Some((wanted, before)) = self.partitions.get_mut(&place) else {
+    /// Remembers what the client is told now of the partition at a place; says whether that is news.
+    fn tell(&mut self, place: u64, wanted: &Wanted, told: Told, has_records: bool) -> bool {
+        // Another request of the session may have moved or removed it meanwhile.
+        let is_meant =
+            |known: &Wanted| known.partition == wanted.partition && known.topic == wanted.topic;
+        let Some((known, before)) = self
+            .partitions
+            .get_mut(&place)
+            .filter(|(known, _)| is_meant(known))
+        else {
             return true;
         };
         let news = has_records || told.failed || *before != Some(told);
         *before = Some(told);
         if has_records {
             // Who was served queues up again, so that no partition starves behind a busy one.
-            let entry = (wanted.clone(), Some(told));
+            let entry = (Arc::clone(known), Some(told));
             self.partitions.remove(&place);
             self.partitions.insert(self.next_place, entry);
-            self.places.insert(key.clone(), self.next_place);
+            let key = (wanted.topic.clone(), wanted.partition);
+            self.places.insert(key, self.next_place);
             self.next_place += 1;
         }
         news
     }
 
-    fn wanted(&self) -> Vec<Wanted> {
+    /// The partitions in the order in which they are served, and their places.
+    fn wanted(&self) -> (Vec<Arc<Wanted>>, Vec<u64>) {
         self.partitions
-            .values()
-            .map(|(wanted, _)| wanted.clone())
-            .collect()
+            .iter()
+            .map(|(place, (wanted, _))| (Arc::clone(wanted), *place))
+            .unzip()
     }
 }
 
@@ -138,6 +155,17 @@ struct Inner {
 }
 
 impl Inner {
+    /// A session has so many partitions now; false if that is too many.
+    fn grow(&mut self, id: i32, partitions: usize) -> bool {
+        let Some(entry) = self.sessions.get_mut(&id) else {
+            // It ended meanwhile; what was begun is answered.
+            return true;
+        };
+        let before = std::mem::replace(&mut entry.partitions, partitions);
+        self.partitions = self.partitions - before + partitions;
+        self.partitions <= PARTITIONS_MAX
+    }
+
     fn remove(&mut self, id: i32) -> bool {
         let removed = self.sessions.remove(&id);
         if let Some(entry) = &removed {
@@ -172,61 +200,79 @@ impl FetchSessions {
         random: &Random,
         now: Instant,
     ) -> Result<Begun, ErrorCode> {
-        let mut inner = self.inner.lock().expect("nobody panics while holding it");
         let full = request.session_epoch == FINAL_EPOCH || request.session_epoch == FIRST_EPOCH;
-        let begun = if full {
-            // Either ends the session that the request names.
-            inner.remove(request.session_id);
-            let mut session = new_session(version);
-            for wanted in named(request, version) {
-                session.put(wanted);
-            }
-            let wanted = session.wanted();
-            let session_id = match request.session_epoch {
-                // A name that no topic has is answered, and not kept.
-                FIRST_EPOCH if wanted.iter().all(|wanted| may_be_kept(&wanted.topic)) => {
-                    self.make_room(&mut inner, wanted.len(), random, now)
-                }
-                _ => None,
-            };
-            let session = Arc::new(Mutex::new(session));
-            if let Some(id) = session_id {
-                inner.partitions += wanted.len();
-                let entry = Entry {
-                    session: Arc::clone(&session),
-                    used: now,
-                    partitions: wanted.len(),
-                };
-                inner.sessions.insert(id, entry);
-            }
-            Begun {
-                session_id: session_id.unwrap_or(NO_SESSION),
-                wanted,
-                session: session_id.map(|_| session),
-                incremental: false,
-            }
+        if full {
+            Ok(self.begin_anew(request, version, random, now))
         } else {
-            self.go_on(&mut inner, request, version, now)?
-        };
+            self.go_on(request, version, now)
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nobody panics while holding it")
+    }
+
+    /// A fetch that names all its partitions.
+    fn begin_anew(
+        &self,
+        request: &FetchRequest,
+        version: i16,
+        random: &Random,
+        now: Instant,
+    ) -> Begun {
+        let mut session = new_session(version);
+        for wanted in named(request, version) {
+            session.put(wanted);
+        }
+        let (wanted, places) = session.wanted();
+        // A name that no topic has is answered, and not kept.
+        let keep = request.session_epoch == FIRST_EPOCH
+            && wanted.iter().all(|wanted| may_be_kept(&wanted.topic));
+        let session = Arc::new(Mutex::new(session));
+        let mut inner = self.lock();
+        // Either ends the session that the request names.
+        inner.remove(request.session_id);
+        let session_id = keep
+            .then(|| self.make_room(&mut inner, wanted.len(), random, now))
+            .flatten();
+        if let Some(id) = session_id {
+            inner.partitions += wanted.len();
+            let entry = Entry {
+                session: Arc::clone(&session),
+                used: now,
+                partitions: wanted.len(),
+            };
+            inner.sessions.insert(id, entry);
+        }
         self.gauge
             .set(i64::try_from(inner.sessions.len()).unwrap_or(i64::MAX));
-        Ok(begun)
+        drop(inner);
+        Begun {
+            session_id: session_id.unwrap_or(NO_SESSION),
+            wanted,
+            places,
+            session: session_id.map(|_| session),
+            incremental: false,
+        }
     }
 
     /// The next fetch of a session.
     fn go_on(
         &self,
-        inner: &mut Inner,
         request: &FetchRequest,
         version: i16,
         now: Instant,
     ) -> Result<Begun, ErrorCode> {
         let id = request.session_id;
-        let entry = inner
-            .sessions
-            .get_mut(&id)
-            .ok_or(ErrorCode::FetchSessionIdNotFound)?;
-        let session = Arc::clone(&entry.session);
+        let session = {
+            let mut inner = self.lock();
+            let entry = inner
+                .sessions
+                .get_mut(&id)
+                .ok_or(ErrorCode::FetchSessionIdNotFound)?;
+            entry.used = now;
+            Arc::clone(&entry.session)
+        };
         let mut open = session.lock().expect("nobody panics while holding it");
         if open.by_id != (version >= 13) {
             return Err(ErrorCode::FetchSessionTopicIdError);
@@ -239,13 +285,12 @@ impl FetchSessions {
         } else {
             open.next_epoch + 1
         };
+        let mut kept = true;
         for wanted in named(request, version) {
-            if !may_be_kept(&wanted.topic) {
-                drop(open);
-                inner.remove(id);
-                return Err(ErrorCode::FetchSessionIdNotFound);
+            kept &= may_be_kept(&wanted.topic);
+            if kept {
+                open.put(wanted);
             }
-            open.put(wanted);
         }
         for topic in &request.forgotten_topics_data {
             let key = topic_key(&topic.topic, topic.topic_id, version);
@@ -253,18 +298,20 @@ impl FetchSessions {
                 open.remove(&(key.clone(), *partition));
             }
         }
-        let wanted = open.wanted();
+        let (wanted, places) = open.wanted();
         drop(open);
-        entry.used = now;
-        let before = std::mem::replace(&mut entry.partitions, wanted.len());
-        inner.partitions = inner.partitions - before + wanted.len();
-        if inner.partitions > PARTITIONS_MAX {
+        let changed = !(request.topics.is_empty() && request.forgotten_topics_data.is_empty());
+        if !kept || (changed && !self.lock().grow(id, wanted.len())) {
+            let mut inner = self.lock();
             inner.remove(id);
+            self.gauge
+                .set(i64::try_from(inner.sessions.len()).unwrap_or(i64::MAX));
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
         Ok(Begun {
             session_id: id,
             wanted,
+            places,
             session: Some(session),
             incremental: true,
         })
@@ -299,18 +346,31 @@ impl FetchSessions {
 }
 
 impl Begun {
-    /// Remembers what the client is told of a partition; says whether the answer must name it. Only
-    /// an incremental answer leaves out what is no news.
-    pub(crate) fn tell(&self, wanted: &Wanted, told: Told, has_records: bool) -> bool {
-        let Some(session) = &self.session else {
+    /// Opens the session, to say what the client is told.
+    pub(crate) fn telling(&self) -> Telling<'_> {
+        Telling {
+            begun: self,
+            session: self
+                .session
+                .as_ref()
+                .map(|session| session.lock().expect("nobody panics while holding it")),
+        }
+    }
+}
+
+impl Telling<'_> {
+    /// Remembers what the client is told of a partition, by its number among those wanted; says whether
+    /// the answer must name it. Only an incremental answer leaves out what is no news.
+    pub(crate) fn tell(&mut self, index: usize, told: Told, has_records: bool) -> bool {
+        let (Some(session), Some(place), Some(wanted)) = (
+            &mut self.session,
+            self.begun.places.get(index),
+            self.begun.wanted.get(index),
+        ) else {
             return true;
         };
-        let key = (wanted.topic.clone(), wanted.partition);
-        let news = session
-            .lock()
-            .expect("nobody panics while holding it")
-            .tell(&key, told, has_records);
-        news || !self.incremental
+        let news = session.tell(*place, wanted, told, has_records);
+        news || !self.begun.incremental
     }
 }
 
@@ -454,9 +514,9 @@ mod tests {
         let first = sessions
             .begin(&request(0, 0, &[(0, 0), (1, 0)]), 12, &random, now)
             .expect("new session");
-        for wanted in &first.wanted {
+        for index in 0..first.wanted.len() {
             assert!(
-                first.tell(wanted, told(3), false),
+                first.telling().tell(index, told(3), false),
                 "a full answer names all"
             );
         }
@@ -464,11 +524,8 @@ mod tests {
         let second = sessions
             .begin(&request(id, 1, &[]), 12, &random, now)
             .expect("next epoch");
-        assert!(
-            second.tell(&second.wanted[0], told(3), true),
-            "records are news"
-        );
-        assert!(!second.tell(&second.wanted[1], told(3), false));
+        assert!(second.telling().tell(0, told(3), true), "records are news");
+        assert!(!second.telling().tell(1, told(3), false));
         let third = sessions
             .begin(&request(id, 2, &[]), 12, &random, now)
             .expect("next epoch");
@@ -477,7 +534,7 @@ mod tests {
             "what was served goes to the end"
         );
         assert!(
-            third.tell(&third.wanted[0], told(4), false),
+            third.telling().tell(0, told(4), false),
             "a moved high watermark is news"
         );
     }

@@ -20,6 +20,7 @@ mod fetch_session;
 mod frame;
 mod listener;
 mod metrics;
+mod moves;
 mod placement;
 pub mod registry;
 mod service;

@@ -3,7 +3,7 @@
 
 use kafka_protocol::messages::BrokerId;
 use kafka_protocol::protocol::StrBytes;
-use tarn_model::{NodeId, TopicPartition};
+use tarn_model::NodeId;
 use tarn_state::{Session, State, advice};
 
 /// The keys under which a client id may name the client's zone: ours, WarpStream's, and Diskless
@@ -28,17 +28,15 @@ pub(crate) fn zone_of_client_id(client_id: &str) -> Option<String> {
     })
 }
 
-/// All agents that are open, by their ids.
-pub(crate) fn brokers(state: &State) -> Vec<Broker> {
-    advice::agents(state)
+/// All agents that are open, by their ids. `except` is left out as long as there is another one.
+pub(crate) fn brokers(state: &State, except: Option<NodeId>) -> Vec<Broker> {
+    let agents = advice::agents(state);
+    let others = agents.iter().any(|session| Some(session.node) != except);
+    agents
         .into_iter()
+        .filter(|session| !others || Some(session.node) != except)
         .filter_map(broker)
         .collect()
-}
-
-/// The agent that a client in this zone should use for a partition.
-pub(crate) fn leader(state: &State, at: TopicPartition, zone: Option<&str>) -> Option<NodeId> {
-    advice::leader(state, at, zone).map(|session| session.node)
 }
 
 /// The agent that coordinates a group.

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use tarn_model::ByteSize;
 use tarn_replica::Node;
 use tarn_runtime::{Budget, Listener};
-use tarn_topics::{Reader, Writer};
+use tarn_topics::{Reader, SEARCH_BYTES, Writer};
 use tracing::info;
 
 use crate::AgentSettings;
@@ -17,7 +18,11 @@ use crate::door::Door;
 use crate::fetch_session::FetchSessions;
 use crate::listener;
 use crate::metrics::AgentMetrics;
+use crate::moves::{self, Moves};
 use crate::registry;
+
+/// Searches by timestamp that are under way at the same time.
+const SEARCHES_AT_ONCE: u64 = 2;
 
 /// A running agent. It stops with the node's scope: the groups first, then the connections, then the
 /// writer, which flushes what it has.
@@ -55,6 +60,8 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
         requests: node.budget.clone(),
         door: Door::new(node.budget.clone(), settings.small_request_bytes),
         responses: Budget::new(settings.response_bytes),
+        searches: Budget::new(ByteSize(SEARCHES_AT_ONCE * SEARCH_BYTES)),
+        moves: Moves::default(),
         writer,
         reader: Reader::metered(node),
         coordinator,
@@ -67,6 +74,8 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
         connections: connections.clone(),
     });
     let routers = registry::Registry::new(&agent);
+    let watched = Arc::clone(&agent);
+    drop(scope.spawn("partition moves", moves::watch(watched, scope.clone())));
     drop(connections.spawn("kafka listener", listener::run(agent, kafka)));
     info!(address = %kafka_address, "serving Kafka clients");
     Ok(AgentHandle {

@@ -119,7 +119,8 @@ configs! {
 
 /// The config of this name.
 pub(crate) fn find(name: &str) -> Option<&'static TopicConfig> {
-    TOPIC_CONFIGS.iter().find(|config| config.name == name)
+    let at = TOPIC_CONFIGS.binary_search_by(|config| config.name.cmp(name));
+    TOPIC_CONFIGS.get(at.ok()?)
 }
 
 impl TopicConfig {

@@ -8,6 +8,7 @@
 mod plan;
 mod read;
 mod stamp;
+mod time_index;
 mod timestamp;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use tarn_store::{ChunkCache, StoreError};
 use tokio::time::Instant;
 
 use crate::metrics::ReaderMetrics;
+use time_index::TimeIndex;
 
 pub use plan::Plan;
 pub use read::{FetchedBatches, RangeRead};
@@ -79,6 +81,7 @@ pub struct Reader {
     cache: ChunkCache,
     metastore: Metastore,
     hints: Hints,
+    times: TimeIndex,
     metrics: ReaderMetrics,
 }
 
@@ -98,6 +101,7 @@ impl Reader {
             cache: node.cache.clone(),
             metastore: node.metastore.clone(),
             hints: Hints::default(),
+            times: TimeIndex::default(),
             metrics,
         }
     }
@@ -121,22 +125,32 @@ impl Reader {
 /// from its start.
 #[derive(Debug, Clone, Default)]
 struct Hints {
-    positions: Arc<Mutex<BTreeMap<Place, u64>>>,
+    positions: Arc<Mutex<Positions>>,
+}
+
+/// In two ages: when the young ones are many, they take the place of the old ones.
+#[derive(Debug, Default)]
+struct Positions {
+    young: BTreeMap<Place, u64>,
+    old: BTreeMap<Place, u64>,
 }
 
 /// An offset of a partition, in one segment.
 type Place = (SegmentId, TopicPartition, Offset);
 
-/// A consumer needs one; beyond this they are forgotten, which costs time and nothing else.
+/// Hints of each age. A consumer needs one and renews it with each read, so those who read stay;
+/// a hint that is forgotten costs time and nothing else.
 const HINTS_MAX: usize = 16 << 10;
 
 impl Hints {
     fn get(&self, segment: SegmentId, at: TopicPartition, offset: Offset) -> Option<u64> {
-        self.positions
+        let positions = self
+            .positions
             .lock()
-            .expect("nobody panics while holding it")
-            .get(&(segment, at, offset))
-            .copied()
+            .expect("nobody panics while holding it");
+        let place = (segment, at, offset);
+        let young = positions.young.get(&place);
+        young.or_else(|| positions.old.get(&place)).copied()
     }
 
     fn put(&self, segment: SegmentId, at: TopicPartition, offset: Offset, position: u64) {
@@ -144,10 +158,10 @@ impl Hints {
             .positions
             .lock()
             .expect("nobody panics while holding it");
-        if positions.len() >= HINTS_MAX {
-            positions.clear();
+        if positions.young.len() >= HINTS_MAX {
+            positions.old = std::mem::take(&mut positions.young);
         }
-        positions.insert((segment, at, offset), position);
+        positions.young.insert((segment, at, offset), position);
     }
 }
 

@@ -44,6 +44,8 @@ use accumulator::Accumulator;
 /// Calls of `append` that may wait for the accumulator. It only moves slices, so the queue is short;
 /// the bytes in it are bounded by their permits.
 const QUEUE: usize = 16 << 10;
+/// Refused batches that are remembered until a call is taken.
+const REFUSED_MAX: usize = 64 << 10;
 
 /// A batch to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +130,8 @@ pub type AppendResult = Result<Appended, AppendError>;
 #[derive(Debug, Clone)]
 pub struct Writer {
     queue: mpsc::Sender<accumulator::Message>,
+    /// Batches that the queue had no room for, for the next call that finds some.
+    refused: Arc<Mutex<Vec<accumulator::Stamp>>>,
     metrics: WriterMetrics,
 }
 
@@ -143,7 +147,11 @@ impl Writer {
                 .scope()
                 .spawn("writer", accumulator.run(received)),
         );
-        Writer { queue, metrics }
+        Writer {
+            queue,
+            refused: Arc::default(),
+            metrics,
+        }
     }
 
     /// Appends batches, each for itself. **The order of the calls is the order of the batches**, so
@@ -177,24 +185,40 @@ impl Writer {
             let _ = done.send(());
         } else {
             request.with(|answers| answers.done = Some(done));
-            if let Err(refused) = self
-                .queue
-                .try_send(accumulator::Message { batches: pending })
-            {
-                let why = match &refused {
-                    mpsc::error::TrySendError::Full(_) => "too many requests wait",
-                    mpsc::error::TrySendError::Closed(_) => "this process is stopping",
-                };
-                for pending in refused.into_inner().batches {
-                    pending.ticket.answer(Err(AppendError::NotDone { why }));
-                }
-            }
+            self.send(pending);
         }
         Appending {
             request,
             answered,
             deadline: Box::pin(sleep_until(deadline)),
             over: false,
+        }
+    }
+}
+
+impl Writer {
+    /// Hands the batches to the task that owns the open segment, or refuses them.
+    fn send(&self, batches: Vec<accumulator::Pending>) {
+        let mut refused = self.refused.lock().expect("nobody panics while holding it");
+        let message = accumulator::Message {
+            refused: std::mem::take(&mut *refused),
+            batches,
+        };
+        let Err(back) = self.queue.try_send(message) else {
+            return;
+        };
+        let why = match &back {
+            mpsc::error::TrySendError::Full(_) => "too many requests wait",
+            mpsc::error::TrySendError::Closed(_) => "this process is stopping",
+        };
+        let message = back.into_inner();
+        *refused = message.refused;
+        for pending in message.batches {
+            // Beyond it `apply` alone decides.
+            if refused.len() < REFUSED_MAX {
+                refused.extend(pending.stamp());
+            }
+            pending.ticket.answer(Err(AppendError::NotDone { why }));
         }
     }
 }

@@ -3,13 +3,15 @@
 //! Reads go by aligned chunks of 1 MiB; an object that this process wrote is kept whole, so that in
 //! `tarn dev` the hot tier reads from memory what the agent just uploaded. Bounded in bytes, the least
 //! recently used goes first. A chunk that is being fetched is fetched once, whoever waits, and a run of
-//! missing chunks is one request. Only for objects that never change under their name.
+//! missing chunks is one request. What is being fetched at the same time is bounded in bytes too: who
+//! misses waits for its turn. Only for objects that never change under their name.
 //!
 //! Holds in simulation too: nothing here depends on hash order or on a clock.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -18,7 +20,8 @@ use object_store::path::Path;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tarn_model::ByteSize;
-use tarn_runtime::Metrics;
+use tarn_runtime::{Budget, Metrics};
+use tokio::time::timeout;
 
 use crate::{Store, StoreError};
 
@@ -26,6 +29,15 @@ use crate::{Store, StoreError};
 const CHUNK: u64 = 1024 * 1024;
 /// The longest run of missing chunks that one request fetches.
 const RUN_MAX: u64 = 8;
+/// This part of the capacity may be on its way at the same time …
+const MISSES_PART: u64 = 4;
+/// … but always some runs, each with the copies that it becomes.
+const MISSES_MIN: u64 = 4 * RUN_MAX * CHUNK;
+/// SUBTLE: a fetch goes on without its turn after this long: nobody need poll what holds the others'
+/// turns, and a bound on memory must not become a standstill.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
+/// Fetches that may be listed before those that nobody waits for any more are looked for.
+const FETCHING_SWEPT: usize = 64;
 
 /// A cache in front of a store. Clones share it.
 #[derive(Debug, Clone)]
@@ -37,6 +49,8 @@ pub struct ChunkCache {
 struct Inner {
     store: Store,
     capacity: u64,
+    /// Bytes of chunks that are being fetched.
+    misses: Budget,
     state: Mutex<State>,
     counters: Counters,
 }
@@ -55,12 +69,14 @@ type WeakFetch = WeakShared<BoxFuture<'static, Result<Run, StoreError>>>;
 
 #[derive(Debug, Default)]
 struct State {
-    kept: BTreeMap<(Path, Part), Kept>,
+    kept: BTreeMap<Path, BTreeMap<Part, Kept>>,
     /// By age: the smallest tick was used longest ago.
     ages: BTreeMap<u64, (Path, Part)>,
     tick: u64,
     bytes: u64,
-    fetching: BTreeMap<(Path, u64), WeakFetch>,
+    fetching: BTreeMap<Path, BTreeMap<u64, WeakFetch>>,
+    /// Objects in `fetching` at which it is swept next.
+    fetching_max: usize,
 }
 
 #[derive(Debug)]
@@ -93,12 +109,15 @@ enum Source {
 }
 
 impl State {
-    fn get(&mut self, key: &(Path, Part)) -> Option<Bytes> {
-        let kept = self.kept.get_mut(key)?;
-        self.ages.remove(&kept.tick);
-        self.tick += 1;
-        kept.tick = self.tick;
-        self.ages.insert(self.tick, key.clone());
+    fn get(&mut self, path: &Path, part: Part) -> Option<Bytes> {
+        let kept = self.kept.get_mut(path)?.get_mut(&part)?;
+        // What was used a moment ago is young enough: a hit costs two lookups and nothing else.
+        let is_young = self.tick - kept.tick <= self.ages.len() as u64 / 8;
+        if !is_young && let Some(key) = self.ages.remove(&kept.tick) {
+            self.tick += 1;
+            kept.tick = self.tick;
+            self.ages.insert(self.tick, key);
+        }
         Some(kept.bytes.clone())
     }
 
@@ -117,20 +136,53 @@ impl State {
         }
         self.tick += 1;
         self.ages.insert(self.tick, key.clone());
-        self.kept.insert(
-            key,
-            Kept {
-                bytes,
-                tick: self.tick,
-            },
-        );
+        let (path, part) = key;
+        let kept = Kept {
+            bytes,
+            tick: self.tick,
+        };
+        self.kept.entry(path).or_default().insert(part, kept);
         self.bytes += size;
     }
 
-    fn remove(&mut self, key: &(Path, Part)) {
-        if let Some(kept) = self.kept.remove(key) {
+    fn remove(&mut self, (path, part): &(Path, Part)) {
+        let Some(parts) = self.kept.get_mut(path) else {
+            return;
+        };
+        if let Some(kept) = parts.remove(part) {
             self.ages.remove(&kept.tick);
             self.bytes -= kept.bytes.len() as u64;
+        }
+        if parts.is_empty() {
+            self.kept.remove(path);
+        }
+    }
+
+    fn forget(&mut self, path: &Path) {
+        for kept in self.kept.remove(path).unwrap_or_default().into_values() {
+            self.ages.remove(&kept.tick);
+            self.bytes -= kept.bytes.len() as u64;
+        }
+    }
+
+    /// Takes those off the list that were dropped before they ended.
+    fn sweep_fetching(&mut self) {
+        if self.fetching.len() <= self.fetching_max.max(FETCHING_SWEPT) {
+            return;
+        }
+        self.fetching.retain(|_, chunks| {
+            chunks.retain(|_, fetch| fetch.upgrade().is_some());
+            !chunks.is_empty()
+        });
+        self.fetching_max = 2 * self.fetching.len();
+    }
+
+    fn fetched(&mut self, path: &Path, chunk: u64) {
+        if let Some(chunks) = self.fetching.get_mut(path) {
+            chunks.remove(&chunk);
+            if chunks.is_empty() {
+                self.fetching.remove(path);
+            }
         }
     }
 }
@@ -158,6 +210,7 @@ impl ChunkCache {
         let inner = Inner {
             store,
             capacity: capacity.0,
+            misses: Budget::new(ByteSize((capacity.0 / MISSES_PART).max(MISSES_MIN))),
             state: Mutex::default(),
             counters,
         };
@@ -180,17 +233,7 @@ impl ChunkCache {
 
     /// Drops what is kept of an object that was deleted.
     pub fn forget(&self, path: &Path) {
-        self.inner.with(|state| {
-            state.remove(&(path.clone(), None));
-            let chunks: Vec<_> = state
-                .kept
-                .range((path.clone(), Some(0))..=(path.clone(), Some(u64::MAX)))
-                .map(|(key, _)| key.clone())
-                .collect();
-            for key in chunks {
-                state.remove(&key);
-            }
-        });
+        self.inner.with(|state| state.forget(path));
     }
 
     /// How many bytes are kept.
@@ -204,7 +247,7 @@ impl ChunkCache {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let whole = self.inner.with(|state| state.get(&(path.clone(), None)));
+        let whole = self.inner.with(|state| state.get(path, None));
         if let Some(whole) = whole {
             self.inner.counters.hits.inc();
             return cut(path, &whole, 0, &range);
@@ -273,7 +316,7 @@ impl Inner {
         path: &Path,
         chunks: &Range<u64>,
     ) -> Vec<(u64, Source)> {
-        state.fetching.retain(|_, fetch| fetch.upgrade().is_some());
+        state.sweep_fetching();
         let mut sources = Vec::new();
         let mut next = chunks.start;
         while next < chunks.end {
@@ -297,7 +340,8 @@ impl Inner {
                 .shared();
             let weak = fetch.downgrade().expect("it was not polled yet");
             for index in first..end {
-                state.fetching.insert((path.clone(), index), weak.clone());
+                let chunks = state.fetching.entry(path.clone()).or_default();
+                chunks.insert(index, weak.clone());
                 sources.push((index, Source::Fetch(fetch.clone())));
             }
             next = end;
@@ -306,11 +350,11 @@ impl Inner {
     }
 
     fn at_hand(&self, state: &mut State, path: &Path, chunk: u64) -> Option<Source> {
-        if let Some(bytes) = state.get(&(path.clone(), Some(chunk))) {
+        if let Some(bytes) = state.get(path, Some(chunk)) {
             self.counters.hits.inc();
             return Some(Source::Memory(bytes));
         }
-        let fetch = state.fetching.get(&(path.clone(), chunk))?.upgrade()?;
+        let fetch = state.fetching.get(path)?.get(&chunk)?.upgrade()?;
         // One that failed is asked again.
         if fetch.peek().is_some() {
             return None;
@@ -321,6 +365,11 @@ impl Inner {
 
     async fn fetch(self: Arc<Self>, path: Path, chunks: Range<u64>) -> Result<Run, StoreError> {
         let range = chunks.start * CHUNK..chunks.end * CHUNK;
+        let single = chunks.end - chunks.start == 1;
+        let length = range.end - range.start;
+        // The chunks of a run are copied out of it.
+        let taken = if single { length } else { 2 * length };
+        let _turn = timeout(TURN_WITHIN, self.misses.acquire(taken)).await;
         let (bytes, object) = self.store.get_up_to(&path, range.clone()).await?;
         let expected = object.min(range.end).saturating_sub(range.start);
         if bytes.len() as u64 != expected {
@@ -331,7 +380,6 @@ impl Inner {
             first: chunks.start,
             bytes,
         };
-        let single = chunks.end - chunks.start == 1;
         self.with(|state| {
             for index in chunks {
                 let chunk = run.chunk(index);
@@ -342,7 +390,7 @@ impl Inner {
                     Bytes::copy_from_slice(&chunk)
                 };
                 state.insert((path.clone(), Some(index)), chunk, self.capacity);
-                state.fetching.remove(&(path.clone(), index));
+                state.fetched(&path, index);
             }
         });
         Ok(run)

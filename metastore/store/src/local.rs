@@ -14,6 +14,8 @@
 //!
 //! Blocking calls run on tokio's blocking threads (inline in simulation, which does not use this).
 
+mod list;
+
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;

@@ -517,22 +517,22 @@ impl Store {
         start_after: Option<&Path>,
         max: usize,
     ) -> Result<Vec<Listed>, ObjectError> {
+        if let Some(local) = &self.inner.local {
+            let first = local.list_first(prefix, start_after, max).await?;
+            return Ok(first.into_iter().map(Listed::from_meta).collect());
+        }
         let mut stream = match start_after {
             Some(after) => self.inner.objects.list_with_offset(Some(prefix), after),
             None => self.inner.objects.list(Some(prefix)),
         };
-        // A local folder lists in any order, so all of it is looked at; the others are sorted.
-        let sorted = self.inner.local.is_none();
+        // These are sorted.
         let mut first = BTreeMap::new();
         while let Some(meta) = stream.try_next().await? {
             if start_after.is_some_and(|after| meta.location <= *after) {
                 continue;
             }
             first.insert(meta.location.clone(), Listed::from_meta(meta));
-            if first.len() > max {
-                first.pop_last();
-            }
-            if sorted && first.len() == max {
+            if first.len() >= max {
                 break;
             }
         }

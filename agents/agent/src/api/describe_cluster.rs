@@ -36,7 +36,7 @@ pub(crate) async fn handle(
                 .with_error_message(Some(text(error.to_string())));
         }
     };
-    let brokers = placement::brokers(&view)
+    let brokers = placement::brokers(&view, agent.unheard())
         .into_iter()
         .map(|broker| {
             DescribeClusterBroker::default()

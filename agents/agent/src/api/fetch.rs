@@ -95,7 +95,10 @@ pub(crate) async fn handle(
     // A session serves partitions in turn; each topic is named once all the same.
     let mut topics: Vec<reply::Topic> = Vec::new();
     let mut places = BTreeMap::new();
-    for ((wanted, look), records) in begun.wanted.iter().zip(&looks).zip(records) {
+    let mut telling = begun.telling();
+    for (index, ((wanted, look), records)) in
+        begun.wanted.iter().zip(&looks).zip(records).enumerate()
+    {
         let data = partition_data(wanted, look, records, read_committed);
         let told = Told {
             high_watermark: data.high_watermark,
@@ -107,7 +110,7 @@ pub(crate) async fn handle(
             .records
             .as_ref()
             .is_some_and(|records| !records.is_empty());
-        if !begun.tell(wanted, told, has_records) {
+        if !telling.tell(index, told, has_records) {
             continue;
         }
         let place = *places.entry(wanted.topic.clone()).or_insert_with(|| {
@@ -121,6 +124,7 @@ pub(crate) async fn handle(
             topic.partitions.push(data);
         }
     }
+    drop(telling);
     reply::encode(context, ErrorCode::None, begun.session_id, topics, permit)
 }
 
@@ -129,7 +133,7 @@ async fn wait(
     agent: &Agent,
     context: &Context,
     request: &FetchRequest,
-    wanted: &[Wanted],
+    wanted: &[Arc<Wanted>],
 ) -> (View, Vec<Look>) {
     let wait_max = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = context.received + wait_max.min(agent.settings.fetch_wait_max);
@@ -198,7 +202,7 @@ async fn wait(
             woken = true;
         }
         tokio::select! {
-            more = more_to_see(&mut views, &view, &looks) => if !more {
+            more = more_to_see(agent, &mut views, &view, &looks) => if !more {
                 return (view, looks);
             },
             () = sleep_until(deadline) => {}
@@ -208,22 +212,29 @@ async fn wait(
 }
 
 /// Waits for a view that says something new of these partitions. False if there will be none.
-async fn more_to_see(views: &mut watch::Receiver<View>, seen: &State, looks: &[Look]) -> bool {
-    while views.changed().await.is_ok() {
-        let newer = views.borrow().clone();
-        if says_more(&newer, seen, looks) {
-            return true;
+async fn more_to_see(
+    agent: &Agent,
+    views: &mut watch::Receiver<View>,
+    seen: &State,
+    looks: &[Look],
+) -> bool {
+    let mut partitions = Vec::with_capacity(looks.len());
+    for look in looks {
+        match look {
+            Look::Here(here) => partitions.push(here.at),
+            // Any view may be the one that has it.
+            Look::Failed(_) | Look::Doubtful(_) => return views.changed().await.is_ok(),
         }
     }
-    false
+    let waiter = agent.moves.wait_for(partitions);
+    while !says_more(&agent.metastore.view(), seen, looks) {
+        waiter.moved().await;
+    }
+    true
 }
 
-/// Has any of these partitions moved? Every view wakes every fetch that waits, and most of them
-/// concern others.
+/// Has any of these partitions moved?
 fn says_more(newer: &State, seen: &State, looks: &[Look]) -> bool {
-    if looks.iter().any(|look| !matches!(look, Look::Here(_))) {
-        return true;
-    }
     if newer.partitions.ptr_eq(&seen.partitions) {
         return false;
     }
@@ -301,7 +312,7 @@ async fn read(
     agent: &Agent,
     view: &View,
     request: &FetchRequest,
-    wanted: &[Wanted],
+    wanted: &[Arc<Wanted>],
     looks: &[Look],
 ) -> (
     Vec<Result<bytes::Bytes, ErrorCode>>,
@@ -466,8 +477,6 @@ mod tests {
         let mut deleted = seen.clone();
         deleted.partitions.remove(&at(0));
         assert!(says_more(&deleted, &seen, &looks));
-        let doubtful = [Look::Doubtful(ErrorCode::UnknownTopicId)];
-        assert!(says_more(&seen.clone(), &seen, &doubtful));
     }
 
     #[test]

@@ -152,9 +152,9 @@ async fn find(
         epoch: -1,
     };
     let search = || async {
-        // Batches are opened for it, within these bytes.
-        let bytes = SEARCH_BYTES.min(agent.responses.total().0);
-        agent.responses.acquire(bytes).await.ok()
+        // Batches are opened for it, within these bytes. Of a budget of their own: searches keep no
+        // fetch waiting, nor fetches them.
+        agent.searches.acquire(SEARCH_BYTES).await.ok()
     };
     let searched = match asked.timestamp {
         LATEST if committed => return Ok(place(partition.last_stable())),

@@ -4,6 +4,7 @@
 //!   (`tarn_state::advice`), alike on all agents. There is never an empty list of brokers, so no
 //!   client has to begin from its bootstrap servers again (KIP-899).
 //! - A topic that is asked for by name is created where the request and the settings allow it.
+//! - An agent that the log does not hear names itself to nobody, as long as there is another one.
 //! - What is not there is said behind a barrier only, and the list of all topics is always read
 //!   behind one: it says of every other topic that it does not exist. Without a barrier in time v13
 //!   has an error code; before it there is no way to say "ask again" but to hang up.
@@ -21,7 +22,9 @@ use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse};
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{PartitionId, TopicPartition};
 use tarn_replica::View;
+use tarn_state::advice::Leaders;
 use tarn_state::{State, Topic};
+use tokio::task::yield_now;
 
 use crate::agent::Agent;
 use crate::context::Context;
@@ -32,6 +35,9 @@ use crate::{placement, topic_name};
 use super::create_topics::{self, NewTopic};
 use super::text::{operations, text, topic_name as wire_name};
 use super::{TopicKey, leader_epoch};
+
+/// Partitions that are described before others get their turn.
+const PARTITIONS_PER_TURN: usize = 4_096;
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,
@@ -53,10 +59,17 @@ pub(crate) async fn handle(
     let Some(wanted) = wanted else {
         return match agent.metastore.barrier(context.deadline).await {
             Ok(view) => {
-                let topics = view.topic_names.values().filter_map(|id| view.topic(*id));
-                let topics = topics
-                    .map(|topic| describe(&view, topic, &request, zone.as_deref()))
-                    .collect();
+                let leaders = Leaders::new(&view, zone.as_deref(), agent.unheard());
+                let mut topics = Vec::with_capacity(view.topic_names.len());
+                let mut described = 0usize;
+                for topic in view.topic_names.values().filter_map(|id| view.topic(*id)) {
+                    topics.push(describe(&view, topic, &request, &leaders));
+                    described += topics.last().map_or(0, |topic| topic.partitions.len());
+                    if described >= PARTITIONS_PER_TURN {
+                        described = 0;
+                        yield_now().await;
+                    }
+                }
                 response(agent, context, &request, &view, topics).into()
             }
             Err(_) if context.version >= 13 => {
@@ -124,10 +137,11 @@ pub(crate) async fn handle(
         TopicKey::Name(name) => refused.get(name.as_str()).copied(),
         TopicKey::Id(_) => None,
     };
+    let leaders = Leaders::new(&view, zone.as_deref(), agent.unheard());
     let topics = wanted
         .iter()
         .map(|key| match key.find(&view) {
-            Some(topic) => describe(&view, topic, &request, zone.as_deref()),
+            Some(topic) => describe(&view, topic, &request, &leaders),
             None if !fresh => missing_topic(key, not_now(ApiKey::Metadata)),
             None => missing_topic(key, code_of(key).unwrap_or(unknown(key))),
         })
@@ -166,7 +180,7 @@ fn describe(
     view: &State,
     topic: &Topic,
     request: &MetadataRequest,
-    zone: Option<&str>,
+    leaders: &Leaders<'_>,
 ) -> MetadataResponseTopic {
     let partitions = (0..topic.partitions)
         .map(|index| {
@@ -174,9 +188,9 @@ fn describe(
             let partition = MetadataResponsePartition::default()
                 .with_partition_index(index)
                 .with_leader_epoch(leader_epoch(view));
-            match placement::leader(view, at, zone) {
-                Some(node) => {
-                    let node = BrokerId(node.0);
+            match leaders.of(at) {
+                Some(session) => {
+                    let node = BrokerId(session.node.0);
                     partition
                         .with_leader_id(node)
                         .with_replica_nodes(vec![node])
@@ -207,7 +221,7 @@ fn response(
     view: &View,
     topics: Vec<MetadataResponseTopic>,
 ) -> MetadataResponse {
-    let brokers = placement::brokers(view)
+    let brokers = placement::brokers(view, agent.unheard())
         .into_iter()
         .map(|broker| {
             MetadataResponseBroker::default()

@@ -373,9 +373,7 @@ impl Group {
             .filter(|(_, member)| member.expires <= now && !member.waits())
             .map(|(id, _)| id.clone())
             .collect();
-        for id in silent {
-            self.remove(now, &id);
-        }
+        self.remove_all(now, &silent);
         if let Phase::Syncing {
             deadline,
             committing: false,
@@ -389,9 +387,7 @@ impl Group {
                 .filter(|(_, member)| !member.waits())
                 .map(|(id, _)| id.clone())
                 .collect();
-            for id in gone {
-                self.remove(now, &id);
-            }
+            self.remove_all(now, &gone);
             if matches!(self.phase, Phase::Syncing { .. }) {
                 self.rebalance(now);
             }
@@ -510,8 +506,29 @@ impl Group {
     }
 
     fn remove(&mut self, now: Instant, id: &str) {
-        let Some(mut member) = self.members.remove(id) else {
+        self.remove_all(now, std::slice::from_ref(&id));
+    }
+
+    /// Removes members, and then looks once at what that means for the others.
+    fn remove_all<I: AsRef<str>>(&mut self, now: Instant, ids: &[I]) {
+        let mut any = false;
+        for id in ids {
+            any |= self.take_out(id.as_ref());
+        }
+        if !any {
             return;
+        }
+        match self.phase {
+            Phase::Stable | Phase::Syncing { .. } => self.rebalance(now),
+            Phase::Joining { .. } | Phase::Empty => {}
+        }
+        self.complete_join(now);
+    }
+
+    /// Takes a member out and answers what it waits for. Says whether it was there.
+    fn take_out(&mut self, id: &str) -> bool {
+        let Some(mut member) = self.members.remove(id) else {
+            return false;
         };
         if let Some(instance) = &member.instance {
             self.instances.remove(instance);
@@ -525,11 +542,7 @@ impl Group {
         if let Some(waiting) = member.sync.take() {
             let _ = waiting.send(Err(GroupError::UnknownMember));
         }
-        match self.phase {
-            Phase::Stable | Phase::Syncing { .. } => self.rebalance(now),
-            Phase::Joining { .. } | Phase::Empty => {}
-        }
-        self.complete_join(now);
+        true
     }
 
     /// What a member hears of its join; only the leader hears of the others.

@@ -47,6 +47,10 @@ struct Task {
     leaving: Vec<Leaving>,
     remove_after: Instant,
     unheard: u64,
+    /// When the timer rings; unknown after anything but a sign of life. SUBTLE: those only move ends
+    /// away, so it may ring too early, never too late, and nobody looks through all members for each
+    /// one's heartbeat.
+    rings: Option<Instant>,
 }
 
 pub(super) async fn run(inner: Arc<Inner>, name: String, mut inbox: mpsc::Receiver<Message>) {
@@ -61,6 +65,7 @@ pub(super) async fn run(inner: Arc<Inner>, name: String, mut inbox: mpsc::Receiv
         unheard: inner.unheard.load(Ordering::Relaxed),
         inner,
         name,
+        rings: None,
     };
     let view = match task.inner.metastore.barrier(now + LOAD_WITHIN).await {
         Ok(view) => view,
@@ -88,7 +93,11 @@ impl Task {
                 return error;
             }
             self.propose();
-            let ring = self.next_ring(used);
+            let ring = match self.rings {
+                Some(ring) => ring,
+                None => self.next_ring(used),
+            };
+            self.rings = Some(ring);
             tokio::select! {
                 () = &mut stopped => return GroupError::NotCoordinator,
                 message = inbox.recv() => match message {
@@ -99,11 +108,15 @@ impl Task {
                             refuse(message, error);
                             return error;
                         }
+                        if !message.is_sign_of_life() {
+                            self.rings = None;
+                        }
                         self.handle(used, message);
                     }
                     None => return GroupError::NotNow,
                 },
                 (complete, result) = ready(&mut self.completing) => {
+                    self.rings = None;
                     self.completing = None;
                     self.group.completed(Instant::now(), &complete, result);
                     self.inner.metrics.rebalances.inc_by(self.group.take_rebalances());
@@ -113,6 +126,7 @@ impl Task {
                     }
                 }
                 result = ready(&mut self.removing) => {
+                    self.rings = None;
                     self.removing = None;
                     if let Err(error) = result {
                         debug!(group = self.name, %error, "members could not be removed, trying again");
@@ -123,6 +137,7 @@ impl Task {
                     }
                 }
                 () = sleep_until(ring) => {
+                    self.rings = None;
                     let now = Instant::now();
                     if !self.inner.metastore.is_fenced() {
                         self.renew_unheard(now);
@@ -195,6 +210,7 @@ impl Task {
             .group
             .follow(view.groups.get(&self.name).map(Arc::as_ref), Instant::now())
         {
+            self.rings = None;
             info!(
                 group = self.name,
                 "the group moved on elsewhere and was loaded anew"

@@ -19,6 +19,9 @@ use super::{Limits, Plan, ReadError, Reader, StoredBatch, stamp};
 const EXTENTS_AT_ONCE: usize = 8;
 /// What one look into an extent reads at least: a chunk of the cache holds it.
 const WINDOW_BYTES: u64 = 256 << 10;
+/// Batches of smaller extents are copied: a slice would keep the whole chunk in memory, which may be a
+/// thousand times what was asked for and paid for.
+const COPIED_BELOW: u64 = 512 << 10;
 
 /// What a fetch answers.
 #[derive(Debug, Clone)]
@@ -322,7 +325,10 @@ impl Reader {
                     }
                     continue 'windows;
                 }
-                let bytes = window.split_to(header.size_bytes());
+                let mut bytes = window.split_to(header.size_bytes());
+                if extent.position.length < COPIED_BELOW && !skipped {
+                    bytes = Bytes::copy_from_slice(&bytes);
+                }
                 position += size;
                 if !skipped {
                     left = left.saturating_sub(size);

@@ -412,3 +412,19 @@ async fn an_empty_partition_has_no_timestamps() {
         .expect("there is one");
     assert_eq!(largest.offset, Offset(0));
 }
+
+#[test]
+fn more_readers_than_hints_do_not_make_everybody_begin_anew() {
+    let hints = Hints::default();
+    let segment = SegmentId::new(tarn_model::ClusterTime(1), 1);
+    let at = TopicPartition::new(
+        tarn_model::TopicId::from_u128(1),
+        tarn_model::PartitionId(0),
+    );
+    for offset in 0..=HINTS_MAX as u64 {
+        hints.put(segment, at, Offset(offset), offset);
+    }
+    for offset in [0, HINTS_MAX as u64 - 1, HINTS_MAX as u64] {
+        assert_eq!(hints.get(segment, at, Offset(offset)), Some(offset));
+    }
+}

@@ -9,6 +9,7 @@ use tarn_state::Extent;
 
 use super::read::{RawBatch, Wanted};
 use super::stamp::{RecordItem, join};
+use super::time_index::Block;
 use super::{ReadError, Reader};
 
 /// What one step of a search reads of an extent.
@@ -85,16 +86,21 @@ impl Reader {
             .partitions
             .get(&at)
             .ok_or(ReadError::NoSuchPartition { at })?;
-        let candidates: Vec<&Extent> = partition
-            .extents_from(partition.log_start)
-            .filter(|extent| extent.max_timestamp >= timestamp)
-            .collect();
-        for extent in candidates {
-            let found = self
-                .search_extent(at, extent, partition.offsets(), Search::From(timestamp))
-                .await?;
-            if found.is_some() {
-                return Ok(found);
+        let blocks = self.times.blocks(at, partition).await;
+        for block in blocks.from(partition.log_start) {
+            if block.max_timestamp < timestamp {
+                continue;
+            }
+            let extents = partition.extents_from(block.start.max(partition.log_start));
+            for extent in extents.take_while(|extent| extent.offsets.start < block.end) {
+                if extent.max_timestamp < timestamp {
+                    continue;
+                }
+                let search = Search::From(timestamp);
+                let found = self.search_extent(at, extent, partition.offsets(), search);
+                if let Some(found) = found.await? {
+                    return Ok(Some(found));
+                }
             }
         }
         Ok(None)
@@ -109,19 +115,29 @@ impl Reader {
             .partitions
             .get(&at)
             .ok_or(ReadError::NoSuchPartition { at })?;
-        let mut extents: Vec<&Extent> = partition.extents_from(partition.log_start).collect();
-        extents.sort_by_key(|extent| (Reverse(extent.max_timestamp), extent.offsets.start));
+        let blocks = self.times.blocks(at, partition).await;
+        let mut blocks: Vec<&Block> = blocks.from(partition.log_start).iter().collect();
+        blocks.sort_by_key(|block| (Reverse(block.max_timestamp), block.start));
         let mut best: Option<TimedOffset> = None;
-        for extent in extents {
-            // An extent promises its largest timestamp, but the log start may have passed that record.
-            if best.is_some_and(|best| best.timestamp > extent.max_timestamp) {
+        for block in blocks {
+            // A block promises its largest timestamp, but the log start may have passed that record.
+            if best.is_some_and(|best| best.timestamp > block.max_timestamp) {
                 break;
             }
-            if let Some(found) = self
-                .search_extent(at, extent, partition.offsets(), Search::Largest)
-                .await?
-            {
-                best = Some(best.map_or(found, |best| better(best, found)));
+            let extents = partition.extents_from(block.start.max(partition.log_start));
+            let mut extents: Vec<&Extent> = extents
+                .take_while(|extent| extent.offsets.start < block.end)
+                .collect();
+            extents.sort_by_key(|extent| (Reverse(extent.max_timestamp), extent.offsets.start));
+            for extent in extents {
+                if best.is_some_and(|best| best.timestamp > extent.max_timestamp) {
+                    break;
+                }
+                let search = Search::Largest;
+                let found = self.search_extent(at, extent, partition.offsets(), search);
+                if let Some(found) = found.await? {
+                    best = Some(best.map_or(found, |best| better(best, found)));
+                }
             }
         }
         Ok(best)

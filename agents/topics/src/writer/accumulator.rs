@@ -34,7 +34,8 @@ use crate::segment::{self, Builder};
 use crate::settings::COMMIT_BYTES_MAX;
 use door::{Door, Waiting};
 use flight::{Flight, Open, Sent, Stage};
-use producers::{Judgement, Key, Producers, Stamp};
+pub(super) use producers::Stamp;
+use producers::{Judgement, Key, Producers};
 
 /// Largest batch that a segment is made for, whatever a topic allows.
 const BATCH_BYTES_MAX: ByteSize = ByteSize::mib(64);
@@ -46,6 +47,9 @@ const BARRIER_WITHIN: Duration = Duration::from_secs(2);
 /// One call of `append`.
 #[derive(Debug)]
 pub(super) struct Message {
+    /// Batches of earlier calls that found no room in the queue: what comes behind them must not be
+    /// taken before they have come again.
+    pub(super) refused: Vec<Stamp>,
     pub(super) batches: Vec<Pending>,
 }
 
@@ -62,7 +66,7 @@ impl Pending {
         self.batch.bytes().len() as u64
     }
 
-    fn stamp(&self) -> Option<Stamp> {
+    pub(super) fn stamp(&self) -> Option<Stamp> {
         Stamp::of(self.at, self.batch.header())
     }
 }
@@ -99,6 +103,8 @@ pub(super) struct Accumulator {
     flights: BTreeMap<u64, Flight>,
     next_flight: u64,
     committing: bool,
+    /// Something happened that may let a segment be committed.
+    may_commit: bool,
     producers: Producers,
     door: Door,
     events: FuturesUnordered<BoxFuture<'static, Event>>,
@@ -132,6 +138,7 @@ impl Accumulator {
             flights: BTreeMap::new(),
             next_flight: 0,
             committing: false,
+            may_commit: false,
             producers: Producers::default(),
             door: Door::default(),
             events: FuturesUnordered::new(),
@@ -209,6 +216,9 @@ impl Accumulator {
 
     async fn accept(&mut self, message: Message) {
         self.see_newest_view();
+        for stamp in &message.refused {
+            self.producers.remember_failure(stamp);
+        }
         for pending in message.batches {
             let bytes = ByteSize(pending.bytes());
             if bytes > BATCH_BYTES_MAX {
@@ -404,15 +414,21 @@ impl Accumulator {
     /// Proposes every uploaded segment whose turn it is, in one proposal. The log takes one append of
     /// a process at a time, so what is uploaded meanwhile goes with the next one.
     fn start_commits(&mut self) {
-        if self.committing {
+        if self.committing || !self.may_commit {
             return;
         }
+        self.may_commit = false;
+        let is_uploaded = |flight: &Flight| matches!(flight.stage, Stage::Uploaded(_));
+        let Some(last) = self.flights.iter().rfind(|(_, flight)| is_uploaded(flight)) else {
+            return;
+        };
+        let last = *last.0;
         let limit = self.parts.settings.commit_bytes.min(COMMIT_BYTES_MAX).0;
         let mut before: BTreeSet<TopicPartition> = BTreeSet::new();
         let mut commit_bytes = 0;
         let mut numbers = Vec::new();
         let mut group = Vec::new();
-        for (number, flight) in &mut self.flights {
+        for (number, flight) in self.flights.range_mut(..=last) {
             let is_free = flight.partitions.keys().all(|at| !before.contains(at));
             let fits = group.is_empty() || commit_bytes + flight.commit_bytes <= limit;
             if !(is_free && fits && matches!(flight.stage, Stage::Uploaded(_))) {
@@ -445,6 +461,9 @@ impl Accumulator {
     }
 
     fn handle(&mut self, event: Event) {
+        if !matches!(event, Event::Barrier(_)) {
+            self.may_commit = true;
+        }
         match event {
             Event::Uploaded(number, Ok(Ok(uploaded))) => {
                 if defect("ack-before-commit") {

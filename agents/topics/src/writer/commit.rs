@@ -322,10 +322,16 @@ fn derive_extent(commit: &CommitSegment, extent: &NewExtent, view: &View) -> Vec
             .map(|_| Err(AppendError::NoSuchPartition))
             .collect();
     };
-    // One that was cut by refused batches is several extents in the state.
-    let taken: Vec<_> = partition
-        .extents
-        .values()
+    // One that was cut by refused batches is several extents in the state. They stand together, where
+    // the partition ended when the segment was committed: not far from where it ends now.
+    let committed_at = view
+        .segments
+        .get(&commit.segment)
+        .map_or(u64::MAX, |segment| segment.committed_at);
+    let newest = partition.extents.iter().rev().map(|(_, taken)| taken);
+    let taken: Vec<_> = newest
+        .skip_while(|taken| taken.committed_at > committed_at)
+        .take_while(|taken| taken.committed_at == committed_at)
         .filter(|taken| taken.segment == commit.segment)
         .collect();
     let mut results = Vec::with_capacity(extent.batches.len());

@@ -754,3 +754,43 @@ async fn the_planted_defect_acknowledges_before_the_commit() {
     let view = cluster.node.metastore.view();
     assert!(view.segments.is_empty(), "it lied");
 }
+
+#[tokio::test]
+async fn behind_a_batch_that_found_no_room_nothing_is_taken_before_it_comes_again() {
+    let cluster = cluster().await;
+    let topic = cluster.topic("t", 2).await;
+    let node = &cluster.node;
+    let writer = Writer::start(node, quick());
+    let of_producer = |sequence, value: &'static str| {
+        append(
+            node,
+            &writer,
+            at(topic, 0),
+            idempotent(7, 0, sequence, &[value]),
+        )
+    };
+    assert_eq!(base(of_producer(0, "a").await), 0);
+    // Nothing else runs in between, so the queue fills up.
+    let filling: Vec<_> = (0..QUEUE)
+        .map(|_| send(node, &writer, vec![(at(topic, 1), batch(1, &["x"]))]))
+        .collect();
+    let refused = send(
+        node,
+        &writer,
+        vec![(at(topic, 0), idempotent(7, 0, 1, &["b"]))],
+    );
+    let not_done = |result: AppendResult| match result {
+        Err(AppendError::NotDone { why }) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(not_done(refused.await[0]), "too many requests wait");
+    for call in filling {
+        call.await[0].expect("it was in the queue");
+    }
+    assert_eq!(
+        not_done(of_producer(2, "c").await),
+        "the batch before it failed"
+    );
+    assert_eq!(base(of_producer(1, "b").await), 1);
+    assert_eq!(base(of_producer(2, "c").await), 2);
+}

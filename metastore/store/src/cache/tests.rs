@@ -107,7 +107,7 @@ async fn a_run_of_chunks_is_one_request_and_a_second_read_none() {
 async fn many_who_want_one_chunk_ask_once() {
     let fixture = fixture(ByteSize::mib(64));
     let (path, _) = fixture.write("a", MIB).await;
-    let latency = std::time::Duration::from_millis(100);
+    let latency = Duration::from_millis(100);
     fixture.faulty.set_faults(StoreFaults {
         latency_min: latency,
         latency_max: latency,
@@ -124,13 +124,13 @@ async fn many_who_want_one_chunk_ask_once() {
 async fn a_reader_that_gives_up_does_not_hold_the_others_up() {
     let fixture = fixture(ByteSize::mib(64));
     let (path, content) = fixture.write("a", MIB).await;
-    let latency = std::time::Duration::from_millis(100);
+    let latency = Duration::from_millis(100);
     fixture.faulty.set_faults(StoreFaults {
         latency_min: latency,
         latency_max: latency,
         ..StoreFaults::default()
     });
-    let impatient = tokio::time::timeout(latency / 2, fixture.cache.read_range(&path, 0..10));
+    let impatient = timeout(latency / 2, fixture.cache.read_range(&path, 0..10));
     let (gave_up, read) =
         futures::future::join(impatient, fixture.cache.read_range(&path, 0..CHUNK)).await;
     assert!(gave_up.is_err());
@@ -208,4 +208,37 @@ async fn a_read_that_failed_is_asked_again() {
             .len(),
         1
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_fetched_at_the_same_time_is_bounded_in_bytes() {
+    let fixture = fixture(ByteSize::mib(1));
+    let at_once = usize::try_from(MISSES_MIN / CHUNK).expect("small");
+    let mut paths = Vec::new();
+    for number in 0..3 * at_once {
+        paths.push(fixture.write(&format!("o{number}"), MIB).await.0);
+    }
+    let latency = Duration::from_millis(100);
+    fixture.faulty.set_faults(StoreFaults {
+        latency_min: latency,
+        latency_max: latency,
+        ..StoreFaults::default()
+    });
+    let began = tokio::time::Instant::now();
+    let reads = paths
+        .iter()
+        .map(|path| fixture.cache.read_range(path, 0..10));
+    for result in futures::future::join_all(reads).await {
+        result.expect("read");
+    }
+    let waited = began.elapsed();
+    assert!(3 * latency <= waited && waited < 4 * latency, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_nobody_ends_does_not_stop_the_others_for_ever() {
+    let fixture = fixture(ByteSize::mib(1));
+    let (path, _) = fixture.write("a", MIB).await;
+    let _taken = fixture.cache.inner.misses.acquire(MISSES_MIN).await;
+    fixture.cache.read_range(&path, 0..10).await.expect("read");
 }

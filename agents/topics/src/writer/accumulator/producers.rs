@@ -22,7 +22,7 @@ pub(super) type Key = (TopicPartition, ProducerId);
 
 /// A batch's place in its producer's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(in crate::writer) struct Stamp {
     pub(super) key: Key,
     pub(super) epoch: ProducerEpoch,
     pub(super) first_sequence: i32,
