@@ -4,8 +4,9 @@
 //! finds it later (hourly, and at once when its wall and its monotonic clock have moved apart by a
 //! minute) keeps its session, but its entries carry no vote until the clock is right again.
 //! A process that is alone on a local folder has no other clock to compare with; it compares with the
-//! newest time the log knows. If they are more than a day apart, its session is marked as one whose clock
-//! is in doubt: cluster time stands still, until it is started with the clock set or accepted.
+//! newest time the log knows. If it is more than a day ahead, its session is marked: nothing is deleted by
+//! age, until it is started with the clock set or accepted. If it is a day behind or some months ahead, its
+//! clock is not believed either: cluster time stands still.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tarn_model::{ClusterTime, Monotonic, Timestamp, caps, format_duration};
 use tarn_runtime::{Runtime, Scope};
+use tarn_state::ClockTrust;
 use tarn_store::{Store, StoreError, paths};
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -26,6 +28,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// How far a lone process's clock may be off the newest time that its log knows.
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A machine may have been off for this long: times go on, although nothing is deleted by them. Beyond
+/// it the date is more likely to be wrong.
+const AHEAD_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// How far the wall clock is off the store's: by when the store says that an object was written.
 pub(crate) async fn skew(store: &Store, runtime: &Runtime) -> Result<Duration, StoreError> {
@@ -51,8 +56,7 @@ fn outside(at: Timestamp, from: Timestamp, to: Timestamp) -> Duration {
 /// What is wrong with a lone process's clock, by the newest time its log knows.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Doubt {
-    /// So far off that it must not move cluster time.
-    pub(crate) days: bool,
+    pub(crate) clock: ClockTrust,
     /// What to tell whoever started the process, and what they can do.
     pub(crate) warning: String,
 }
@@ -70,18 +74,31 @@ pub(crate) fn doubt(wall: Timestamp, newest: ClusterTime) -> Option<Doubt> {
     } else {
         return None;
     };
-    let days = off > DAY;
-    let advice = if days {
-        "Nothing is deleted by age as long as this process runs. If the date is wrong, set it and start again; if it is \
-         right, start again with --accept-clock"
+    let clock = if ahead > DAY && ahead <= AHEAD_MAX {
+        ClockTrust::Ahead
+    } else if off > DAY {
+        ClockTrust::Doubtful
     } else {
-        "Nothing is deleted by age until it has caught up. Is the date right?"
+        ClockTrust::Trusted
+    };
+    let advice = match clock {
+        ClockTrust::Trusted => {
+            "Nothing is deleted by age until it has caught up. Is the date right?"
+        }
+        ClockTrust::Ahead => {
+            "Nothing is deleted by age as long as this process runs. If the date is wrong, set it and start again; if it \
+             is right, it is enough to start again"
+        }
+        ClockTrust::Doubtful => {
+            "It is not believed: times stand still and nothing is deleted by age as long as this process runs. If the \
+             date is wrong, set it and start again; if it is right, start again with --accept-clock"
+        }
     };
     let warning = format!(
         "this machine's clock is {} {where_to} the newest entry of the commit log. {advice}",
         format_duration(Duration::from_secs(off.as_secs()))
     );
-    Some(Doubt { days, warning })
+    Some(Doubt { clock, warning })
 }
 
 /// Both clocks at one moment.
@@ -202,13 +219,25 @@ mod tests {
         assert_eq!(doubt(wall(0), newest), None);
         assert_eq!(doubt(wall(1), newest), None);
         assert_eq!(doubt(wall(2), ClusterTime::default()), None);
-        for (days, text) in [(2, "2d ahead"), (-3, "3d behind")] {
+        for (days, text, clock) in [
+            (2, "2d ahead", ClockTrust::Ahead),
+            (90, "90d ahead", ClockTrust::Ahead),
+            (91, "91d ahead", ClockTrust::Doubtful),
+            (-3, "3d behind", ClockTrust::Doubtful),
+        ] {
             let doubt = doubt(wall(days), newest).expect("it is days off");
-            assert!(doubt.days && doubt.warning.contains(text), "{doubt:?}");
-            assert!(doubt.warning.contains("--accept-clock"), "{doubt:?}");
+            assert_eq!(doubt.clock, clock, "{doubt:?}");
+            assert!(doubt.warning.contains(text), "{doubt:?}");
+            let must_accept = clock == ClockTrust::Doubtful;
+            assert_eq!(
+                doubt.warning.contains("--accept-clock"),
+                must_accept,
+                "{doubt:?}"
+            );
         }
         // It moves no time by itself, and will have caught up soon.
         let late = Timestamp(newest.0 - 3_600_000);
-        assert!(doubt(late, newest).is_some_and(|doubt| !doubt.days));
+        let doubt = doubt(late, newest).expect("it is an hour off");
+        assert_eq!(doubt.clock, ClockTrust::Trusted);
     }
 }

@@ -20,7 +20,7 @@ use tarn_commit_log::{CommitLog, Floor, LogError};
 use tarn_model::{ClusterId, Generation, Lsn, caps, decode, encode, format_duration};
 use tarn_runtime::{Budget, Runtime, Scope, step};
 use tarn_state::commands::RaiseLevel;
-use tarn_state::{Advertised, Command, FeatureLevel, State};
+use tarn_state::{Advertised, ClockTrust, Command, FeatureLevel, State};
 use tarn_store::{ChunkCache, Path, Store, StoreError, paths};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -172,15 +172,16 @@ async fn open_replica(
     };
     drop(scope.spawn("follower", follower.run(scope.clone())));
     let view = unless_stopped(&shared, replay(&mut progress_end, shared.view(), end)).await?;
-    let mut clock_doubtful = false;
+    let mut clock = ClockTrust::Trusted;
     if settings.alone
         && !settings.accept_clock
         && let Some(doubt) = clock_guard::doubt(runtime.clock().wall(), view.cluster_time)
     {
         warn!("{}", doubt.warning);
-        clock_doubtful = doubt.days;
-        shared.votes.store(!doubt.days, Ordering::Relaxed);
-        shared.metrics.votes.set(i64::from(!doubt.days));
+        clock = doubt.clock;
+        let votes = clock != ClockTrust::Doubtful;
+        shared.votes.store(votes, Ordering::Relaxed);
+        shared.metrics.votes.set(i64::from(votes));
     }
 
     let scope = replica.child("proposer");
@@ -188,7 +189,7 @@ async fn open_replica(
         tick: settings.tick,
         agent: agent.clone(),
         alone: settings.alone,
-        clock_doubtful,
+        clock,
         view,
     };
     let proposer = Proposer::new(Arc::clone(&shared), progress_end, queue, proposer_settings);

@@ -29,7 +29,7 @@ use tarn_model::{Hash, Lsn, Monotonic, NodeId, SessionId, defect, encode};
 use tarn_runtime::{Scope, step};
 use tarn_state::commands::{CloseSession, ExpireSession, OpenSession};
 use tarn_state::{
-    Advertised, Applied, Command, Entry, FeatureLevel, Observed, Outcome, Proposal,
+    Advertised, Applied, ClockTrust, Command, Entry, FeatureLevel, Observed, Outcome, Proposal,
     ProposalOutcome, SessionContext,
 };
 use tokio::sync::mpsc;
@@ -113,7 +113,7 @@ pub(crate) struct Proposer {
     waiting: VecDeque<Carried>,
     tick: Duration,
     agent: Option<Advertised>,
-    clock_doubtful: bool,
+    clock: ClockTrust,
     view: View,
     sessions: Sessions,
     phase: Phase,
@@ -138,7 +138,7 @@ pub(crate) struct Settings {
     pub(crate) tick: Duration,
     pub(crate) agent: Option<Advertised>,
     pub(crate) alone: bool,
-    pub(crate) clock_doubtful: bool,
+    pub(crate) clock: ClockTrust,
     /// Where this process stands: the last view that was not taken from `progress`.
     pub(crate) view: View,
 }
@@ -160,7 +160,7 @@ impl Proposer {
             waiting: VecDeque::new(),
             tick: settings.tick,
             agent: settings.agent,
-            clock_doubtful: settings.clock_doubtful,
+            clock: settings.clock,
             phase: Phase::Closed,
             in_flight: None,
             limbo: Vec::new(),
@@ -307,7 +307,7 @@ impl Proposer {
             closes: self.sessions.closes(),
             agent: self.agent.clone(),
             level_max: FeatureLevel::NEWEST,
-            clock_doubtful: self.clock_doubtful,
+            clock: self.clock,
         };
         self.phase = Phase::Opening;
         self.launch(

@@ -1,9 +1,10 @@
 //! Writes state snapshots and trims the log to them.
 //!
 //! Holds: a snapshot gets a fresh name, is read back, hashed and decoded again before it becomes the
-//! floor; the log is trimmed only up to where the archive covers it. Three snapshots are kept; older
-//! ones are counted, and collected by whoever collects garbage. A snapshot is written from a view, so
-//! applying goes on meanwhile.
+//! floor; the log is trimmed only up to where the archive covers it. Three snapshots are kept, and the
+//! archive from the oldest of them on: what is older is deleted after each trim. The larger the state,
+//! the more entries go into one snapshot of it, so that what is written stays a part of what was
+//! appended. A snapshot is written from a view, so applying goes on meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use tarn_commit_log::{LogError, SnapshotRef};
 use tarn_model::{ByteSize, Generation, Hash, Lsn};
 use tarn_runtime::{Scope, step};
-use tarn_store::{Store, StoreError, paths};
+use tarn_store::{Path, Store, StoreError, paths};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -24,7 +25,11 @@ use crate::session::minds_the_log;
 
 /// Snapshots that are kept.
 const KEPT: usize = 3;
-/// Snapshots that a listing counts at most.
+/// A snapshot is due when entries of this part of the last one's size were appended …
+const GROWTH_PART: u64 = 4;
+/// … or this many times the entries after which a small one is due: each of them is replayed.
+const ENTRIES_FACTOR: u64 = 10;
+/// Objects per listing, and per deletion.
 const LIST_MAX: usize = 1000;
 /// Pause after a failure; it doubles up to the second, for each attempt writes another object.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -88,7 +93,16 @@ impl Snapshotter {
             .entry_bytes
             .load(Ordering::Relaxed)
             .saturating_sub(trimmed.entry_bytes);
-        entries > 0 && (entries >= self.snapshot_entries || bytes >= self.snapshot_bytes.0)
+        let last = self.shared.metrics.snapshot_bytes.get();
+        self.is_enough(entries, bytes, last)
+    }
+
+    /// Are so many entries, and bytes of them, enough after a snapshot of this size?
+    fn is_enough(&self, entries: u64, bytes: u64, last: u64) -> bool {
+        let grown = bytes >= last / GROWTH_PART;
+        let many = entries >= self.snapshot_entries || bytes >= self.snapshot_bytes.0;
+        let too_many = entries >= self.snapshot_entries.saturating_mul(ENTRIES_FACTOR);
+        entries > 0 && ((many && grown) || too_many)
     }
 
     fn is_mine(&self, view: &View) -> bool {
@@ -117,15 +131,14 @@ impl Snapshotter {
         };
         self.shared.metrics.trims.inc();
         info!(%lsn, "wrote a state snapshot and trimmed the log");
-        match count(&self.shared.store, lsn.generation).await {
-            Ok(snapshots) => {
-                self.shared
-                    .metrics
-                    .snapshot_garbage
-                    .set(gauge(snapshots.saturating_sub(KEPT) as u64));
+        let garbage = match prune(&self.shared.store, lsn).await {
+            Ok(()) => 0,
+            Err((left, error)) => {
+                warn!(%error, "old state snapshots, or what was archived before them, could not be deleted");
+                left
             }
-            Err(error) => warn!(%error, "old state snapshots could not be counted"),
-        }
+        };
+        self.shared.metrics.snapshot_garbage.set(gauge(garbage));
         Ok(())
     }
 
@@ -216,8 +229,15 @@ impl Snapshotter {
 
 /// Are these bytes the snapshot of this hash, and do they read as this view?
 fn verify(path: &str, read: &Bytes, hash: Hash, view: &View) -> Result<(), String> {
+    if read.len() as u64 > COMPARED_BYTES_MAX.0 {
+        // A second state of that size would be too much beside the first.
+        let is_whole = sha256(read) == hash;
+        return is_whole
+            .then_some(())
+            .ok_or_else(|| format!("the state snapshot {path} reads as other bytes"));
+    }
     let state = decode(path, read, hash, view.cluster, view.lsn()).map_err(text)?;
-    if read.len() as u64 <= COMPARED_BYTES_MAX.0 && state != **view {
+    if state != **view {
         return Err(format!(
             "the state snapshot {path} reads as another state than it was written from"
         ));
@@ -229,14 +249,60 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-async fn count(store: &Store, generation: Generation) -> Result<usize, StoreError> {
-    let listed = store
-        .list(&paths::snapshots(generation), None, LIST_MAX)
-        .await?;
-    Ok(listed
-        .iter()
-        .filter(|listed| paths::parse_snapshot(&listed.path).is_some())
-        .count())
+/// Deletes all but the newest snapshots, and what is archived of the log below the oldest of those.
+/// What the floor names is kept: it is among the newest. After an error it says how many snapshots
+/// are left over.
+async fn prune(store: &Store, floor: Lsn) -> Result<(), (u64, StoreError)> {
+    let folder = paths::snapshots(floor.generation);
+    let mut found: Vec<(u64, Path)> = Vec::new();
+    loop {
+        let after = found.last().map(|(_, path)| path.clone());
+        let page = store.list(&folder, after.as_ref(), LIST_MAX).await;
+        let page = page.map_err(|error| (0, error))?;
+        let is_last = page.len() < LIST_MAX;
+        found.extend(page.into_iter().filter_map(|listed| {
+            let (lsn, _) = paths::parse_snapshot(&listed.path)?;
+            Some((lsn.n, listed.path))
+        }));
+        if is_last {
+            break;
+        }
+    }
+    // Others may have written newer ones, and not trimmed to them yet.
+    let newer = found.iter().filter(|(n, _)| *n >= floor.n).count();
+    let kept = found.split_off(found.len().saturating_sub(KEPT.max(newer)));
+    let mut left = found.len() as u64;
+    for page in found.chunks(LIST_MAX) {
+        let page: Vec<Path> = page.iter().map(|(_, path)| path.clone()).collect();
+        let deleted = store.delete_all(&page).await;
+        deleted.map_err(|error| (left, error))?;
+        left -= page.len() as u64;
+    }
+    let Some((oldest, _)) = kept.first().filter(|_| kept.len() >= KEPT) else {
+        return Ok(());
+    };
+    prune_archive(store, floor.generation, *oldest)
+        .await
+        .map_err(|error| (0, error))
+}
+
+/// Deletes the archive's objects that hold nothing above `n`.
+async fn prune_archive(store: &Store, generation: Generation, n: u64) -> Result<(), StoreError> {
+    loop {
+        let page = store
+            .list(&paths::archive(generation), None, LIST_MAX)
+            .await?;
+        let is_last = page.len() < LIST_MAX;
+        let old: Vec<Path> = page
+            .into_iter()
+            .map(|listed| listed.path)
+            .filter(|path| paths::parse_archive_chunk(path).is_some_and(|(_, _, last)| last <= n))
+            .collect();
+        store.delete_all(&old).await?;
+        if is_last || old.is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +311,49 @@ mod tests {
     use tarn_state::State;
 
     use super::*;
+
+    #[tokio::test]
+    async fn three_snapshots_stay_and_the_archive_from_the_oldest_on() {
+        let runtime = tarn_runtime::Runtime::real();
+        let store = Store::memory(&runtime);
+        let generation = Generation::FIRST;
+        let put = async |path: Path| {
+            let put = store.put(&path, Bytes::new()).await;
+            put.expect("nothing fails here");
+        };
+        for n in [10, 20, 30, 40, 50] {
+            put(paths::snapshot(Lsn::new(generation, n), n)).await;
+        }
+        for first in [1, 11, 21, 31, 41] {
+            put(paths::archive_chunk(generation, first, first + 9)).await;
+        }
+        // One that reaches beyond is kept.
+        put(paths::archive_chunk(generation, 25, 35)).await;
+        let pruned = prune(&store, Lsn::new(generation, 50)).await;
+        pruned.expect("nothing fails here");
+        let listed = store.list(&Path::from(""), None, 100).await;
+        let left: Vec<(u64, u64)> = listed
+            .expect("it lists")
+            .iter()
+            .filter_map(|listed| {
+                let snapshot = paths::parse_snapshot(&listed.path).map(|(lsn, _)| (0, lsn.n));
+                let chunk = paths::parse_archive_chunk(&listed.path);
+                snapshot.or(chunk.map(|(_, first, last)| (first, last)))
+            })
+            .collect();
+        assert_eq!(
+            left,
+            [(25, 35), (31, 40), (41, 50), (0, 30), (0, 40), (0, 50)]
+        );
+        // An older floor than what is there: nothing that others may name next goes.
+        for n in [60, 70, 80, 90] {
+            put(paths::snapshot(Lsn::new(generation, n), n)).await;
+        }
+        let pruned = prune(&store, Lsn::new(generation, 50)).await;
+        pruned.expect("nothing fails here");
+        let left = store.list(&paths::snapshots(generation), None, 100).await;
+        assert_eq!(left.expect("it lists").len(), 5);
+    }
 
     #[test]
     fn a_snapshot_that_lacks_something_of_its_view_is_refused() {

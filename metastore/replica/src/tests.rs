@@ -821,7 +821,7 @@ async fn a_process_that_is_contradicted_stops_writing() {
         closes: Closes::Own(vec![]),
         agent: None,
         level_max: FeatureLevel::NEWEST,
-        clock_doubtful: false,
+        clock: tarn_state::ClockTrust::Trusted,
     };
     let first = foreign_entry(&view, 1, Hash::ZERO, vec![Command::OpenSession(open)], None);
     let previous = sha256(&first.bytes);

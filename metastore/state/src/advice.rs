@@ -29,16 +29,56 @@ pub fn agents(state: &State) -> Vec<&Session> {
 /// Agents of the client's zone go first, if there are any. An agent is eligible from its opening +
 /// its share of the ramp; if none is, all are.
 pub fn leader<'s>(state: &'s State, at: TopicPartition, zone: Option<&str>) -> Option<&'s Session> {
-    let key = partition_key(at);
-    let zone = zone.filter(|zone| open_agents(state).any(|session| zone_of(session) == Some(zone)));
-    let near = || open_agents(state).filter(|session| zone.is_none() || zone_of(session) == zone);
-    let eligible = near().filter(|session| state.liveness_time >= eligible_from(session, &key));
-    winner(FOR_PARTITION, &key, eligible).or_else(|| winner(FOR_PARTITION, &key, near()))
+    Leaders::new(state, zone, None).of(at)
+}
+
+/// The agents that a client in one zone may be sent to, for who asks about many partitions.
+#[derive(Debug)]
+pub struct Leaders<'s> {
+    near: Vec<&'s Session>,
+    now: LivenessTime,
+    /// The ramp is over for all of them.
+    settled: bool,
+}
+
+impl<'s> Leaders<'s> {
+    /// `except` is a node that should not be named as long as there is another one.
+    pub fn new(state: &'s State, zone: Option<&str>, except: Option<NodeId>) -> Leaders<'s> {
+        let all: Vec<&Session> = open_agents(state).collect();
+        let others = all.iter().any(|session| Some(session.node) != except);
+        let agents = all
+            .into_iter()
+            .filter(|session| !others || Some(session.node) != except);
+        let mut near: Vec<&Session> = agents.collect();
+        if zone.is_some() && near.iter().any(|session| zone_of(session) == zone) {
+            near.retain(|session| zone_of(session) == zone);
+        }
+        let now = state.liveness_time;
+        let settled = near
+            .iter()
+            .all(|session| now.0 >= session.opened.0.saturating_add(RAMP_MS));
+        Leaders { near, now, settled }
+    }
+
+    /// The agent that Metadata names as the leader of a partition.
+    pub fn of(&self, at: TopicPartition) -> Option<&'s Session> {
+        if let [only] = self.near.as_slice() {
+            return Some(only);
+        }
+        let key = partition_key(at);
+        let hash = hash(&key);
+        let near = || self.near.iter().copied();
+        if self.settled {
+            return winner(FOR_PARTITION, hash, near());
+        }
+        let eligible = near().filter(|session| self.now >= eligible_from(session, hash));
+        winner(FOR_PARTITION, hash, eligible).or_else(|| winner(FOR_PARTITION, hash, near()))
+    }
 }
 
 /// The agent that coordinates a group: the rendezvous winner among the open agents' node ids.
 pub fn coordinator<'s>(state: &'s State, group: &str) -> Option<&'s Session> {
-    winner(FOR_GROUP, group.as_bytes(), open_agents(state))
+    winner(FOR_GROUP, hash(group.as_bytes()), open_agents(state))
 }
 
 /// Does `node` coordinate `group`?
@@ -57,7 +97,7 @@ fn zone_of(session: &Session) -> Option<&str> {
     session.agent.as_ref()?.zone.as_deref()
 }
 
-fn eligible_from(session: &Session, key: &[u8]) -> LivenessTime {
+fn eligible_from(session: &Session, key: u64) -> LivenessTime {
     LivenessTime(
         session
             .opened
@@ -68,7 +108,7 @@ fn eligible_from(session: &Session, key: &[u8]) -> LivenessTime {
 
 fn winner<'s>(
     purpose: u64,
-    key: &[u8],
+    key: u64,
     among: impl Iterator<Item = &'s Session>,
 ) -> Option<&'s Session> {
     among.max_by_key(|session| (draw(purpose, key, session.node), session.node))
@@ -81,16 +121,20 @@ fn partition_key(at: TopicPartition) -> [u8; 20] {
     key
 }
 
-/// A node's number for a key: FNV-1a over the key, then splitmix64's finish over it, the purpose
-/// and the node. Not for adversaries: whoever chooses group names may choose their coordinator.
-fn draw(purpose: u64, key: &[u8], node: NodeId) -> u64 {
+/// A node's number for a key's hash: splitmix64's finish over it, the purpose and the node. Not for
+/// adversaries: whoever chooses group names may choose their coordinator.
+fn draw(purpose: u64, key: u64, node: NodeId) -> u64 {
+    let salt = (purpose << 32) | u64::from(node.0.cast_unsigned());
+    mix(mix(key) ^ mix(salt))
+}
+
+/// FNV-1a.
+fn hash(key: &[u8]) -> u64 {
     const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-    let hash = key.iter().fold(FNV_OFFSET, |hash, byte| {
+    key.iter().fold(FNV_OFFSET, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
-    });
-    let salt = (purpose << 32) | u64::from(node.0.cast_unsigned());
-    mix(mix(hash) ^ mix(salt))
+    })
 }
 
 /// The finish of splitmix64.
@@ -133,10 +177,10 @@ mod tests {
     #[test]
     fn the_numbers_never_change() {
         let drawn = [
-            draw(FOR_PARTITION, &partition_key(at(7, 0)), NodeId(1)),
-            draw(FOR_GROUP, b"group", NodeId(1)),
-            draw(FOR_GROUP, b"", NodeId(i32::MAX)),
-            draw(FOR_RAMP, &partition_key(at(7, 9)), NodeId(2)),
+            draw(FOR_PARTITION, hash(&partition_key(at(7, 0))), NodeId(1)),
+            draw(FOR_GROUP, hash(b"group"), NodeId(1)),
+            draw(FOR_GROUP, hash(b""), NodeId(i32::MAX)),
+            draw(FOR_RAMP, hash(&partition_key(at(7, 9))), NodeId(2)),
         ];
         expect![[r#"
             [

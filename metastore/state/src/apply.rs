@@ -18,8 +18,8 @@ use tarn_model::{
 use crate::commands::OpenSession;
 use crate::nesting::decode_bounded;
 use crate::{
-    BrokenInvariant, Command, Context, Entry, FeatureLevel, Outcome, Proposal, ProposalOutcome,
-    Refusal, Session, SessionContext, State,
+    BrokenInvariant, ClockTrust, Command, Context, Entry, FeatureLevel, Outcome, Proposal,
+    ProposalOutcome, Refusal, Session, SessionContext, State,
 };
 
 pub use in_place::Spoiled;
@@ -484,7 +484,7 @@ impl State {
     /// do whose clock is not in doubt.
     fn advance_cluster_time(&mut self) {
         let heard = |session: &&Session| {
-            !session.clock_doubtful
+            session.clock != ClockTrust::Doubtful
                 && (defect("dead-session-votes") || !session.is_silent(self.liveness_time))
         };
         let mut walls: Vec<Timestamp> = self

@@ -50,7 +50,7 @@ pub(crate) fn open_command(closes: Closes) -> Command {
             zone: None,
         }),
         level_max: FeatureLevel::NEWEST,
-        clock_doubtful: false,
+        clock: crate::ClockTrust::Trusted,
     })
 }
 

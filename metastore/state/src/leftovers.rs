@@ -130,6 +130,9 @@ impl State {
         let Some((since, topic)) = self.detached_cursor else {
             return;
         };
+        if !self.deletes_by_age() {
+            return;
+        }
         let age = self.cluster_time.since(since);
         if age > caps::DETACHED_PARTITIONS_KEPT {
             self.leave_all(topic);
@@ -208,6 +211,7 @@ impl State {
     /// Looks at the next few groups: offsets that expired or whose partition is gone go, and so does a
     /// group that has neither members nor offsets.
     fn sweep_groups(&mut self) {
+        let by_age = self.deletes_by_age();
         let mut groups = GROUPS_PER_ENTRY;
         let mut offsets = OFFSETS_PER_ENTRY;
         while groups > 0 && offsets > 0 {
@@ -224,14 +228,15 @@ impl State {
             for (at, committed) in group.offsets.range((after, Bound::Unbounded)).take(offsets) {
                 seen += 1;
                 last = Some(*at);
-                let is_over = group.expires_after(committed.committed, self.cluster_time);
+                let is_over = by_age && group.expires_after(committed.committed, self.cluster_time);
                 if is_over || !self.partitions.contains_key(at) {
                     gone.push(*at);
                 }
             }
             let is_through = seen < offsets;
             offsets -= seen;
-            let is_left = gone.len() == group.offsets.len() && group.is_left(self.cluster_time);
+            let is_left =
+                by_age && gone.len() == group.offsets.len() && group.is_left(self.cluster_time);
             if is_left {
                 self.groups.remove(&name);
             } else if !gone.is_empty() {

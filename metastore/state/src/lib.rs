@@ -40,7 +40,7 @@ pub use leftovers::GroupCursor;
 pub use level::FeatureLevel;
 pub use producers::{Producer, RememberedBatch};
 pub use schemas::{Compatibility, Schema, Subject};
-pub use sessions::{Advertised, Session, Tombstone};
+pub use sessions::{Advertised, ClockTrust, Session, Tombstone};
 pub use snapshot::SnapshotError;
 pub use state::State;
 pub use tables::{Counters, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError};

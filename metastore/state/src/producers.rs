@@ -272,6 +272,7 @@ impl State {
         let start = self
             .producer_cursor
             .map_or(Bound::Unbounded, Bound::Excluded);
+        let by_age = self.deletes_by_age();
         let mut seen = 0;
         let mut last = None;
         let mut idle = Vec::new();
@@ -282,7 +283,9 @@ impl State {
         {
             seen += 1;
             last = Some(*key);
-            if producer.is_idle(self.cluster_time) || !self.partitions.contains_key(&key.0) {
+            if (by_age && producer.is_idle(self.cluster_time))
+                || !self.partitions.contains_key(&key.0)
+            {
                 idle.push(*key);
             }
         }

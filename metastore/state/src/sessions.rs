@@ -50,10 +50,24 @@ pub struct Session {
     pub opened_at: ClusterTime,
     #[n(11)]
     pub observed: Option<Observed>,
-    /// Its process is alone and found its wall clock more than a day off the newest cluster time when
-    /// it opened. It has no vote, also not while nobody else has one: cluster time stands still then.
     #[n(12)]
-    pub clock_doubtful: bool,
+    pub clock: ClockTrust,
+}
+
+/// What a process that is alone thinks of its wall clock, by the newest cluster time that it found when
+/// it opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum ClockTrust {
+    #[n(0)]
+    Trusted,
+    /// More than a day ahead, and less than some months: a machine that was off, or a wrong date. Time
+    /// goes on, and nothing is deleted by age while the session is open.
+    #[n(1)]
+    Ahead,
+    /// Behind, or further ahead. It has no vote, also not while nobody else has one: cluster time stands
+    /// still then.
+    #[n(2)]
+    Doubtful,
 }
 
 /// What stays of a closed session, for [`tarn_model::caps::TOMBSTONE_ENTRIES`] entries.
@@ -81,6 +95,13 @@ impl Session {
 }
 
 impl State {
+    /// May cluster time be what makes things go? Not while a process is unsure about its clock.
+    pub fn deletes_by_age(&self) -> bool {
+        self.sessions
+            .values()
+            .all(|session| session.clock == ClockTrust::Trusted)
+    }
+
     /// Sessions that anybody may propose to expire.
     pub fn silent_sessions(&self) -> impl Iterator<Item = SessionId> {
         self.sessions

@@ -48,7 +48,7 @@ impl Log {
             closes: Closes::Own(closes.iter().map(|id| session(*id)).collect()),
             agent: None,
             level_max: FeatureLevel::NEWEST,
-            clock_doubtful: false,
+            clock: tarn_state::ClockTrust::Trusted,
         };
         self.entry(
             by,

@@ -144,7 +144,7 @@ impl Writer {
             closes: Closes::Own(Vec::new()),
             agent: None,
             level_max: FeatureLevel(FeatureLevel::NEWEST.0 + 1),
-            clock_doubtful: false,
+            clock: tarn_state::ClockTrust::Trusted,
         };
         let view = self.view(|_| true).await;
         let opening = self.entry(&view, vec![Command::OpenSession(open)]);

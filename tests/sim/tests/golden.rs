@@ -188,7 +188,7 @@ fn commands() -> Vec<(&'static str, Command)> {
                 closes: Closes::Own(vec![SessionId::from_u128(0x10)]),
                 agent: Some(agent),
                 level_max: FeatureLevel::ONE,
-                clock_doubtful: false,
+                clock: tarn_state::ClockTrust::Trusted,
             }),
         ),
         (

@@ -488,18 +488,15 @@ mod time {
     fn a_clock_in_doubt_moves_no_time_even_alone() {
         let mut cluster = Cluster::one();
         cluster.pass(400 * 86_400_000);
-        let open = |doubtful| {
+        let open = |clock| {
             let Command::OpenSession(open) = open_command(Closes::All(vec![])) else {
                 unreachable!("it opens");
             };
-            Command::OpenSession(OpenSession {
-                clock_doubtful: doubtful,
-                ..open
-            })
+            Command::OpenSession(OpenSession { clock, ..open })
         };
         let entry = Entry {
             votes: false,
-            ..cluster.entry(2, vec![vec![open(true)]])
+            ..cluster.entry(2, vec![vec![open(ClockTrust::Doubtful)]])
         };
         cluster.append(&entry).unwrap().outcomes.unwrap();
         // Its entries may say what they like.
@@ -509,7 +506,7 @@ mod time {
             cluster.state.liveness_time.0, 60_000,
             "it lives all the same"
         );
-        let entry = cluster.entry(3, vec![vec![open(false)]]);
+        let entry = cluster.entry(3, vec![vec![open(ClockTrust::Trusted)]]);
         cluster.append(&entry).unwrap().outcomes.unwrap();
         assert_eq!(cluster.now(), ClusterTime(cluster.wall), "it was accepted");
     }

@@ -5,7 +5,8 @@ use minicbor::{Decode, Encode};
 use tarn_model::{ClusterTime, Hash, LivenessTime, NodeId, SessionId, defect};
 
 use crate::{
-    Advertised, Context, Entry, FeatureLevel, Outcome, Refusal, Session, State, Tombstone,
+    Advertised, ClockTrust, Context, Entry, FeatureLevel, Outcome, Refusal, Session, State,
+    Tombstone,
 };
 
 /// Sessions that end here.
@@ -29,9 +30,8 @@ pub struct OpenSession {
     pub agent: Option<Advertised>,
     #[n(2)]
     pub level_max: FeatureLevel,
-    /// See [`Session::clock_doubtful`].
     #[n(3)]
-    pub clock_doubtful: bool,
+    pub clock: ClockTrust,
 }
 
 impl OpenSession {
@@ -95,7 +95,7 @@ impl OpenSession {
             wall: entry.wall,
             monotonic: entry.monotonic,
             votes: entry.votes,
-            clock_doubtful: self.clock_doubtful,
+            clock: self.clock,
             seen: liveness,
             opened,
             opened_at: ClusterTime::default(),
@@ -273,7 +273,7 @@ mod tests {
             closes: Closes::All(vec![]),
             agent: None,
             level_max: FeatureLevel(0),
-            clock_doubtful: false,
+            clock: ClockTrust::Trusted,
         };
         let entry = cluster.entry(1, vec![vec![Command::OpenSession(open)]]);
         let outcomes = cluster.append(&entry).unwrap().outcomes.unwrap();

@@ -182,6 +182,22 @@ fn offsets_expire_a_week_after_the_last_member_left() {
 }
 
 #[test]
+fn nothing_expires_while_a_process_is_unsure_about_its_clock() {
+    let mut cluster = Cluster::with_topic("orders", 1);
+    cluster.run(commit_offset("g", at(7, 0))).unwrap();
+    let id = crate::harness::session(1);
+    cluster.state.sessions.get_mut(&id).unwrap().clock = crate::ClockTrust::Ahead;
+    pass(&mut cluster, caps::OFFSETS_RETENTION * 2);
+    entries(&mut cluster, 3);
+    assert_eq!(cluster.state.groups["g"].offsets.len(), 1);
+    // But time goes on.
+    assert_eq!(cluster.state.cluster_time.0, cluster.wall);
+    cluster.state.sessions.get_mut(&id).unwrap().clock = crate::ClockTrust::Trusted;
+    entries(&mut cluster, 3);
+    assert!(cluster.state.groups.is_empty());
+}
+
+#[test]
 fn a_group_with_neither_members_nor_offsets_goes_after_some_minutes() {
     let mut cluster = Cluster::with_topic("orders", 1);
     cluster.run(commit_offset("g", at(7, 0))).unwrap();

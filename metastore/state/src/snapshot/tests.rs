@@ -206,9 +206,9 @@ fn the_hashes_of_a_story_never_change() {
             FeatureLevel::ONE,
             expect_test::expect![[r#"
                 [
-                    "4fdae2eb242565e60237cb45dba89c274dbb7efe9e5672fc4a8a18bd906ae7eb",
+                    "72955e64117bf39c421f48b1a4bb3173ae5610ace8e99e8ded1b24c21166f584",
                     "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "bca48329abc716994112327ae8c3f4257eca35f17473970ea654793b10a9ff46",
+                    "b9541720d7240d0d1d27dbf8e6e001b71aa34374bd96fbf0372f433a33ed1883",
                 ]
             "#]],
         ),
@@ -216,9 +216,9 @@ fn the_hashes_of_a_story_never_change() {
             FeatureLevel::TWO,
             expect_test::expect![[r#"
                 [
-                    "45b7492c57c8a18ddcc41d799949fbea19c1485b1c61ba89564bb683caa920b9",
+                    "5218a72031f2477758a39c48dd8c3204eeed6156e5a3e1827e0c8ca62b38d937",
                     "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "bd0ffc1adefc7046ae6410f27acec16e4984d08de701a127308cbe3e6e59a150",
+                    "afce3aa6a3ee41c5218d3256f222ccaefe9686536b4909ba7af84edcf9065a02",
                 ]
             "#]],
         ),
