@@ -4,21 +4,24 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tarn_agent::AgentSettings;
-use tarn_commit_log::{CommitLog, MemoryLog, ObjectLog};
+use tarn_commit_log::ObjectLog;
 use tarn_compactor::CompactorSettings;
 use tarn_engine::{Engine, EngineSettings};
 use tarn_hot::{HotSettings, HotTier};
 use tarn_model::{Kind, caps};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::{Listener, Runtime, Scope, http};
+use tarn_server::Places;
 use tarn_state::Advertised;
 use tarn_store::{Options, Store};
 use tarn_tables::Catalog;
 use tarn_topics::WriterSettings;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
 use tracing::{error, info};
 
 use crate::addresses;
@@ -26,16 +29,19 @@ use crate::cli::Failure;
 use crate::folder::DataFolder;
 use crate::settings::Settings;
 
+/// How long the ports of a process that is being taken down are waited for.
+const PORT_WITHIN: Duration = Duration::from_secs(2);
+const PORT_PAUSE: Duration = Duration::from_millis(20);
+
 /// A running `tarn dev`.
 #[derive(Debug)]
 pub(crate) struct Dev {
     node: Node,
     scope: Scope,
     addresses: Addresses,
-    data: String,
     ready_file: Option<PathBuf>,
-    /// Let go of when everything has drained.
-    _folder: Option<DataFolder>,
+    /// Let go of when everything has drained, and removed if it is ephemeral.
+    folder: DataFolder,
 }
 
 /// As clients write them.
@@ -44,6 +50,16 @@ struct Addresses {
     kafka: String,
     registry: String,
     http: String,
+}
+
+impl Addresses {
+    fn places(&self) -> Places {
+        Places {
+            kafka: self.kafka.clone(),
+            registry: format!("http://{}", self.registry),
+            http: format!("http://{}", self.http),
+        }
+    }
 }
 
 /// Starts every role. When it returns, every address answers.
@@ -56,24 +72,20 @@ pub(crate) async fn start(
     let scope = runtime.root_scope("tarn");
     // Names and folders first: what is wrong with them is said before anything is touched.
     let folder = match settings.ephemeral {
-        true => None,
-        false => Some(DataFolder::open(&settings.data_dir).map_err(Failure::invalid)?),
+        true => DataFolder::ephemeral().await,
+        false => DataFolder::open(&settings.data_dir).await,
     };
-    let kafka = listen(
-        &runtime,
-        &settings.host,
-        settings.kafka.port,
-        "--kafka-port",
-    )
-    .await?;
-    let registry = listen(
-        &runtime,
-        &settings.host,
-        settings.registry.port,
-        "--registry-port",
-    )
-    .await?;
-    let http = listen(&runtime, &settings.host, settings.http.port, "--http-port").await?;
+    let folder = folder.map_err(Failure::invalid)?;
+    // Who held the folder a moment ago may hold the ports for another.
+    let patience = match folder.was_held {
+        true => PORT_WITHIN,
+        false => Duration::ZERO,
+    };
+    let host = &settings.host;
+    let listen = async |port, flag| listen(&runtime, host, port, flag, patience).await;
+    let kafka = listen(settings.kafka.port, "--kafka-port").await?;
+    let registry = listen(settings.registry.port, "--registry-port").await?;
+    let http = listen(settings.http.port, "--http-port").await?;
     let local = |listener: &Listener| {
         listener
             .local_address()
@@ -93,18 +105,10 @@ pub(crate) async fn start(
         http: addresses::printed(local(&http)?, &advertised),
     };
 
-    let url = match &folder {
-        Some(folder) => format!("file://{}", folder.path.display()),
-        None => "memory:".to_owned(),
-    };
+    let url = format!("file://{}", folder.path.display());
     let store = Store::open(&url, Options::default(), &runtime).map_err(Failure::invalid)?;
-    let log: Arc<dyn CommitLog> = match &folder {
-        Some(_) => {
-            let log = ObjectLog::open(&store, tarn_commit_log::Settings::default(), &runtime).await;
-            Arc::new(log.map_err(|error| Failure::new(error.kind(), error))?)
-        }
-        None => Arc::new(MemoryLog::new()),
-    };
+    let log = ObjectLog::open(&store, tarn_commit_log::Settings::default(), &runtime).await;
+    let log = log.map_err(|error| Failure::new(error.kind(), error))?;
     let agent = Advertised {
         host: advertised,
         port: bound.port(),
@@ -113,14 +117,15 @@ pub(crate) async fn start(
     let parts = Parts {
         runtime: runtime.clone(),
         store,
-        log,
+        log: Arc::new(log),
         agent: Some(agent),
     };
     let node = Node::open(node_settings(settings, accept_clock), parts, scope.clone())
         .await
         .map_err(|error| Failure::new(Kind::Unavailable, error))?;
 
-    let roles = start_roles(settings, &node, kafka, registry, http).await;
+    let places = addresses.places();
+    let roles = start_roles(settings, &node, places, kafka, registry, http).await;
     if let Err(failure) = roles {
         scope.drain().await;
         return Err(failure);
@@ -129,11 +134,8 @@ pub(crate) async fn start(
         node,
         scope,
         addresses,
-        data: folder.as_ref().map_or("memory".to_owned(), |folder| {
-            folder.path.display().to_string()
-        }),
         ready_file: ready_file.map(Path::to_owned),
-        _folder: folder,
+        folder,
     };
     // From here on clients may have been served: what they were told is kept.
     if let Err(failure) = dev.write_ready_file() {
@@ -147,6 +149,7 @@ pub(crate) async fn start(
 async fn start_roles(
     settings: &Settings,
     node: &Node,
+    places: Places,
     kafka: Listener,
     registry: Listener,
     http: Listener,
@@ -180,7 +183,9 @@ async fn start_roles(
             ..EngineSettings::default()
         },
     );
-    let router = tarn_server::router(node, engine).merge(agent.v1_schemas);
+    let router = tarn_server::router(node, engine)
+        .merge(tarn_server::home(node, places))
+        .merge(agent.v1_schemas);
     let listeners = node.scope.child("http");
     let server = http::Server::new(node.runtime.metrics());
     server.serve(&listeners, http, router);
@@ -216,26 +221,32 @@ fn agent_settings(settings: &Settings) -> AgentSettings {
     }
 }
 
-async fn listen(runtime: &Runtime, host: &str, port: u16, flag: &str) -> Result<Listener, Failure> {
-    runtime
-        .net()
-        .listen(&addresses::host_port(host, port))
-        .await
-        .map_err(|error| {
-            let hint = match error.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    format!("choose another port with {flag}, or 0 for a free one")
-                }
-                _ => format!("check --host and {flag}"),
-            };
-            Failure::new(
-                Kind::Unavailable,
-                format!(
-                    "cannot listen on {}: {error}; {hint}",
-                    addresses::host_port(host, port)
-                ),
-            )
-        })
+async fn listen(
+    runtime: &Runtime,
+    host: &str,
+    port: u16,
+    flag: &str,
+    patience: Duration,
+) -> Result<Listener, Failure> {
+    let address = addresses::host_port(host, port);
+    let deadline = Instant::now() + patience;
+    loop {
+        let error = match runtime.net().listen(&address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
+        if is_taken && Instant::now() < deadline {
+            sleep(PORT_PAUSE).await;
+            continue;
+        }
+        let hint = match is_taken {
+            true => format!("choose another port with {flag}, or 0 for a free one"),
+            false => format!("check --host and {flag}"),
+        };
+        let message = format!("cannot listen on {address}: {error}; {hint}");
+        return Err(Failure::new(Kind::Unavailable, message));
+    }
 }
 
 impl Dev {
@@ -251,11 +262,19 @@ impl Dev {
             writeln!(text, "  {what:<10} {address}").expect("writing to a String cannot fail");
         };
         line("Kafka", kafka.clone());
+        line("home page", format!("http://{http}"));
         line("registry", format!("http://{registry}"));
         line("SQL", format!("http://{http}/v1/sql"));
         line("Iceberg", format!("http://{http}/catalog"));
         line("metrics", format!("http://{http}/metrics"));
-        line("data", self.data.clone());
+        let data = self.folder.path.display();
+        line(
+            "data",
+            match self.folder.is_ephemeral() {
+                true => format!("{data}, removed at the end"),
+                false => data.to_string(),
+            },
+        );
         format!(
             "Tarn is ready.\n\n{text}\nTry:\n  echo '{{\"page\": \"/\"}}' | tarn produce clicks --bootstrap {kafka}\n  \
              tarn sql --url http://{http} \"SELECT _offset, _value::text FROM events.clicks\"\n\n"

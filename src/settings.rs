@@ -21,7 +21,7 @@ use crate::addresses;
 pub(crate) struct Settings {
     /// Folder for everything that `tarn dev` keeps.
     pub(crate) data_dir: PathBuf,
-    /// Keep everything in memory and lose it at the end.
+    /// Keep everything in a temporary folder that is removed at the end.
     pub(crate) ephemeral: bool,
     /// Address that all listeners bind: `0.0.0.0` or `::` for every one that the machine has.
     pub(crate) host: String,

@@ -18,7 +18,7 @@ pub(crate) struct Dev {
     /// Folder for everything that is kept [default: ./tarn-data].
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
-    /// Keep everything in memory and lose it at the end.
+    /// Keep everything in a temporary folder that is removed at the end.
     #[arg(long)]
     ephemeral: bool,
     /// Address to listen on; 0.0.0.0 or :: for every one that the machine has [default: 127.0.0.1].

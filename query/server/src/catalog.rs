@@ -1,20 +1,24 @@
 //! Iceberg's REST catalog, the reading half: DuckDB, PyIceberg, Spark and Trino find the tables here
 //! and read their files themselves.
 //!
-//! What it offers stands in `endpoints` of `/v1/config`, and only that. A table exists for others once
-//! it has a metadata file; its schema is the newest, as soon as a column was registered. Listings are
-//! whole: `pageToken` and `pageSize` are taken and change nothing, as the specification allows.
+//! What it offers stands in `endpoints` of `/v1/config`, and only that; what the specification has besides
+//! is refused in its form. Every topic with a table is one from the first moment on: without a metadata
+//! file as long as nothing was committed. Its schema is the newest, as soon as a column was registered.
+//! Listings come in pages to who asks for them.
 
 mod error;
+mod names;
+mod tokens;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tarn_engine::Engine;
@@ -24,6 +28,7 @@ use tarn_tables::Catalog;
 use tokio::time::Instant;
 
 use error::CatalogError;
+use names::{Names, Parameters};
 
 /// The namespace of topics' tables. It is there before the first of them.
 const EVENTS: &str = "events";
@@ -61,9 +66,33 @@ pub(crate) fn router(node: &Node, engine: &Engine) -> Router {
             "/v1/namespaces/{namespace}/tables/{table}",
             get(load_table).head(has_table),
         )
+        // There are no views, and a client may ask for one before it asks for a table.
+        .route("/v1/namespaces/{namespace}/views", get(list_views))
+        .route("/v1/namespaces/{namespace}/views/{view}", get(no_view))
+        .route("/v1/oauth/tokens", tokens::route())
+        .merge(refused())
         .method_not_allowed_fallback(not_allowed)
         .fallback(unknown)
         .with_state(service)
+}
+
+/// What the specification has and this catalog does not offer.
+fn refused() -> Router<CatalogService> {
+    const PATHS: [&str; 10] = [
+        "/v1/namespaces/{namespace}/properties",
+        "/v1/namespaces/{namespace}/register",
+        "/v1/namespaces/{namespace}/register-view",
+        "/v1/namespaces/{namespace}/tables/{table}/credentials",
+        "/v1/namespaces/{namespace}/tables/{table}/metrics",
+        "/v1/namespaces/{namespace}/tables/{table}/plan",
+        "/v1/namespaces/{namespace}/tables/{table}/tasks",
+        "/v1/tables/rename",
+        "/v1/transactions/commit",
+        "/v1/views/rename",
+    ];
+    PATHS.into_iter().fold(Router::new(), |router, path| {
+        router.route(path, any(not_allowed))
+    })
 }
 
 async fn config() -> Response {
@@ -76,34 +105,75 @@ struct Snapshots {
     snapshots: Option<String>,
 }
 
-/// Parameters of listings that matter here.
-#[derive(Debug, Deserialize)]
-struct Parent {
+/// Parameters of listings.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Listing {
     parent: Option<String>,
+    /// Asks for pages; empty for the first.
+    page_token: Option<String>,
+    page_size: Option<String>,
+}
+
+impl Listing {
+    /// What of the sorted names is asked for, and the token of the next page: the last name of this one.
+    fn page<'n>(&self, names: &[&'n str]) -> Result<(Vec<&'n str>, Option<&'n str>), CatalogError> {
+        let size = match self.page_size.as_deref().map(str::parse) {
+            None => names.len(),
+            Some(Ok(0)) | Some(Err(_)) => {
+                let why = "pageSize is no positive number";
+                return Err(CatalogError::BadRequest(why.to_owned()));
+            }
+            Some(Ok(size)) => size,
+        };
+        let Some(after) = &self.page_token else {
+            return Ok((names.to_vec(), None));
+        };
+        let first = names.partition_point(|name| *name <= after.as_str());
+        let rest = names.get(first..).unwrap_or_default();
+        let page: Vec<&str> = rest.iter().take(size).copied().collect();
+        let next = page.last().filter(|_| page.len() < rest.len()).copied();
+        Ok((page, next))
+    }
 }
 
 async fn list_namespaces(
     State(service): State<CatalogService>,
-    Query(Parent { parent }): Query<Parent>,
+    Parameters(listing): Parameters<Listing>,
 ) -> Result<Response, CatalogError> {
     let view = service.view().await?;
-    let namespaces: Vec<Value> = match parent.filter(|parent| !parent.is_empty()) {
-        None => namespaces(&view)
-            .into_iter()
-            .map(|name| json!([name]))
-            .collect(),
+    let all = match listing
+        .parent
+        .as_deref()
+        .filter(|parent| !parent.is_empty())
+    {
+        None => namespaces(&view),
         // Namespaces have one level.
         Some(parent) => {
-            known(&view, &parent)?;
-            Vec::new()
+            known(&view, parent)?;
+            BTreeSet::new()
         }
     };
-    Ok(json_body(&json!({ "namespaces": namespaces })))
+    let all: Vec<&str> = all.into_iter().collect();
+    let (page, next) = listing.page(&all)?;
+    let namespaces: Vec<Value> = page.into_iter().map(|name| json!([name])).collect();
+    Ok(json_body(&with_token(
+        json!({ "namespaces": namespaces }),
+        next,
+    )))
+}
+
+/// A page with the token of the next one, if there is one.
+fn with_token(mut page: Value, next: Option<&str>) -> Value {
+    if let Some(token) = next {
+        page["next-page-token"] = json!(token);
+    }
+    page
 }
 
 async fn namespace(
     State(service): State<CatalogService>,
-    Path(namespace): Path<String>,
+    Names(namespace): Names<String>,
 ) -> Result<Response, CatalogError> {
     known(&service.view().await?, &namespace)?;
     Ok(json_body(
@@ -113,7 +183,7 @@ async fn namespace(
 
 async fn has_namespace(
     State(service): State<CatalogService>,
-    Path(namespace): Path<String>,
+    Names(namespace): Names<String>,
 ) -> Result<StatusCode, CatalogError> {
     known(&service.view().await?, &namespace)?;
     Ok(StatusCode::NO_CONTENT)
@@ -121,59 +191,82 @@ async fn has_namespace(
 
 async fn list_tables(
     State(service): State<CatalogService>,
-    Path(namespace): Path<String>,
+    Names(namespace): Names<String>,
+    Parameters(listing): Parameters<Listing>,
 ) -> Result<Response, CatalogError> {
     let view = service.view().await?;
     known(&view, &namespace)?;
     let mut names: Vec<&str> = view
         .tables
         .values()
-        .filter(|table| table.namespace == namespace && table.pointer.is_some())
+        .filter(|table| table.namespace == namespace && is_shown(table))
         .map(|table| table.name.as_str())
         .collect();
     names.sort_unstable();
-    let identifiers: Vec<Value> = names
+    let (page, next) = listing.page(&names)?;
+    let identifiers: Vec<Value> = page
         .into_iter()
         .map(|name| json!({ "namespace": [namespace], "name": name }))
         .collect();
-    Ok(json_body(&json!({ "identifiers": identifiers })))
+    Ok(json_body(&with_token(
+        json!({ "identifiers": identifiers }),
+        next,
+    )))
 }
 
 async fn load_table(
     State(service): State<CatalogService>,
-    Path((namespace, name)): Path<(String, String)>,
-    Query(Snapshots { snapshots }): Query<Snapshots>,
+    Names((namespace, name)): Names<(String, String)>,
+    Parameters(Snapshots { snapshots }): Parameters<Snapshots>,
     headers: HeaderMap,
 ) -> Result<Response, CatalogError> {
     let every_snapshot = match snapshots.as_deref() {
         None | Some("all" | "") => true,
         Some("refs") => false,
-        Some(other) => return Err(CatalogError::BadSnapshots(other.to_owned())),
+        Some(other) => {
+            let why = format!("snapshots={other} means nothing: it is all or refs");
+            return Err(CatalogError::BadRequest(why));
+        }
     };
     let view = service.view().await?;
-    let (table, pointer) = find(&view, &namespace, &name)?;
-    let tag = tag(table, pointer, every_snapshot);
+    let table = find(&view, &namespace, &name)?;
+    let tag = tag(table, every_snapshot);
     if is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
     }
     let loaded = Box::pin(service.tables.load(table))
         .await
         .map_err(CatalogError::Load)?;
-    let body = json!({
-        "metadata-location": pointer,
+    let mut body = json!({
         "metadata": loaded.metadata_json(every_snapshot),
         // Clients bring their own way to the files: no credentials are handed out.
         "config": {},
     });
+    // Nothing was committed yet: no file has the metadata.
+    if let Some(pointer) = &table.pointer {
+        body["metadata-location"] = json!(pointer);
+    }
     Ok(([(ETAG, tag)], json_body(&body)).into_response())
 }
 
 async fn has_table(
     State(service): State<CatalogService>,
-    Path((namespace, name)): Path<(String, String)>,
+    Names((namespace, name)): Names<(String, String)>,
 ) -> Result<StatusCode, CatalogError> {
     find(&service.view().await?, &namespace, &name)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn list_views(
+    State(service): State<CatalogService>,
+    Names(namespace): Names<String>,
+) -> Result<Response, CatalogError> {
+    known(&service.view().await?, &namespace)?;
+    Ok(json_body(&json!({ "identifiers": [] })))
+}
+
+async fn no_view(Names((namespace, name)): Names<(String, String)>) -> CatalogError {
+    CatalogError::NoSuchView(format!("{namespace}.{name}"))
 }
 
 async fn not_allowed(method: Method, uri: Uri) -> CatalogError {
@@ -194,15 +287,12 @@ impl CatalogService {
     }
 }
 
-fn namespaces(view: &View) -> Vec<String> {
-    let mut names: Vec<String> = vec![EVENTS.to_owned()];
-    for table in view.tables.values() {
-        if !names.contains(&table.namespace) {
-            names.push(table.namespace.clone());
-        }
-    }
-    names.sort_unstable();
-    names
+fn namespaces(view: &View) -> BTreeSet<&str> {
+    let tables = view.tables.values();
+    tables
+        .map(|table| table.namespace.as_str())
+        .chain([EVENTS])
+        .collect()
 }
 
 fn known(view: &View, namespace: &str) -> Result<(), CatalogError> {
@@ -217,25 +307,35 @@ fn known(view: &View, namespace: &str) -> Result<(), CatalogError> {
     }
 }
 
-/// A table that has a metadata file, and that file.
-fn find<'v>(
-    view: &'v View,
-    namespace: &str,
-    name: &str,
-) -> Result<(&'v Table, &'v str), CatalogError> {
-    let missing = || CatalogError::NoSuchTable(format!("{namespace}.{name}"));
-    let table = view.table_named(namespace, name).ok_or_else(missing)?;
-    let pointer = table.pointer.as_deref().ok_or_else(missing)?;
-    Ok((table, pointer))
+/// The table of a topic, or what was kept of one that was deleted.
+fn is_shown(table: &Table) -> bool {
+    !table.detached || table.pointer.is_some()
+}
+
+fn find<'v>(view: &'v View, namespace: &str, name: &str) -> Result<&'v Table, CatalogError> {
+    // Nearly all have the names of their topics: the others are searched for.
+    let of_topic = view
+        .topic_named(name)
+        .and_then(|topic| view.table(topic.id))
+        .filter(|table| table.namespace == namespace && table.name == name);
+    of_topic
+        .or_else(|| {
+            let mut tables = view.tables.values();
+            tables.find(|table| table.namespace == namespace && table.name == name)
+        })
+        .filter(|table| is_shown(table))
+        .map(|table| &**table)
+        .ok_or_else(|| CatalogError::NoSuchTable(format!("{namespace}.{name}")))
 }
 
 /// Changes with what `load_table` answers: with the metadata file, with the columns, which come and
 /// grow wider between two of them, and with what was asked for.
-fn tag(table: &Table, pointer: &str, every_snapshot: bool) -> String {
+fn tag(table: &Table, every_snapshot: bool) -> String {
+    let pointer = table.pointer.as_deref().unwrap_or_default();
     let file = pointer.rsplit('/').next().unwrap_or(pointer);
     // Columns change with a registered schema, and with nothing else.
     let kind = if every_snapshot { "all" } else { "refs" };
-    format!("\"{file}-{}-{kind}\"", table.schemas.len())
+    format!("\"{}-{file}-{}-{kind}\"", table.uuid, table.schemas.len())
 }
 
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {

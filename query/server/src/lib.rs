@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `POST /v1/sql` | one statement, rows as JSON ([`sql`]) |
 //! | `/catalog/v1/…` | Iceberg's REST catalog, the reading half ([`catalog`]) |
+//! | `/` | a page for people: what is here ([`home`]) |
 //! | `/healthz`, `/readyz`, `/metrics` | every process has them ([`health`]) |
 //!
 //! Holds: an answer that looks complete is complete: one that breaks off in the middle ends its
@@ -13,12 +14,16 @@
 mod catalog;
 mod error_code;
 mod health;
+mod home;
 mod problem;
 mod sql;
 
 use axum::Router;
 use tarn_engine::Engine;
 use tarn_replica::Node;
+
+pub use home::{Places, home};
+pub use sql::json_values;
 
 /// The routes of a query process. Made before the listener's scope, so that the listener drains first.
 pub fn router(node: &Node, engine: Engine) -> Router {

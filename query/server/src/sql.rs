@@ -38,6 +38,8 @@ use tracing::debug;
 use crate::error_code;
 use crate::problem::Problem;
 
+pub use json::json_values;
+
 /// Largest request.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// A request arrives within this.

@@ -1,6 +1,6 @@
 //! Requests to the router of a real node in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use crate::router;
+use crate::{Places, home, router};
+
+mod catalog;
 
 const CLICKS: TopicId = TopicId([7; 16]);
 
@@ -80,12 +82,32 @@ impl Fixture {
         );
         let tables = Catalog::new(&node, ByteSize::mib(8));
         let engine = Engine::start(&node, &tables, hot, settings);
+        let places = Places {
+            kafka: "127.0.0.1:9092".to_owned(),
+            registry: "http://127.0.0.1:8081".to_owned(),
+            http: "http://127.0.0.1:8080".to_owned(),
+        };
         Fixture {
             writer: Writer::start(&node, WriterSettings::local()),
             compactor: tarn_compactor::start(&node, &tables, never),
-            router: router(&node, engine),
+            router: router(&node, engine).merge(home(&node, places)),
             node,
         }
+    }
+
+    /// Another topic, whose id and table are this number and a hundred, so many times.
+    async fn create(&self, n: usize, name: &str) {
+        let id = [u8::try_from(100 + n).expect("few topics"); 16];
+        let create = CreateTopic {
+            id: TopicId(id),
+            name: name.to_owned(),
+            partitions: 1,
+            configs: BTreeMap::new(),
+            table: TableUuid(id),
+        };
+        let command = Command::CreateTopic(create);
+        let proposed = self.node.metastore.propose(vec![command], soon()).await;
+        proposed.expect("the topic is new");
     }
 
     async fn produce(&self, values: &[&str]) {
@@ -384,160 +406,6 @@ async fn an_answer_that_fails_late_breaks_off() {
 }
 
 #[tokio::test]
-async fn the_catalog_lists_and_loads_tables_that_have_files() {
-    let fixture = Fixture::new().await;
-    fixture.check("GET", "/catalog/v1/config?warehouse=tarn", expect![[r#"200 {"defaults":{},"endpoints":["GET /v1/{prefix}/namespaces","GET /v1/{prefix}/namespaces/{namespace}","HEAD /v1/{prefix}/namespaces/{namespace}","GET /v1/{prefix}/namespaces/{namespace}/tables","GET /v1/{prefix}/namespaces/{namespace}/tables/{table}","HEAD /v1/{prefix}/namespaces/{namespace}/tables/{table}"],"overrides":{}}"#]]).await;
-    fixture
-        .check(
-            "GET",
-            "/catalog/v1/namespaces?pageToken=",
-            expect![[r#"200 {"namespaces":[["events"]]}"#]],
-        )
-        .await;
-    fixture
-        .check(
-            "GET",
-            "/catalog/v1/namespaces?parent=events",
-            expect![[r#"200 {"namespaces":[]}"#]],
-        )
-        .await;
-    fixture
-        .check(
-            "GET",
-            "/catalog/v1/namespaces/events",
-            expect![[r#"200 {"namespace":["events"],"properties":{}}"#]],
-        )
-        .await;
-    fixture
-        .check("HEAD", "/catalog/v1/namespaces/events", expect!["204 "])
-        .await;
-    fixture
-        .check("HEAD", "/catalog/v1/namespaces/nope", expect!["404 "])
-        .await;
-    fixture.check("GET", "/catalog/v1/namespaces/nope/tables", expect![[r#"404 {"error":{"code":404,"message":"Namespace does not exist: nope","type":"NoSuchNamespaceException"}}"#]]).await;
-    // No file yet: nobody else can read it.
-    fixture
-        .check(
-            "GET",
-            "/catalog/v1/namespaces/events/tables",
-            expect![[r#"200 {"identifiers":[]}"#]],
-        )
-        .await;
-    fixture.check("GET", "/catalog/v1/namespaces/events/tables/clicks", expect![[r#"404 {"error":{"code":404,"message":"Table does not exist: events.clicks","type":"NoSuchTableException"}}"#]]).await;
-
-    fixture.produce(&["a"]).await;
-    fixture.materialize().await;
-    fixture
-        .check(
-            "GET",
-            "/catalog/v1/namespaces/events/tables?pageSize=1",
-            expect![[r#"200 {"identifiers":[{"name":"clicks","namespace":["events"]}]}"#]],
-        )
-        .await;
-    fixture
-        .check(
-            "HEAD",
-            "/catalog/v1/namespaces/events/tables/clicks",
-            expect!["204 "],
-        )
-        .await;
-    let path = "/catalog/v1/namespaces/events/tables/clicks";
-    let (status, headers, body) = fixture.get(path).await;
-    assert_eq!(status, StatusCode::OK);
-    let loaded: Value = serde_json::from_str(&body).expect("JSON");
-    let view = fixture.node.metastore.view();
-    let table = view.table(CLICKS).expect("a table");
-    assert_eq!(
-        loaded["metadata-location"].as_str(),
-        table.pointer.as_deref()
-    );
-    assert_eq!(loaded["metadata"]["format-version"], 2);
-    assert_eq!(
-        loaded["metadata"]["current-snapshot-id"].as_i64(),
-        table.table_snapshot
-    );
-    assert_eq!(
-        loaded["metadata"]["schemas"][0]["fields"][0]["name"],
-        "_topic_partition"
-    );
-    serde_json::from_value::<iceberg::spec::TableMetadata>(loaded["metadata"].clone())
-        .expect("Iceberg's metadata");
-
-    let tag = headers["etag"].to_str().expect("text").to_owned();
-    let again = Request::get(path)
-        .header("if-none-match", &tag)
-        .body(Body::empty())
-        .expect("a request");
-    let (status, headers, body) = fixture.send(again).await;
-    assert_eq!((status, body.as_str()), (StatusCode::NOT_MODIFIED, ""));
-    assert_eq!(headers["etag"], tag.as_str());
-    fixture.produce(&["b"]).await;
-    fixture.materialize().await;
-    let changed = Request::get(path)
-        .header("if-none-match", &tag)
-        .body(Body::empty())
-        .expect("a request");
-    assert_eq!(fixture.send(changed).await.0, StatusCode::OK);
-
-    // A client may do without the history.
-    let (_, _, all) = fixture.get(&format!("{path}?snapshots=all")).await;
-    let (_, headers, refs) = fixture.get(&format!("{path}?snapshots=refs")).await;
-    let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
-    let (mut all, refs) = (json(&all), json(&refs));
-    let snapshots = |answer: &Value| {
-        let list = answer["metadata"]["snapshots"].as_array().expect("a list");
-        let numbers = list.iter().map(|one| one["sequence-number"].as_i64());
-        numbers.collect::<Option<Vec<_>>>().expect("numbers")
-    };
-    assert_eq!((snapshots(&all), snapshots(&refs)), (vec![1, 2], vec![2]));
-    for list in ["snapshots", "snapshot-log"] {
-        all["metadata"][list]
-            .as_array_mut()
-            .expect("a list")
-            .remove(0);
-    }
-    assert_eq!(all, refs, "nothing else is missing");
-    let other = Request::get(path)
-        .header("if-none-match", headers["etag"].to_str().expect("text"))
-        .body(Body::empty())
-        .expect("a request");
-    assert_eq!(
-        fixture.send(other).await.0,
-        StatusCode::OK,
-        "it is another answer"
-    );
-    fixture.check("GET", "/catalog/v1/namespaces/events/tables/clicks?snapshots=some", expect![[r#"400 {"error":{"code":400,"message":"snapshots=some means nothing: it is all or refs","type":"BadRequestException"}}"#]]).await;
-
-    // A column that grows wider has a new type and no new id.
-    let mut tags = BTreeSet::new();
-    for (kind, name) in [(ColumnType::Int, "int"), (ColumnType::Long, "long")] {
-        fixture.register(kind).await;
-        let (_, headers, body) = fixture.get(path).await;
-        let column = json(&body)["metadata"]["schemas"]
-            .as_array()
-            .and_then(|schemas| schemas.last())
-            .and_then(|schema| schema["fields"].as_array())
-            .and_then(|fields| fields.iter().find(|field| field["name"] == "n").cloned());
-        assert_eq!(column.expect("a column")["type"], name);
-        assert!(
-            tags.insert(headers["etag"].to_str().expect("text").to_owned()),
-            "{name}"
-        );
-    }
-    fixture.node.drain().await;
-}
-
-#[tokio::test]
-async fn what_the_catalog_does_not_offer_is_refused_in_its_form() {
-    let fixture = Fixture::new().await;
-    fixture.check("GET", "/catalog/v1/nope", expect![[r#"404 {"error":{"code":404,"message":"There is no GET /v1/nope in this catalog; /v1/config lists what there is","type":"NotFoundException"}}"#]]).await;
-    fixture.check("POST", "/catalog/v1/namespaces", expect![[r#"405 {"error":{"code":405,"message":"POST /v1/namespaces is not offered: this catalog is read only; tables are written through their topics","type":"UnsupportedOperationException"}}"#]]).await;
-    fixture.check("POST", "/catalog/v1/namespaces/events/tables/clicks", expect![[r#"405 {"error":{"code":405,"message":"POST /v1/namespaces/events/tables/clicks is not offered: this catalog is read only; tables are written through their topics","type":"UnsupportedOperationException"}}"#]]).await;
-    fixture.check("GET", "/catalog/v1/namespaces/a%1Fb/tables", expect![[r#"404 {"error":{"code":404,"message":"Namespace does not exist: a\u001fb","type":"NoSuchNamespaceException"}}"#]]).await;
-    fixture.node.drain().await;
-}
-
-#[tokio::test]
 async fn a_process_tells_its_health_and_its_metrics() {
     let fixture = Fixture::new().await;
     fixture.check("GET", "/healthz", expect!["200 ok\n"]).await;
@@ -574,4 +442,49 @@ async fn a_process_tells_its_health_and_its_metrics() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
     busy.notify_one();
     draining.await;
+}
+
+#[tokio::test]
+async fn the_home_page_says_what_is_here() {
+    let fixture = Fixture::new().await;
+    fixture.produce(&["a", "b"]).await;
+    let (status, headers, page) = fixture.get("/").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers["content-type"], "text/html; charset=utf-8");
+    assert!(
+        headers["content-security-policy"]
+            .to_str()
+            .is_ok_and(|policy| policy.contains("default-src 'none'"))
+    );
+    let cluster = fixture.node.metastore.view().cluster.to_string();
+    for said in [
+        cluster.as_str(),
+        "127.0.0.1:9092",
+        "http://127.0.0.1:8081/subjects",
+        "data-topic=\"clicks\"",
+        "<td class=\"number\">2</td>",
+        "/catalog/v1/namespaces/events/tables/clicks",
+    ] {
+        assert!(page.contains(said), "{said}\n{page}");
+    }
+    assert!(!page.contains("{{"), "{page}");
+    // Whatever it leads to on this listener is there.
+    for link in page.split("href=\"/").skip(1) {
+        let path = link.split_once('"').map_or(link, |(path, _)| path);
+        let (status, ..) = fixture.get(&format!("/{path}")).await;
+        assert_eq!(status, StatusCode::OK, "/{path}");
+    }
+    fixture
+        .check(
+            "GET",
+            "/nowhere",
+            expect!["404 There is no /nowhere here. / shows what there is.\n"],
+        )
+        .await;
+    for n in 0..60 {
+        fixture.create(n, &format!("topic-{n}")).await;
+    }
+    let (_, _, page) = fixture.get("/").await;
+    assert!(page.contains("And 11 more"), "{page}");
+    fixture.node.drain().await;
 }

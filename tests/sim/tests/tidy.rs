@@ -282,6 +282,43 @@ fn crash_steps_are_named_once_and_in_the_walk() {
     );
 }
 
+/// `TARN-1203`, wherever it stands in a text.
+fn error_codes(text: &str) -> BTreeSet<String> {
+    let numbers = text.split("TARN-").skip(1);
+    numbers
+        .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect())
+        .filter(|digits: &String| digits.len() == 4)
+        .collect()
+}
+
+#[test]
+fn an_error_code_means_one_thing_and_stands_in_the_one_list() {
+    let mut homes: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let is_test = |path: &Path| {
+        path.iter()
+            .any(|part| part == "tests" || part == "tests.rs")
+    };
+    for path in shipped_sources().into_iter().filter(|path| !is_test(path)) {
+        let code = std::fs::read_to_string(&path).expect("a source file");
+        for number in error_codes(&code) {
+            let before = homes.insert(number.clone(), path.clone());
+            assert!(
+                before.is_none(),
+                "TARN-{number} is given out by {} and by {before:?}",
+                path.display()
+            );
+        }
+    }
+    let page = std::fs::read_to_string(root().join("docs/OPERATING.md")).expect("the page");
+    let (_, list) = page.split_once("\n## Error codes\n").expect("the list");
+    let list = list.split_once("\n## ").map_or(list, |(list, _)| list);
+    assert_eq!(
+        homes.into_keys().collect::<BTreeSet<_>>(),
+        error_codes(list),
+        "docs/OPERATING.md lists every code there is"
+    );
+}
+
 /// What `license` may say, joined by OR, AND and /.
 const LICENSES: &[&str] = &[
     "0BSD",

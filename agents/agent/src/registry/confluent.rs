@@ -41,6 +41,7 @@ pub(super) fn router(registry: Registry) -> Router {
         .route("/schemas/types", get(|| async { answer(json!([AVRO])) }))
         .route("/schemas/ids/{id}", get(get_schema))
         .route("/schemas/ids/{id}/schema", get(get_schema_text))
+        .route("/schemas/guids/{guid}", get(get_schema_by_guid))
         .route("/schemas/ids/{id}/subjects", get(get_schema_subjects))
         .route("/schemas/ids/{id}/versions", get(get_schema_versions))
         .route("/config", get(get_config).put(put_config))
@@ -360,6 +361,30 @@ async fn get_schema(Shared(registry): Shared<Registry>, Path(id): Path<String>) 
     Ok(answer(
         json!({"schema": schema.text, "schemaType": schema.format, "guid": guid(&schema)}),
     ))
+}
+
+/// What a deserializer asks that found the GUID in a record's header.
+async fn get_schema_by_guid(
+    Shared(registry): Shared<Registry>,
+    Path(guid): Path<String>,
+) -> Answer {
+    let deadline = registry.deadline();
+    // A GUID that is none belongs to no schema.
+    let bytes = uuid::Uuid::parse_str(&guid).map_err(|_| Failure::schema())?;
+    let find = |state: &tarn_state::State| {
+        let id = state.schema_guids.get(bytes.as_bytes())?;
+        state.schema(*id).cloned()
+    };
+    let schema = registry
+        .find(deadline, find)
+        .await?
+        .ok_or_else(Failure::schema)?;
+    Ok(answer(json!({
+        "id": schema.id.0,
+        "guid": guid,
+        "schema": schema.text,
+        "schemaType": schema.format,
+    })))
 }
 
 async fn get_schema_text(Shared(registry): Shared<Registry>, Path(id): Path<String>) -> Answer {

@@ -136,6 +136,12 @@ async fn a_schema_is_registered_found_and_listed() {
         (&by_id["schema"], &by_id["guid"]),
         (&first["schema"], &first["guid"])
     );
+    let guid = first["guid"].as_str().expect("text");
+    let (_, by_guid) = get(&registry, &format!("/schemas/guids/{guid}")).await;
+    assert_eq!(
+        (&by_guid["schema"], &by_guid["id"]),
+        (&first["schema"], &json!(1))
+    );
     assert_eq!(
         get(&registry, "/schemas/ids/1/schema").await.1["name"],
         json!("Order")
@@ -196,6 +202,11 @@ async fn wrong_requests_get_confluents_codes() {
         ("/subjects/orders-value/versions/new", (422, 42202)),
         ("/schemas/ids/77", (404, 40403)),
         ("/schemas/ids/abc", (404, 404)),
+        (
+            "/schemas/guids/00000000-0000-4000-8000-000000000000",
+            (404, 40403),
+        ),
+        ("/schemas/guids/abc", (404, 40403)),
         ("/config/orders-value", (404, 40408)),
         ("/mode/orders-value", (404, 40409)),
         ("/nowhere", (404, 404)),

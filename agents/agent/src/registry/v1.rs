@@ -79,16 +79,16 @@ impl From<SchemaError> for Problem {
         let detail = error.to_string();
         match error {
             SchemaError::Format(_) | SchemaError::References | SchemaError::Parse(_) => {
-                Problem::new(422, "TARN-1201", "invalid schema", detail)
+                Problem::new(422, "TARN-1111", "invalid schema", detail)
             }
             SchemaError::Columns(_) => {
-                Problem::new(422, "TARN-1202", "no table can hold the schema", detail)
+                Problem::new(422, "TARN-1112", "no table can hold the schema", detail)
             }
             SchemaError::Incompatible(_) => {
-                Problem::new(409, "TARN-1203", "incompatible schema", detail)
+                Problem::new(409, "TARN-1113", "incompatible schema", detail)
             }
-            SchemaError::NoSubject(_) => Problem::new(404, "TARN-1205", "no such schema", detail),
-            SchemaError::Refused(_) => Problem::new(422, "TARN-1204", "schema refused", detail),
+            SchemaError::NoSubject(_) => Problem::new(404, "TARN-1115", "no such schema", detail),
+            SchemaError::Refused(_) => Problem::new(422, "TARN-1114", "schema refused", detail),
             SchemaError::Late(_) => Problem::new(503, "TARN-1001", "not now", detail),
         }
     }
@@ -210,7 +210,7 @@ async fn get_schema(
             }
             _ => format!("topic {topic} has no schema"),
         };
-        Problem::new(404, "TARN-1205", "no such schema", detail)
+        Problem::new(404, "TARN-1115", "no such schema", detail)
     })?;
     let level = view
         .subject(&subject)

@@ -17,14 +17,17 @@ pub(super) enum CatalogError {
     NoSuchNamespace(String),
     #[error("Table does not exist: {0}")]
     NoSuchTable(String),
+    #[error("View does not exist: {0}")]
+    NoSuchView(String),
+    /// The request itself is malformed.
+    #[error("Malformed request: {0}")]
+    BadRequest(String),
     #[error("There is no {0} in this catalog; /v1/config lists what there is")]
     NoSuchEndpoint(String),
     #[error(
         "{0} is not offered: this catalog is read only; tables are written through their topics"
     )]
     NotAllowed(String),
-    #[error("snapshots={0} means nothing: it is all or refs")]
-    BadSnapshots(String),
     #[error("The catalog cannot answer now: {0}")]
     Barrier(BarrierError),
     #[error("{0}")]
@@ -36,12 +39,13 @@ impl CatalogError {
         match self {
             CatalogError::NoSuchNamespace(_) => (StatusCode::NOT_FOUND, "NoSuchNamespaceException"),
             CatalogError::NoSuchTable(_) => (StatusCode::NOT_FOUND, "NoSuchTableException"),
+            CatalogError::NoSuchView(_) => (StatusCode::NOT_FOUND, "NoSuchViewException"),
+            CatalogError::BadRequest(_) => (StatusCode::BAD_REQUEST, "BadRequestException"),
             CatalogError::NoSuchEndpoint(_) => (StatusCode::NOT_FOUND, "NotFoundException"),
-            CatalogError::BadSnapshots(_) => (StatusCode::BAD_REQUEST, "BadRequestException"),
-            CatalogError::NotAllowed(_) => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "UnsupportedOperationException",
-            ),
+            // The specification's status for what a server does not support.
+            CatalogError::NotAllowed(_) => {
+                (StatusCode::NOT_ACCEPTABLE, "UnsupportedOperationException")
+            }
             CatalogError::Barrier(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "ServiceUnavailableException",

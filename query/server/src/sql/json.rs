@@ -119,6 +119,17 @@ pub(super) fn write_rows(
     Ok(row)
 }
 
+/// Each value of a column as JSON, as an answer's rows have it; the members of a struct by their names.
+pub fn json_values(column: &ArrayRef) -> Result<Vec<Vec<u8>>, QueryError> {
+    let write = writer(column)?;
+    let values = (0..column.len()).map(|row| {
+        let mut value = Vec::new();
+        write(row, &mut value);
+        value
+    });
+    Ok(values.collect())
+}
+
 /// Writes the value of one row.
 type Writer<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
 

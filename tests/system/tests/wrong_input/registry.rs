@@ -174,7 +174,7 @@ fn a_schema_that_cannot_be_is_refused_in_confluents_words() -> Result<()> {
     let body = json!({ "definition": recursive }).to_string();
     let answer = http(&tarn.http(), "POST", "/v1/schemas/orders", body.as_bytes())?;
     ensure!(
-        answer.status == 422 && answer.json()?["code"] == "TARN-1202",
+        answer.status == 422 && answer.json()?["code"] == "TARN-1112",
         "{answer:?}"
     );
     still_serves(&tarn)
