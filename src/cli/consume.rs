@@ -1,5 +1,10 @@
-//! `tarn consume`: records of a topic, printed as a format says.
+//! `tarn consume`: records of a topic, printed as a format says, decoded where they name a schema.
 
+#![expect(clippy::print_stderr, reason = "a command line prints")]
+
+mod schemas;
+
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -14,6 +19,10 @@ use tokio::time::Instant;
 use super::Target;
 use super::failure::Failure;
 use super::kafka::{Session, block_on};
+use schemas::{Schemas, Shown, Side};
+
+/// So many records that could not be decoded are told one by one.
+const TOLD_MAX: u64 = 5;
 
 #[derive(Debug, Args)]
 pub(crate) struct Consume {
@@ -37,6 +46,13 @@ pub(crate) struct Consume {
     /// %t topic, %p partition, %o offset, %d timestamp, %k key, %v value, %h headers, \n, \t.
     #[arg(short, long, default_value = "%v\\n")]
     format: String,
+    /// Print keys and values as the bytes that they are; otherwise those that name a schema of the
+    /// registry are decoded to JSON.
+    #[arg(long)]
+    raw: bool,
+    /// HTTP address of the schema registry. It is asked only for records that name a schema.
+    #[arg(long, env = "TARN_REGISTRY", default_value = "http://127.0.0.1:8081")]
+    registry: String,
     #[command(flatten)]
     target: Target,
 }
@@ -125,6 +141,7 @@ impl Consume {
             }
         };
         let mut count = 0;
+        let mut shown = Printer::new(&self);
         let mut out = io::stdout().lock();
         let at_end = |consumer: &Consumer| {
             consumer.assignment().all(|(topic, partition)| {
@@ -143,7 +160,8 @@ impl Consume {
                     break 'reading;
                 }
                 count += 1;
-                if let Err(error) = out.write_all(&self.render(&record)) {
+                let text = shown.render(&record).await?;
+                if let Err(error) = out.write_all(&text) {
                     // Whoever read our output has seen enough.
                     if error.kind() == io::ErrorKind::BrokenPipe {
                         return Ok(());
@@ -158,55 +176,130 @@ impl Consume {
                 break;
             }
         }
+        shown.sum_up();
         consumer.close().await?;
         Ok(())
     }
+}
 
-    fn render(&self, record: &ConsumerRecord) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut characters = self.format.chars();
-        while let Some(character) = characters.next() {
-            match (character, characters.clone().next()) {
-                ('%', Some(field)) => {
-                    characters.next();
-                    match field {
-                        't' => out.extend_from_slice(record.topic.as_bytes()),
-                        'p' => out.extend_from_slice(record.partition.to_string().as_bytes()),
-                        'o' => out.extend_from_slice(record.offset.to_string().as_bytes()),
-                        'd' => out.extend_from_slice(record.timestamp.to_string().as_bytes()),
-                        'k' => out.extend_from_slice(record.key.as_deref().unwrap_or_default()),
-                        'v' => out.extend_from_slice(record.value.as_deref().unwrap_or_default()),
-                        'h' => {
-                            for (index, header) in record.headers.iter().enumerate() {
-                                if index > 0 {
-                                    out.push(b',');
-                                }
-                                out.extend_from_slice(&header.name);
-                                out.push(b'=');
-                                out.extend_from_slice(header.value.as_deref().unwrap_or_default());
-                            }
-                        }
-                        other => {
-                            let mut buffer = [0; 4];
-                            out.push(b'%');
-                            out.extend_from_slice(other.encode_utf8(&mut buffer).as_bytes());
-                        }
-                    }
+/// Renders records, and tells on standard error which could not be decoded.
+struct Printer<'c> {
+    format: &'c str,
+    /// Absent if everything is printed as it is.
+    schemas: Option<Schemas>,
+    undecodable: u64,
+}
+
+impl<'c> Printer<'c> {
+    fn new(command: &'c Consume) -> Printer<'c> {
+        Printer {
+            format: &command.format,
+            schemas: (!command.raw).then(|| Schemas::new(&command.registry)),
+            undecodable: 0,
+        }
+    }
+
+    async fn render(&mut self, record: &ConsumerRecord) -> Result<Vec<u8>, Failure> {
+        let key = match self.format.contains("%k") {
+            true => self.show(record, Side::Key).await?,
+            false => Cow::default(),
+        };
+        let value = match self.format.contains("%v") {
+            true => self.show(record, Side::Value).await?,
+            false => Cow::default(),
+        };
+        Ok(fill(self.format, record, &key, &value))
+    }
+
+    async fn show<'r>(
+        &mut self,
+        record: &'r ConsumerRecord,
+        side: Side,
+    ) -> Result<Cow<'r, [u8]>, Failure> {
+        let bytes = match side {
+            Side::Key => &record.key,
+            Side::Value => &record.value,
+        };
+        let bytes = Cow::Borrowed(bytes.as_deref().unwrap_or_default());
+        let Some(schemas) = &mut self.schemas else {
+            return Ok(bytes);
+        };
+        match schemas.show(record, side).await? {
+            Shown::Json(json) => Ok(Cow::Owned(json)),
+            Shown::AsItIs => Ok(bytes),
+            Shown::Undecodable(why) => {
+                self.undecodable += 1;
+                if self.undecodable <= TOLD_MAX {
+                    let side = match side {
+                        Side::Key => "key",
+                        Side::Value => "value",
+                    };
+                    let ConsumerRecord {
+                        partition, offset, ..
+                    } = record;
+                    eprintln!(
+                        "tarn: partition {partition}, offset {offset}: the {side} is printed as it is: {why}"
+                    );
                 }
-                ('\\', Some('n')) => {
-                    characters.next();
-                    out.push(b'\n');
-                }
-                ('\\', Some('t')) => {
-                    characters.next();
-                    out.push(b'\t');
-                }
-                (other, _) => {
-                    let mut buffer = [0; 4];
-                    out.extend_from_slice(other.encode_utf8(&mut buffer).as_bytes());
-                }
+                Ok(bytes)
             }
         }
-        out
     }
+
+    fn sum_up(&self) {
+        let more = self.undecodable.saturating_sub(TOLD_MAX);
+        if more > 0 {
+            eprintln!(
+                "tarn: {more} more were printed as they are; SELECT * FROM system.undecodable says more"
+            );
+        }
+    }
+}
+
+fn fill(format: &str, record: &ConsumerRecord, key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut characters = format.chars();
+    while let Some(character) = characters.next() {
+        match (character, characters.clone().next()) {
+            ('%', Some(field)) => {
+                characters.next();
+                match field {
+                    't' => out.extend_from_slice(record.topic.as_bytes()),
+                    'p' => out.extend_from_slice(record.partition.to_string().as_bytes()),
+                    'o' => out.extend_from_slice(record.offset.to_string().as_bytes()),
+                    'd' => out.extend_from_slice(record.timestamp.to_string().as_bytes()),
+                    'k' => out.extend_from_slice(key),
+                    'v' => out.extend_from_slice(value),
+                    'h' => {
+                        for (index, header) in record.headers.iter().enumerate() {
+                            if index > 0 {
+                                out.push(b',');
+                            }
+                            out.extend_from_slice(&header.name);
+                            out.push(b'=');
+                            out.extend_from_slice(header.value.as_deref().unwrap_or_default());
+                        }
+                    }
+                    other => {
+                        let mut buffer = [0; 4];
+                        out.push(b'%');
+                        out.extend_from_slice(other.encode_utf8(&mut buffer).as_bytes());
+                    }
+                }
+            }
+            ('\\', Some('n')) => {
+                characters.next();
+                out.push(b'\n');
+            }
+            ('\\', Some('t')) => {
+                characters.next();
+                out.push(b'\t');
+            }
+            (other, _) => {
+                let mut buffer = [0; 4];
+                out.extend_from_slice(other.encode_utf8(&mut buffer).as_bytes());
+            }
+        }
+    }
+    out
 }

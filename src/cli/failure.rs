@@ -1,4 +1,4 @@
-//! Why a command failed, as an exit code that scripts can use.
+//! Why a command failed, as an exit code that scripts can use, and what to do next where that is known.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use tarn_model::Kind;
 pub(crate) struct Failure {
     kind: Kind,
     message: String,
+    next: Option<String>,
 }
 
 impl Failure {
@@ -17,6 +18,16 @@ impl Failure {
         Failure {
             kind,
             message: message.to_string(),
+            next: None,
+        }
+    }
+
+    /// With the next step, as sentences of their own.
+    #[must_use]
+    pub(crate) fn next(self, step: impl Into<Option<String>>) -> Failure {
+        Failure {
+            next: step.into(),
+            ..self
         }
     }
 
@@ -37,6 +48,18 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        match &self.next {
+            Some(next) => write!(f, "\n      {next}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The innermost cause of an error, which is what went wrong: `Connection refused (os error 111)`.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => cause(source),
+        None => error.to_string(),
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tarn_client::{Admin, Isolation, OffsetSpec};
-use tarn_model::Offset;
+use tarn_model::{Kind, Offset};
 
 use super::Target;
 use super::failure::Failure;
@@ -79,6 +79,12 @@ impl Named {
         let admin = Admin::new(&session.client);
         let group = admin.describe_group(&self.name).await?;
         let committed = admin.group_offsets(&self.name).await?;
+        // Kafka says of a group that is not there that it is dead.
+        if group.members.is_empty() && committed.is_empty() && group.state == "Dead" {
+            let next = "`tarn group list` says which groups there are.".to_owned();
+            let message = format!("there is no group {}", self.name);
+            return Err(Failure::new(Kind::NotFound, message).next(next));
+        }
         let mut ends: BTreeMap<String, BTreeMap<i32, Option<Offset>>> = BTreeMap::new();
         for (topic, _) in committed.keys() {
             if !ends.contains_key(topic) {

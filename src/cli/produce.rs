@@ -44,7 +44,7 @@ impl Produce {
     }
 
     async fn send(self) -> Result<(), Failure> {
-        let session = Session::new(&self.target.bootstrap);
+        let session = Session::creating(&self.target.bootstrap);
         let settings = ProducerSettings {
             compression: self.compression,
             ..ProducerSettings::default()

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tarn_model::Kind;
 use tokio::time::Instant;
 
-use super::failure::Failure;
+use super::failure::{Failure, cause};
 use super::output::{Format, plain, print_table};
 
 #[derive(Debug, Args)]
@@ -45,10 +45,7 @@ impl Sql {
             .body(json!({ "query": self.query }).to_string())
             .send()
             .await
-            .map_err(|error| {
-                let hint = "is `tarn dev` running, and is --url right?";
-                Failure::new(Kind::Unavailable, format!("{}: {error}; {hint}", self.url))
-            })?;
+            .map_err(|error| self.unanswered(&error))?;
         let status = answer.status();
         let text = answer
             .text()
@@ -84,6 +81,25 @@ impl Sql {
     }
 }
 
+impl Sql {
+    fn unanswered(&self, error: &reqwest::Error) -> Failure {
+        if error.is_builder() {
+            let next = "Say where the HTTP port is with --url http://HOST:PORT.";
+            return Failure::invalid(format!("{} is no URL: {}", self.url, cause(error)))
+                .next(next.to_owned());
+        }
+        if error.is_timeout() {
+            let next = "Raise --timeout, or ask for less.";
+            let message = format!("{} did not answer within {} s", self.url, self.timeout);
+            return Failure::new(Kind::Unavailable, message).next(next.to_owned());
+        }
+        let next =
+            "Is `tarn dev` running there? Say where its HTTP port is with --url http://HOST:PORT.";
+        let message = format!("{} does not answer: {}", self.url, cause(error));
+        Failure::new(Kind::Unavailable, message).next(next.to_owned())
+    }
+}
+
 /// An `application/problem+json` body as one message.
 fn problem(status: u16, body: &str) -> Failure {
     let kind = match status {
@@ -99,8 +115,23 @@ fn problem(status: u16, body: &str) -> Failure {
         .or(field("title"))
         .unwrap_or(body)
         .to_owned();
+    if let (Some(line), Some(column)) = (
+        problem["position"]["line"].as_u64(),
+        problem["position"]["column"].as_u64(),
+    ) {
+        message = format!("line {line}, column {column}: {message}");
+    }
     if let Some(code) = field("code") {
         message = format!("{code}: {message}");
     }
-    Failure::new(kind, message)
+    Failure::new(kind, message).next(field("hint").map(sentence))
+}
+
+/// A hint as a sentence.
+fn sentence(hint: &str) -> String {
+    let mut letters = hint.chars();
+    let first = letters
+        .next()
+        .map(|letter| letter.to_uppercase().to_string());
+    format!("{}{}.", first.unwrap_or_default(), letters.as_str())
 }

@@ -243,7 +243,7 @@ impl Client {
         connection.ask(body, self.request_deadline(deadline)).await
     }
 
-    /// Asks for metadata (`None` = all topics) and remembers it. Creates no topics.
+    /// Asks for metadata (`None` = all topics) and remembers it. Creates no topics, unless the settings say so.
     pub async fn metadata(
         &self,
         topics: Option<&[String]>,
@@ -257,7 +257,7 @@ impl Client {
         });
         let request = MetadataRequest::default()
             .with_topics(asked)
-            .with_allow_auto_topic_creation(false);
+            .with_allow_auto_topic_creation(self.inner.settings.create_topics);
         let connection = {
             let mut retry = self.retry(deadline);
             loop {

@@ -20,6 +20,8 @@ pub struct ClientSettings {
     /// First pause before a repetition; doubles up to `retry_backoff_max`, and is jittered.
     pub retry_backoff: Duration,
     pub retry_backoff_max: Duration,
+    /// Whoever asks for a topic that is not there asks for it to be made, if the servers do that.
+    pub create_topics: bool,
     /// Requests per connection that may wait for an answer; the next one waits to be sent.
     pub requests_in_flight_max: usize,
     /// A longer answer closes the connection.
@@ -36,6 +38,7 @@ impl ClientSettings {
             operation_timeout: Duration::from_secs(60),
             retry_backoff: Duration::from_millis(50),
             retry_backoff_max: Duration::from_secs(1),
+            create_topics: false,
             requests_in_flight_max: 32,
             response_bytes_max: ByteSize::mib(128),
         }

@@ -232,6 +232,7 @@ impl Tarn {
         command
             .args(arguments)
             .env("TARN_BOOTSTRAP", self.kafka())
+            .env("TARN_REGISTRY", self.address("registry"))
             .env("TARN_URL", self.http());
         command
     }
