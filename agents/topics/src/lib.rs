@@ -18,8 +18,8 @@ mod testing;
 pub mod writer;
 
 pub use reader::{
-    FetchedBatches, Plan, RangeRead, ReadError, Reader, RecordItem, SEARCH_BYTES, StoredBatch,
-    TimedOffset, TopicRecord, Undecodable,
+    FetchedBatches, Opened, Plan, RangeRead, ReadError, Reader, RecordItem, SEARCH_BYTES,
+    StoredBatch, TimedOffset, TopicRecord, Undecodable,
 };
 pub use settings::WriterSettings;
 pub use writer::{AppendError, AppendResult, Appended, Appending, NewBatch, Writer};

@@ -25,7 +25,7 @@ use time_index::TimeIndex;
 
 pub use plan::Plan;
 pub use read::{FetchedBatches, RangeRead};
-pub use stamp::{RecordItem, StoredBatch, TopicRecord, Undecodable};
+pub use stamp::{Opened, RecordItem, StoredBatch, TopicRecord, Undecodable};
 pub use tarn_kafka::records::Limits;
 pub use timestamp::{SEARCH_BYTES, TimedOffset};
 

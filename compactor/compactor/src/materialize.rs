@@ -24,7 +24,7 @@ use std::time::Duration;
 use tarn_decode::{DecodeError, Decoder, TableShape};
 use tarn_model::{Fate, Kind, TopicId};
 use tarn_replica::{BarrierError, Node, View};
-use tarn_runtime::{BudgetError, Permit, Scope, TaskError, step};
+use tarn_runtime::{Scope, TaskError, step};
 use tarn_state::{Counters, Refusal};
 use tarn_tables::{Append, Catalog, CommitError, Committed, Committer, LoadError, ParquetError};
 use tarn_topics::{ReadError, Reader};
@@ -58,8 +58,6 @@ pub enum MaterializeError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     #[error(transparent)]
-    Memory(#[from] BudgetError),
-    #[error(transparent)]
     Task(#[from] TaskError),
     #[error("the newest view could not be had: {0}")]
     Barrier(#[from] BarrierError),
@@ -75,7 +73,6 @@ impl MaterializeError {
             MaterializeError::Write(error) => error.kind(),
             MaterializeError::Upload(error) => error.kind(),
             MaterializeError::Commit(error) => error.kind(),
-            MaterializeError::Memory(_) => Kind::Overloaded,
             MaterializeError::Task(_) => Kind::Internal,
             MaterializeError::Barrier(_) => Kind::Unavailable,
         }
@@ -90,7 +87,6 @@ impl MaterializeError {
             | MaterializeError::Decode(_)
             | MaterializeError::Write(_)
             | MaterializeError::Upload(_)
-            | MaterializeError::Memory(_)
             | MaterializeError::Task(_)
             | MaterializeError::Barrier(_) => Fate::NotDone,
         }
@@ -159,12 +155,15 @@ impl Materializer {
         view: &View,
         topic: TopicId,
     ) -> Result<Option<Round>, MaterializeError> {
-        let table = view.table(topic).ok_or(MaterializeError::NoTable(topic))?;
+        let table = view
+            .tables
+            .get(&topic)
+            .ok_or(MaterializeError::NoTable(topic))?;
         let mut waiting = waiting(view, table);
         if waiting.is_empty() {
             return Ok(None);
         }
-        let memory = self.take_memory().await?;
+        let memory = self.node.budget.acquire_some(MEMORY_MIN, self.memory).await;
         let configs = view.topic(topic).map(|topic| &topic.configs);
         let event_time = configs
             .and_then(|configs| configs.get(EVENT_TIME_CONFIG))
@@ -205,21 +204,5 @@ impl Materializer {
             reasons: rows.reasons,
             is_partial: rows.is_partial,
         }))
-    }
-
-    /// Takes what is free, down to a minimum. Only the minimum is waited for: waiters are served in
-    /// order, and a large request in front would hold up every producer.
-    async fn take_memory(&self) -> Result<Permit, BudgetError> {
-        let mut bytes = self.memory;
-        while bytes > MEMORY_MIN {
-            if let Ok(permit) = self.node.budget.try_acquire(bytes) {
-                return Ok(permit);
-            }
-            bytes /= 2;
-        }
-        self.node
-            .budget
-            .acquire(MEMORY_MIN.min(self.node.budget.total().0))
-            .await
     }
 }

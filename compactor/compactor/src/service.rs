@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tarn_model::{Offset, PartitionId, TopicId};
+use tarn_model::{ClusterTime, Offset, PartitionId, TopicId};
 use tarn_replica::{Node, View};
 use tarn_runtime::Scope;
 use tarn_state::{Table, Topic};
@@ -96,14 +96,14 @@ impl CompactorHandle {
             .metastore
             .barrier(Instant::now() + BARRIER_WITHIN)
             .await?;
-        let table = view.table(topic).ok_or(MaterializeError::NoTable(topic))?;
+        let table = table_of(&view, topic)?;
         let wanted: Vec<(PartitionId, Offset)> = waiting(&view, table)
             .iter()
             .map(|waiting| (waiting.partition, waiting.readable.end))
             .collect();
         let mut moved = 0;
         loop {
-            let table = view.table(topic).ok_or(MaterializeError::NoTable(topic))?;
+            let table = table_of(&view, topic)?;
             if wanted
                 .iter()
                 .all(|(partition, end)| table.materialized(*partition) >= *end)
@@ -145,10 +145,11 @@ impl Service {
     /// Starts a round for every table that is due.
     fn look(&self, view: &View) {
         self.forget_deleted(view);
-        for table in view.tables.values().filter(|table| !table.detached) {
-            let Some(topic) = view.topic(table.topic) else {
+        for table in view.tables.values() {
+            let Some(topic) = topic_of(view, table) else {
                 continue;
             };
+            let topic = &topic;
             let waiting = waiting(view, table);
             // SUBTLE: cluster time may stand still for hours, while nobody's wall clock can be trusted.
             // What waits must become a table all the same.
@@ -228,7 +229,7 @@ impl Service {
             .lock()
             .expect("nobody panics while holding it");
         progress.retain(|topic, progress| {
-            let lives = view.topic(*topic).is_some();
+            let lives = view.topic(*topic).is_some() || view.has_leftovers(*topic);
             if !lives && let Some((name, _)) = &progress.lag_shown {
                 self.metrics.forget(name);
             }
@@ -282,7 +283,7 @@ impl Service {
             .expect("the semaphore is never closed");
         let view = self.node.metastore.view();
         let done = Box::pin(self.materializer.round(&view, topic)).await;
-        let Some(name) = view.topic(topic).map(|topic| topic.name.as_str()) else {
+        let Some(name) = view.tables.get(&topic).map(|table| table.name.as_str()) else {
             return Ok(None);
         };
         match done {
@@ -367,6 +368,28 @@ impl Service {
             .get_mut(&topic)
             .map(change)
     }
+}
+
+fn table_of(view: &View, topic: TopicId) -> Result<&Arc<Table>, MaterializeError> {
+    let table = view.tables.get(&topic);
+    table.ok_or(MaterializeError::NoTable(topic))
+}
+
+/// The topic whose rows the table gets: one that was deleted as long as some of its rows are missing.
+fn topic_of(view: &View, table: &Table) -> Option<Arc<Topic>> {
+    if !table.detached {
+        return view.topic(table.topic).cloned();
+    }
+    view.has_leftovers(table.topic).then(|| {
+        Arc::new(Topic {
+            id: table.topic,
+            name: table.name.clone(),
+            partitions: 0,
+            configs: BTreeMap::new(),
+            created_at: ClusterTime::default(),
+            first_producer: None,
+        })
+    })
 }
 
 impl Progress {

@@ -68,6 +68,21 @@ impl Budget {
         Ok(Permit { permit })
     }
 
+    /// Takes what is free, from `most` bytes down to `least`. Only the least is waited for: waiters are
+    /// served in order, and a large request in front would hold up everybody.
+    pub async fn acquire_some(&self, least: u64, most: u64) -> Permit {
+        let least = least.min(self.total().0);
+        let mut bytes = most.min(self.total().0);
+        while bytes > least {
+            if let Ok(permit) = self.try_acquire(bytes) {
+                return permit;
+            }
+            bytes /= 2;
+        }
+        let permit = self.acquire(least).await;
+        permit.expect("it is no more than the whole budget")
+    }
+
     /// Takes the bytes if they are free now.
     pub fn try_acquire(&self, bytes: u64) -> Result<Permit, BudgetError> {
         let units = self.units(bytes)?;
@@ -106,6 +121,8 @@ impl Permit {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     #[tokio::test]
@@ -120,6 +137,19 @@ mod tests {
         assert!(budget.try_acquire(1).is_ok());
         drop(permit);
         assert_eq!(budget.available(), ByteSize::kib(4));
+    }
+
+    #[tokio::test]
+    async fn what_is_free_is_taken_and_the_least_is_waited_for() {
+        let budget = Budget::new(ByteSize::kib(16));
+        let all = budget.acquire_some(2048, 1 << 30).await;
+        assert_eq!(all.bytes(), 16384);
+        assert!(budget.acquire_some(2048, 8192).now_or_never().is_none());
+        drop(all);
+        let held = budget.acquire(9000).await.expect("fits");
+        assert_eq!(budget.acquire_some(2048, 16384).await.bytes(), 4096);
+        drop(held);
+        assert_eq!(budget.acquire_some(1 << 30, 1).await.bytes(), 16384);
     }
 
     #[tokio::test]

@@ -19,7 +19,20 @@ pub(crate) fn id(field: &Field) -> Option<&String> {
     field.metadata().get(FIELD_ID_KEY)
 }
 
+/// The columns as queries see them: without ids and docs, and text as views. Those are read from
+/// dictionary pages without copying, and compared and grouped by their first bytes.
+pub(crate) fn shown_schema(columns: &Schema) -> SchemaRef {
+    let shown = |field: &FieldRef| match field.data_type() {
+        DataType::Utf8 => Field::new(field.name(), DataType::Utf8View, field.is_nullable()),
+        kind => Field::new(field.name(), plain(kind), field.is_nullable()),
+    };
+    Arc::new(Schema::new(
+        columns.fields().iter().map(shown).collect::<Vec<Field>>(),
+    ))
+}
+
 /// The columns without ids and docs.
+#[cfg(test)]
 pub(crate) fn plain_schema(columns: &Schema) -> SchemaRef {
     Arc::new(Schema::new(plain_fields(columns.fields())))
 }

@@ -178,6 +178,7 @@ impl Engine {
             inner.hot.clone(),
             inner.tables.clone(),
             Arc::clone(&inner.footers),
+            inner.memory.scans.clone(),
         ));
         let limits = QueryLimits::new(&inner.memory, inner.settings.time_limit, deadline);
         let runtime = &inner.node.runtime;

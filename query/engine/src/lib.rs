@@ -19,6 +19,7 @@ mod hot_scan;
 mod limits;
 mod metrics;
 mod names;
+mod ranges;
 mod scan;
 mod session;
 mod settings;

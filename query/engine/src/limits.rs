@@ -15,10 +15,13 @@ use datafusion::execution::memory_pool::{
     GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation,
 };
 use tarn_model::ByteSize;
+use tarn_runtime::Budget;
 use tokio::time::Instant;
 
 use crate::QueryError;
 
+/// The share of the memory of all queries that column chunks of table files get.
+const SCAN_SHARE: u64 = 4;
 /// The share of the memory of all queries that a function may need for a call with many rows: more
 /// is needed in pieces, …
 const WHOLE_SHARE: u64 = 2;
@@ -32,15 +35,21 @@ const VALUE_BYTES_MAX: u64 = 1 << 30;
 /// The memory of all queries of a process.
 #[derive(Clone)]
 pub(crate) struct QueryMemory {
+    /// What operators and functions may take.
     pub(crate) total: ByteSize,
     pool: Arc<GreedyMemoryPool>,
+    /// For column chunks of table files, which wait for each other instead of failing.
+    pub(crate) scans: Budget,
 }
 
 impl QueryMemory {
-    pub(crate) fn new(total: ByteSize) -> QueryMemory {
+    pub(crate) fn new(all: ByteSize) -> QueryMemory {
+        let scans = ByteSize(all.0 / SCAN_SHARE);
+        let total = ByteSize(all.0 - scans.0);
         QueryMemory {
             total,
             pool: Arc::new(GreedyMemoryPool::new(total.as_usize())),
+            scans: Budget::new(scans),
         }
     }
 

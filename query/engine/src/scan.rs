@@ -10,22 +10,23 @@
 mod conformed;
 mod field_ids;
 mod pruning;
+mod reader;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
+use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
-use datafusion::common::{DFSchema, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
-use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_plan::ExecutionPlan;
 use iceberg::spec::{DataFile, DataFileFormat};
+use reader::BoundedReaders;
 use tarn_hot::TableCut;
 use tarn_store::Path;
 use tarn_tables::PlannedFile;
@@ -58,14 +59,11 @@ pub(crate) async fn cold(
     }
     let groups = grouped(context, &files, session.config().target_partitions())?;
 
-    let store = context.store().object_store();
-    let reader = CachedParquetFileReaderFactory::new(store, Arc::clone(&context.footers));
-    let mut source = ParquetSource::new(Arc::clone(wanted.schema))
-        .with_parquet_file_reader_factory(Arc::new(reader));
-    if let Some(filter) = conjunction(wanted.filters.iter().cloned()) {
-        let schema = DFSchema::try_from(wanted.schema.as_ref().clone())?;
-        source = source.with_predicate(session.create_physical_expr(filter, &schema)?);
-    }
+    let readers = BoundedReaders::new(context.store(), &context.footers, &context.scan_memory);
+    // The filter above this scan comes down to it when the plan is optimized.
+    let source = ParquetSource::new(Arc::clone(wanted.schema))
+        .with_parquet_file_reader_factory(Arc::new(readers))
+        .with_pushdown_filters(reads_late(wanted));
     let config = FileScanConfigBuilder::new(QueryContext::store_url(), Arc::new(source))
         .with_file_groups(groups)
         .with_statistics(statistics(&files, wanted))
@@ -141,6 +139,22 @@ fn object(context: &QueryContext, url: &str) -> Result<Path, QueryError> {
         .ok_or_else(|| QueryError::Internal {
             why: format!("the file {url} is not in this cluster's store"),
         })
+}
+
+/// Are rows filtered while their other columns are not decoded yet? Not if there are no others: then
+/// each batch is better filtered whole. Filters that come up while the query runs count as well, so
+/// that `ORDER BY … LIMIT` decodes what it returns.
+fn reads_late(wanted: Wanted<'_>) -> bool {
+    let mut filtered = HashSet::new();
+    for filter in wanted.filters {
+        filtered.extend(filter.column_refs().into_iter().map(|column| column.name()));
+    }
+    match wanted.projection {
+        Some(projection) => projection
+            .iter()
+            .any(|at| !filtered.contains(wanted.schema.field(*at).name().as_str())),
+        None => true,
+    }
 }
 
 /// The number of rows, exact if no filter may drop some: then `count(*)` reads no file.

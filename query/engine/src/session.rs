@@ -20,7 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use tarn_hot::{Cut, HotTier, TableCut};
 use tarn_model::TopicId;
-use tarn_runtime::Runtime;
+use tarn_runtime::{Budget, Runtime};
 use tarn_store::Store;
 use tarn_tables::Catalog;
 
@@ -40,6 +40,8 @@ pub(crate) struct QueryContext {
     pub(crate) hot: HotTier,
     pub(crate) tables: Catalog,
     pub(crate) footers: Arc<dyn FileMetadataCache>,
+    /// For column chunks of table files.
+    pub(crate) scan_memory: Budget,
     /// The tables that are scanned, for the cut that goes with the answer.
     read: Mutex<BTreeMap<TopicId, TableCut>>,
 }
@@ -56,12 +58,14 @@ impl QueryContext {
         hot: HotTier,
         tables: Catalog,
         footers: Arc<dyn FileMetadataCache>,
+        scan_memory: Budget,
     ) -> QueryContext {
         QueryContext {
             cut,
             hot,
             tables,
             footers,
+            scan_memory,
             read: Mutex::default(),
         }
     }

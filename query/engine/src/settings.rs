@@ -7,9 +7,9 @@ use tarn_model::ByteSize;
 /// What queries may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineSettings {
-    /// Memory of all queries that run together, in what DataFusion counts (sorts, aggregates, joins)
-    /// and in what functions make. A query that is alone may take all of it; one that gets no more
-    /// fails, nothing is spilled.
+    /// Memory of all queries that run together, in what DataFusion counts (sorts, aggregates, joins),
+    /// in what functions make, and, a quarter of it, in column chunks of table files. A query that is
+    /// alone may take all of it; one that gets no more fails, nothing is spilled.
     pub query_memory: ByteSize,
     /// Longest that a query runs, from its arrival to its last row.
     pub time_limit: Duration,

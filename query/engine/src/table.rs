@@ -16,8 +16,9 @@ use tarn_decode::arrow_schema;
 use tarn_hot::TableCut;
 use tarn_schema::table_columns;
 
-use crate::conform::plain_schema;
+use crate::conform::shown_schema;
 use crate::hot_scan::HotExec;
+use crate::ranges::Ranges;
 use crate::scan;
 use crate::session::QueryContext;
 
@@ -47,7 +48,7 @@ pub(crate) struct TopicTable {
 impl TopicTable {
     pub(crate) fn new(context: &Arc<QueryContext>, cut: TableCut, part: Part) -> TopicTable {
         let columns = arrow_schema(&table_columns(&cut.table.columns, cut.table.with_value));
-        let schema = plain_schema(&columns);
+        let schema = shown_schema(&columns);
         TopicTable {
             context: Arc::clone(context),
             cut,
@@ -89,7 +90,8 @@ impl TableProvider for TopicTable {
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
         self.context.reads(&self.cut);
         let mut halves: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-        if self.part != Part::Hot {
+        let ranges = Ranges::of(filters);
+        if self.part != Part::Hot && ranges.reach_files(&self.cut) {
             let wanted = scan::Wanted {
                 columns: &self.columns,
                 schema: &self.schema,
@@ -99,12 +101,15 @@ impl TableProvider for TopicTable {
             };
             halves.extend(Box::pin(scan::cold(&self.context, &self.cut, session, wanted)).await?);
         }
-        if self.part != Part::Cold && self.cut.hot().next().is_some() {
+        let hot = ranges.narrow(&self.cut);
+        if self.part != Part::Cold && hot.hot().next().is_some() {
             let parallelism = session.config().target_partitions();
             let hot = HotExec::new(
                 &self.context.hot,
-                &self.cut,
+                &hot,
+                ranges.times(),
                 &self.columns,
+                &self.schema,
                 projection,
                 parallelism,
             )?;

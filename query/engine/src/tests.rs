@@ -4,6 +4,7 @@ mod errors;
 mod greedy;
 mod harness;
 mod hostile;
+mod hot;
 mod names;
 mod system;
 mod typed;

@@ -58,30 +58,28 @@ impl Cut {
         self.view.lsn()
     }
 
-    /// The cut of a topic's table, if it has one. A detached table has no hot part.
+    /// The cut of a topic's table, if it has one. Of a deleted topic's, the hot part is what the topic
+    /// left.
     pub fn table(&self, topic: TopicId) -> Option<TableCut> {
         let table = self.view.tables.get(&topic)?;
         let mut partitions = BTreeMap::new();
-        if !table.detached {
-            let count = self.view.topic(topic)?.partitions;
-            for partition in (0..count).map(PartitionId) {
-                let Some(state) = self.view.partition(topic, partition) else {
-                    continue;
-                };
-                let mut m = table.materialized(partition).max(state.log_start);
-                if defect("hot-from-below-m") {
-                    m = Offset(m.0.saturating_sub(1));
-                }
-                let h = state.last_stable();
-                partitions.insert(
-                    partition,
-                    PartitionCut {
-                        log_start: state.log_start,
-                        m,
-                        h,
-                    },
-                );
+        let first = TopicPartition::new(topic, PartitionId(0));
+        let last = TopicPartition::new(topic, PartitionId(i32::MAX));
+        let readable = match table.detached {
+            true => &self.view.leftovers,
+            false => &self.view.partitions,
+        };
+        for (at, state) in readable.range(first..=last) {
+            let mut m = table.materialized(at.partition).max(state.log_start);
+            if defect("hot-from-below-m") {
+                m = Offset(m.0.saturating_sub(1));
             }
+            let cut = PartitionCut {
+                log_start: state.log_start,
+                m,
+                h: state.last_stable(),
+            };
+            partitions.insert(at.partition, cut);
         }
         Some(TableCut {
             view: Arc::clone(&self.view),

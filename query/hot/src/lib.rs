@@ -8,9 +8,16 @@
 //! every simulation seed checks the cut).
 
 mod cut;
+mod follow;
+mod kept;
 mod metrics;
+mod rows;
 mod tail;
+#[cfg(test)]
+mod testing;
 mod tier;
 
 pub use cut::{Cut, PartitionCut, TableCut};
+pub use rows::HotRows;
+pub use tail::{Extremes, Times};
 pub use tier::{HotError, HotSettings, HotTier};

@@ -8,6 +8,7 @@ use tarn_runtime::Metrics;
 pub(crate) struct HotMetrics {
     pub(crate) bytes: Gauge,
     pub(crate) rows: Gauge,
+    pub(crate) followed_rows: Counter,
     pub(crate) evicted_rows: Counter,
     pub(crate) reread_rows: Counter,
 }
@@ -22,6 +23,8 @@ impl HotMetrics {
                 hot.bytes.clone(),
             );
             registry.register("hot_tier_rows", "Rows kept in memory", hot.rows.clone());
+            let text = "Rows decoded because they were new";
+            registry.register("hot_tier_followed_rows", text, hot.followed_rows.clone());
             let text = "Rows dropped from memory before they were in their table";
             registry.register("hot_tier_evicted_rows", text, hot.evicted_rows.clone());
             let text = "Rows that a query had to read from segments";

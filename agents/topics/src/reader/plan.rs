@@ -31,10 +31,7 @@ impl Plan {
         end: Option<Offset>,
         max_bytes: u64,
     ) -> Result<Plan, ReadError> {
-        let partition = view
-            .partitions
-            .get(&at)
-            .ok_or(ReadError::NoSuchPartition { at })?;
+        let partition = view.readable(at).ok_or(ReadError::NoSuchPartition { at })?;
         let (log_start, high_watermark) = (partition.log_start, partition.high_watermark);
         if offset < log_start || offset > high_watermark {
             return Err(ReadError::OutOfRange {

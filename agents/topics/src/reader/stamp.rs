@@ -1,7 +1,5 @@
 //! Batches as they are handed out: stamped with their place, and opened into records.
 
-use std::iter;
-
 use bytes::{Bytes, BytesMut};
 use tarn_kafka::records::Limits;
 use tarn_kafka::{RecordHeader, Records, ValidBatch, stamp};
@@ -75,50 +73,78 @@ impl StoredBatch {
 
     /// The records with offsets in `within`. Of a control batch there are none. What cannot be opened
     /// or is malformed is one last item that says how far it goes.
-    pub fn records(
-        &self,
-        within: OffsetRange,
-        limits: &Limits,
-    ) -> impl Iterator<Item = RecordItem> + Send + use<> {
-        let (base, lsn, committed_time) = (self.base, self.lsn, self.committed_time);
-        let all = self.offsets();
-        let mut unreadable = None;
-        let mut records = None;
+    pub fn records(&self, within: OffsetRange, limits: &Limits) -> Opened {
+        let mut opened = Opened {
+            within,
+            all: self.offsets(),
+            next: self.base,
+            lsn: self.lsn,
+            committed_time: self.committed_time,
+            records: None,
+            unreadable: None,
+        };
         if !self.is_control() {
             match Records::open(&self.batch, limits) {
-                Ok(opened) => records = Some(opened),
-                Err(error) => unreadable = Some((all.start, error.to_string())),
+                Ok(records) => opened.records = Some(records),
+                Err(error) => opened.unreadable = Some((self.base, error.to_string())),
             }
         }
-        let mut next = all.start;
-        iter::from_fn(move || {
-            while let Some(record) = records.as_mut().and_then(Iterator::next) {
-                match record {
-                    Ok(record) => {
-                        let offset = base.advance(u64::try_from(record.offset_delta).unwrap_or(0));
-                        next = offset.advance(1);
-                        if within.contains(offset) {
-                            return Some(RecordItem::Record(TopicRecord {
-                                offset,
-                                timestamp: Timestamp(record.timestamp),
-                                key: record.key,
-                                value: record.value,
-                                headers: record.headers,
-                                lsn,
-                                committed_time,
-                            }));
-                        }
+        opened
+    }
+}
+
+/// The records of one batch, one by one.
+#[derive(Debug)]
+pub struct Opened {
+    within: OffsetRange,
+    all: OffsetRange,
+    /// Offsets below it were looked at.
+    next: Offset,
+    lsn: Lsn,
+    committed_time: ClusterTime,
+    records: Option<Records>,
+    /// From where on nothing can be read, and why.
+    unreadable: Option<(Offset, String)>,
+}
+
+impl Opened {
+    /// Bytes of the opened batch. Each of its records keeps all of them in memory.
+    pub fn bytes(&self) -> usize {
+        self.records.as_ref().map_or(0, Records::body_bytes)
+    }
+}
+
+impl Iterator for Opened {
+    type Item = RecordItem;
+
+    fn next(&mut self) -> Option<RecordItem> {
+        while let Some(record) = self.records.as_mut().and_then(Iterator::next) {
+            match record {
+                Ok(record) => {
+                    let delta = u64::try_from(record.offset_delta).unwrap_or(0);
+                    let offset = self.all.start.advance(delta);
+                    self.next = offset.advance(1);
+                    if self.within.contains(offset) {
+                        return Some(RecordItem::Record(TopicRecord {
+                            offset,
+                            timestamp: Timestamp(record.timestamp),
+                            key: record.key,
+                            value: record.value,
+                            headers: record.headers,
+                            lsn: self.lsn,
+                            committed_time: self.committed_time,
+                        }));
                     }
-                    Err(error) => unreadable = Some((next, error.to_string())),
                 }
+                Err(error) => self.unreadable = Some((self.next, error.to_string())),
             }
-            let (start, reason) = unreadable.take()?;
-            let offsets = OffsetRange::new(start, all.end).intersect(within);
-            (!offsets.is_empty()).then_some(RecordItem::Undecodable(Undecodable {
-                offsets,
-                reason,
-                lsn,
-            }))
-        })
+        }
+        let (start, reason) = self.unreadable.take()?;
+        let offsets = OffsetRange::new(start, self.all.end).intersect(self.within);
+        (!offsets.is_empty()).then_some(RecordItem::Undecodable(Undecodable {
+            offsets,
+            reason,
+            lsn: self.lsn,
+        }))
     }
 }

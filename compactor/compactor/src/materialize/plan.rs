@@ -24,12 +24,17 @@ impl Waiting {
     }
 }
 
-/// Partitions with offsets between M and the last stable offset, in their order.
+/// Partitions with offsets between M and the last stable offset, in their order. Of a deleted topic
+/// those that it left.
 pub(crate) fn waiting(state: &State, table: &Table) -> Vec<Waiting> {
     let mut waiting = Vec::new();
     let first = TopicPartition::new(table.topic, PartitionId(0));
     let last = TopicPartition::new(table.topic, PartitionId(i32::MAX));
-    for (at, partition) in state.partitions.range(first..=last) {
+    let partitions = match table.detached {
+        true => &state.leftovers,
+        false => &state.partitions,
+    };
+    for (at, partition) in partitions.range(first..=last) {
         let from = table.materialized(at.partition);
         let end = partition.last_stable();
         if from < end {
@@ -68,7 +73,8 @@ pub(crate) fn lag(state: &State, waiting: &[Waiting]) -> Duration {
 pub(crate) fn is_large(state: &State, table: &Table, waiting: &[Waiting], bytes: u64) -> bool {
     let mut sum = 0;
     for waiting in waiting {
-        let Some(partition) = state.partition(table.topic, waiting.partition) else {
+        let at = TopicPartition::new(table.topic, waiting.partition);
+        let Some(partition) = state.readable(at) else {
             continue;
         };
         for extent in partition.extents_from(waiting.readable.start) {

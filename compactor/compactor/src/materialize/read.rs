@@ -4,22 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use tarn_decode::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeError, DecodeRecord, Decoder, split};
+use tarn_decode::{Decoder, NO_RECORD, decode_batches};
 use tarn_model::{Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
 use tarn_replica::View;
 use tarn_state::Counters;
-use tarn_topics::reader::Limits;
-use tarn_topics::{RecordItem, StoredBatch, TopicRecord};
 
 use super::plan::Waiting;
 use super::{MaterializeError, Materializer};
 
 /// Bytes of batches that are read before they are decoded.
 const READ_BYTES: u64 = 16 << 20;
-/// A batch that cannot be decompressed, or whose records are malformed.
-const UNREADABLE_BATCH: &str = "unreadable_batch";
-/// An offset that no record of its batch has.
-const NO_RECORD: &str = "no_record";
 
 /// Rows of a round, and what became of every offset.
 #[derive(Debug, Default)]
@@ -37,18 +31,6 @@ pub(super) struct Progress {
     pub(super) from: Offset,
     pub(super) to: Offset,
     pub(super) counted: Counters,
-}
-
-/// What some batches gave.
-#[derive(Debug)]
-struct Chunk {
-    rows: Vec<RecordBatch>,
-    row_count: u64,
-    /// Arrow's bytes.
-    bytes: u64,
-    /// Offsets below it are accounted for.
-    next: Offset,
-    reasons: BTreeMap<&'static str, u64>,
 }
 
 impl Materializer {
@@ -92,14 +74,16 @@ impl Materializer {
                 }
                 let within = OffsetRange::new(next, read.next_offset);
                 let (decoder, batches) = (Arc::clone(decoder), read.batches);
-                let decode = move || decode_chunk(&decoder, at.partition, &batches, within, left);
+                let decode = move || decode_batches(&decoder, at.partition, &batches, within, left);
                 let chunk = self.scope.blocking("decode", decode).await??;
                 counted.rows += chunk.row_count;
                 counted.undecodable += chunk.reasons.values().sum::<u64>();
                 for (reason, count) in chunk.reasons {
                     *rows.reasons.entry(reason).or_default() += count;
                 }
-                rows.batches.extend(chunk.rows);
+                let batches = chunk.runs.into_iter().map(|run| run.rows);
+                rows.batches
+                    .extend(batches.filter(|rows| rows.num_rows() > 0));
                 left = left.saturating_sub(chunk.bytes);
                 next = chunk.next;
             }
@@ -117,7 +101,7 @@ impl Materializer {
 
 /// Where the next extent begins in a range that begins outside of one.
 fn hole_end(view: &View, at: TopicPartition, range: OffsetRange) -> Offset {
-    let partition = view.partitions.get(&at);
+    let partition = view.readable(at);
     let next = partition.and_then(|partition| partition.extents_from(range.start).next());
     next.map_or(range.end, |extent| {
         extent
@@ -125,105 +109,4 @@ fn hole_end(view: &View, at: TopicPartition, range: OffsetRange) -> Offset {
             .start
             .clamp(range.start.advance(1), range.end)
     })
-}
-
-/// Decodes the records with offsets in `within`, until the rows take `memory`. Every offset below
-/// the chunk's `next` is a row or has a reason.
-fn decode_chunk(
-    decoder: &Decoder,
-    partition: PartitionId,
-    batches: &[StoredBatch],
-    within: OffsetRange,
-    memory: u64,
-) -> Result<Chunk, DecodeError> {
-    let mut chunk = Chunk {
-        rows: Vec::new(),
-        row_count: 0,
-        bytes: 0,
-        next: within.start,
-        reasons: BTreeMap::new(),
-    };
-    let mut records = Vec::new();
-    let mut bytes = 0;
-    let mut end = within.start;
-    'batches: for batch in batches {
-        for item in batch.records(within, &Limits::default()) {
-            match item {
-                RecordItem::Record(record) => {
-                    end = record.offset.advance(1);
-                    bytes += size(&record);
-                    records.push(decode_record(partition, record));
-                }
-                RecordItem::Undecodable(undecodable) => {
-                    end = undecodable.offsets.end;
-                    *chunk.reasons.entry(UNREADABLE_BATCH).or_default() +=
-                        undecodable.offsets.len();
-                }
-            }
-            if records.len() >= BATCH_ROWS_MAX || bytes >= BATCH_BYTES_MAX {
-                chunk.decode(decoder, &records)?;
-                records.clear();
-                bytes = 0;
-                chunk.next = end;
-                if chunk.bytes >= memory {
-                    break 'batches;
-                }
-            }
-        }
-        end = batch.offsets().end.min(within.end);
-    }
-    if chunk.bytes < memory || !records.is_empty() {
-        chunk.decode(decoder, &records)?;
-        chunk.next = end;
-    }
-    let accounted = chunk.row_count + chunk.reasons.values().sum::<u64>();
-    let missing = OffsetRange::new(within.start, chunk.next).len() - accounted;
-    if missing > 0 {
-        chunk.reasons.insert(NO_RECORD, missing);
-    }
-    Ok(chunk)
-}
-
-impl Chunk {
-    fn decode(&mut self, decoder: &Decoder, records: &[DecodeRecord]) -> Result<(), DecodeError> {
-        for run in split(records) {
-            let decoded = decoder.decode(run)?;
-            for undecodable in &decoded.undecodable {
-                *self.reasons.entry(undecodable.reason.label()).or_default() += 1;
-            }
-            if decoded.batch.num_rows() > 0 {
-                self.row_count += decoded.batch.num_rows() as u64;
-                self.bytes += decoded.batch.get_array_memory_size() as u64;
-                self.rows.push(decoded.batch);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn size(record: &TopicRecord) -> usize {
-    let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
-    let headers: usize = record
-        .headers
-        .iter()
-        .map(|header| header.name.len() + length(&header.value))
-        .sum();
-    length(&record.key) + length(&record.value) + headers
-}
-
-fn decode_record(partition: PartitionId, record: TopicRecord) -> DecodeRecord {
-    DecodeRecord {
-        partition,
-        offset: record.offset,
-        timestamp_ms: record.timestamp.0,
-        key: record.key,
-        value: record.value,
-        headers: record
-            .headers
-            .into_iter()
-            .map(|header| (header.name, header.value))
-            .collect(),
-        lsn: record.lsn,
-        committed: record.committed_time,
-    }
 }

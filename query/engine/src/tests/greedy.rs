@@ -141,8 +141,8 @@ async fn a_function_gets_no_more_memory_than_there_is() {
     }
     assert!(others.is_empty(), "{}", others.join("\n"));
     // All of it is free again.
-    let most = "SELECT length(repeat('x', 7000000))";
-    assert_eq!(text(&fixture, most).await, "7000000");
+    let most = "SELECT length(repeat('x', 6000000))";
+    assert_eq!(text(&fixture, most).await, "6000000");
     fixture.node.drain().await;
 }
 

@@ -5,7 +5,7 @@ use tarn_schema::frame_by_id;
 
 use super::harness::{CLICKS, Fixture, numbered};
 
-const FIRST: &str = r#"{"type": "record", "name": "Order", "fields": [
+pub(super) const FIRST: &str = r#"{"type": "record", "name": "Order", "fields": [
     {"name": "id", "type": "long"},
     {"name": "city", "type": "string"},
     {"name": "n", "type": "int"},
@@ -16,7 +16,7 @@ const FIRST: &str = r#"{"type": "record", "name": "Order", "fields": [
 ]}"#;
 
 /// A wider number, a new column, and a new field in each nested record.
-const SECOND: &str = r#"{"type": "record", "name": "Order", "fields": [
+pub(super) const SECOND: &str = r#"{"type": "record", "name": "Order", "fields": [
     {"name": "id", "type": "long"},
     {"name": "city", "type": "string"},
     {"name": "n", "type": "long"},
@@ -41,7 +41,7 @@ fn string(text: &str) -> Vec<u8> {
     bytes
 }
 
-fn first(id: u8, city: &str) -> Vec<u8> {
+pub(super) fn first(id: u8, city: &str) -> Vec<u8> {
     [
         long(id),
         string(city),
@@ -54,7 +54,7 @@ fn first(id: u8, city: &str) -> Vec<u8> {
     .concat()
 }
 
-fn second(id: u8, city: &str) -> Vec<u8> {
+pub(super) fn second(id: u8, city: &str) -> Vec<u8> {
     let order = [long(id), string(city), long(id)].concat();
     let lines = [long(1), string("y"), long(3), long(0)].concat();
     let buyer = [string("bob"), long(44)].concat();

@@ -1,0 +1,111 @@
+//! A node in memory with a topic and its hot tier.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tarn_commit_log::MemoryLog;
+use tarn_kafka::{BatchBuilder, Compression};
+use tarn_model::{ByteSize, PartitionId, TableUuid, TopicId};
+use tarn_replica::{Node, NodeSettings, Parts};
+use tarn_runtime::Runtime;
+use tarn_state::Command;
+use tarn_state::commands::CreateTopic;
+use tarn_store::{FaultyStore, Options, Store};
+use tarn_topics::{NewBatch, Writer, WriterSettings};
+use tokio::time::{Instant, sleep};
+
+use crate::{Cut, HotSettings, HotTier, TableCut};
+
+pub(crate) const TOPIC: TopicId = TopicId([7; 16]);
+
+pub(crate) struct Fixture {
+    pub(crate) node: Node,
+    pub(crate) faults: FaultyStore,
+    writer: Writer,
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+/// Values of so many bytes that do not compress.
+pub(crate) fn values(count: usize, bytes: usize) -> Vec<Vec<u8>> {
+    let random = tarn_runtime::Random::seeded(7);
+    let byte = |_| u8::try_from(random.below(256)).expect("a byte");
+    (0..count).map(|_| (0..bytes).map(byte).collect()).collect()
+}
+
+impl Fixture {
+    /// With a topic of so many partitions. The node caches nothing: every read asks the store.
+    pub(crate) async fn new(partitions: i32) -> Fixture {
+        let runtime = Runtime::real();
+        let faults = FaultyStore::new(Store::memory(&runtime).object_store(), 1, &runtime);
+        let parts = Parts {
+            runtime: runtime.clone(),
+            store: Store::new(Arc::new(faults.clone()), Options::default(), &runtime),
+            log: Arc::new(MemoryLog::new()),
+            agent: None,
+        };
+        let settings = NodeSettings {
+            cache_bytes: ByteSize(0),
+            ..NodeSettings::default()
+        };
+        let node = Node::open(settings, parts, runtime.root_scope("test")).await;
+        let node = node.expect("a node in memory opens");
+        let create = CreateTopic {
+            id: TOPIC,
+            name: "clicks".to_owned(),
+            partitions,
+            configs: BTreeMap::new(),
+            table: TableUuid([9; 16]),
+        };
+        let create = vec![Command::CreateTopic(create)];
+        let created = node.metastore.propose(create, soon()).await;
+        created.expect("the topic is new");
+        Fixture {
+            writer: Writer::start(&node, WriterSettings::local()),
+            node,
+            faults,
+        }
+    }
+
+    pub(crate) fn tier(&self, bytes: ByteSize) -> HotTier {
+        HotTier::start(&self.node, HotSettings { bytes })
+    }
+
+    /// The same values into each partition, in one segment.
+    pub(crate) async fn produce(&self, partitions: &[i32], values: &[Vec<u8>]) {
+        let batch = |partition: &i32| {
+            let mut builder = BatchBuilder::new(Compression::Zstd);
+            for value in values {
+                builder.push(0, None, Some(value), &[]).expect("small");
+            }
+            NewBatch {
+                topic: TOPIC,
+                partition: PartitionId(*partition),
+                batch: builder.build().expect("a batch"),
+            }
+        };
+        let batches: Vec<NewBatch> = partitions.iter().map(batch).collect();
+        let permit = self.node.budget.acquire(1 << 20).await.expect("small");
+        for result in self.writer.append(batches, permit, soon()).await {
+            result.expect("a batch is appended");
+        }
+    }
+
+    pub(crate) async fn cut(&self) -> TableCut {
+        let view = self.node.metastore.barrier(soon()).await;
+        let cut = Cut::at(view.expect("a view"));
+        cut.table(TOPIC).expect("the topic has a table")
+    }
+}
+
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let end = soon();
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
