@@ -211,6 +211,7 @@ fn agent_settings(settings: &Settings) -> AgentSettings {
         auto_create_topics: settings.produce.auto_create_topics,
         partitions_default: settings.produce.partitions,
         small_request_bytes: settings.memory.small_requests(),
+        replication_factor_strict: settings.replication.factor.strict,
         response_bytes: settings.memory.responses(),
         writer: WriterSettings {
             linger: settings.produce.linger.0,

@@ -31,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) postgres: Port,
     pub(crate) memory: Memory,
     pub(crate) produce: Produce,
+    pub(crate) replication: Replication,
     pub(crate) table: Table,
     pub(crate) sql: Sql,
     pub(crate) log: Log,
@@ -122,6 +123,21 @@ pub(crate) struct Produce {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct Replication {
+    pub(crate) factor: ReplicationFactor,
+}
+
+/// Object storage replicates, so a topic's replication factor is a number that clients bring along.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReplicationFactor {
+    /// Refuse a topic whose replication factor is larger than the number of agents, with Kafka's error,
+    /// as a cluster of as many brokers would.
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Table {
     /// How often records that wait become files of their table (`tarn.table.interval.ms` of a topic
     /// overrides it).
@@ -206,6 +222,9 @@ impl Default for Settings {
                 segment_bytes: ByteSize::mib(8),
                 auto_create_topics: true,
                 partitions: 1,
+            },
+            replication: Replication {
+                factor: ReplicationFactor { strict: false },
             },
             table: Table {
                 interval: Span(Duration::from_secs(10)),

@@ -33,7 +33,7 @@ use tracing::{debug, info};
 use crate::agent::Agent;
 use crate::context::{Peer, Turn};
 use crate::dispatch::{self, Order, Work};
-use crate::frame::Frame;
+use crate::frame::{Frame, Hangup};
 use crate::metrics::ReasonLabel;
 
 /// What a frame begins with: its API key.
@@ -44,12 +44,20 @@ const PIECES_PER_WRITE: usize = 64;
 const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
 /// How reading ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Ended {
     /// The client hung up.
     ByPeer,
     /// We hang up, when what was asked before is answered.
-    ByUs(&'static str),
+    ByUs(Hangup),
+    /// The other half of the connection ended before, and knows why.
+    NobodyAnswers,
+}
+
+impl Ended {
+    fn by_us(reason: &'static str) -> Ended {
+        Ended::ByUs(reason.into())
+    }
 }
 
 /// Serves a connection until either side has enough of it.
@@ -62,35 +70,60 @@ pub(crate) async fn serve(agent: Arc<Agent>, stream: Stream, address: SocketAddr
     let in_flight = AtomicUsize::new(0);
 
     let reading = read_requests(&agent, &peer, read, work, &in_flight);
-    let mut rest = pin!(async {
-        tokio::try_join!(
-            answer_requests(works, answer, agent.settings.pipeline_max, &in_flight),
-            write_answers(&agent, write, answers),
-        )
-        .map(|_| ())
-    });
-    let mut answered = false;
+    let mut rest = pin!(answer_and_write(
+        &agent, works, answer, &in_flight, write, answers
+    ));
+    let mut finished = None;
     let ended = tokio::select! {
         ended = reading => ended,
-        finished = &mut rest => {
-            answered = true;
-            Ended::ByUs(finished.err().unwrap_or("nothing left to do"))
+        result = &mut rest => {
+            finished = Some(result);
+            Ended::NobodyAnswers
         }
     };
-    match ended {
-        Ended::ByPeer => debug!(peer = %address, "the client hung up"),
-        Ended::ByUs(reason) => {
-            info!(peer = %address, reason, "closing a connection");
-            agent
-                .metrics
-                .connections_closed
-                .get_or_create(&ReasonLabel { reason })
-                .inc();
-        }
-    }
-    if !answered {
+    if finished.is_none() {
         // What was asked before still gets its answer, as long as anybody may be there to read it.
-        let _ = timeout(agent.settings.drain, rest).await;
+        finished = timeout(agent.settings.drain, rest).await.ok();
+    }
+    let hangup = match (ended, finished) {
+        (Ended::ByUs(hangup), _) | (Ended::NobodyAnswers, Some(Err(hangup))) => hangup,
+        (Ended::NobodyAnswers, _) => "nothing left to do".into(),
+        (Ended::ByPeer, _) => {
+            debug!(peer = %address, "the client hung up");
+            return;
+        }
+    };
+    let Hangup {
+        reason,
+        detail,
+        request,
+    } = hangup;
+    let client_id = peer.client_id();
+    info!(peer = %address, client_id, request, reason, detail, "closed a connection");
+    agent
+        .metrics
+        .connections_closed
+        .get_or_create(&ReasonLabel { reason })
+        .inc();
+}
+
+/// Answers until there is nothing left to do, or nobody there. Who has to hang up over one request
+/// writes the answers to the earlier ones first.
+async fn answer_and_write(
+    agent: &Agent,
+    works: mpsc::Receiver<Work>,
+    answer: mpsc::Sender<(Frame, Turn)>,
+    in_flight: &AtomicUsize,
+    write: WriteHalf<Stream>,
+    answers: mpsc::Receiver<(Frame, Turn)>,
+) -> Result<(), Hangup> {
+    let pipeline_max = agent.settings.pipeline_max;
+    let answering = answer_requests(works, answer, pipeline_max, in_flight);
+    let mut writing = pin!(write_answers(agent, write, answers));
+    tokio::select! {
+        // Only a broken connection ends it before the answers end.
+        written = &mut writing => written,
+        answered = answering => writing.await.and(answered),
     }
 }
 
@@ -106,10 +139,10 @@ async fn read_requests(
     loop {
         // A place in the pipeline first: until there is one, nothing more is read.
         let Ok(place) = work.reserve().await else {
-            return Ended::ByUs("nobody answers any more");
+            return Ended::NobodyAnswers;
         };
         let next = tokio::select! {
-            () = &mut stopped => return Ended::ByUs("stopping"),
+            () = &mut stopped => return Ended::by_us("stopping"),
             next = read_request(agent, &mut read, in_flight) => next,
         };
         let (body, permit) = match next {
@@ -121,7 +154,7 @@ async fn read_requests(
                 in_flight.fetch_add(1, Ordering::Relaxed);
                 place.send(work);
             }
-            Err(reason) => return Ended::ByUs(reason),
+            Err(hangup) => return Ended::ByUs(hangup),
         }
     }
 }
@@ -144,34 +177,28 @@ async fn read_request(
                 () = sleep(agent.settings.connection_idle) => {
                     // Somebody who waits for an answer is not idle.
                     if in_flight.load(Ordering::Relaxed) == 0 {
-                        return Err(Ended::ByUs("idle"));
+                        return Err(Ended::by_us("idle"));
                     }
                 }
             }
         }
     }
-    let length =
-        body_length(prefix, agent.settings.request_bytes_max.as_usize()).map_err(|error| {
-            debug!(%error, "a frame of impossible length");
-            Ended::ByUs("request too large")
-        })?;
+    let length = body_length(prefix, agent.settings.request_bytes_max.as_usize())
+        .map_err(|error| Ended::ByUs(Hangup::because("request too large", error)))?;
     let mut rest = read.take(length as u64);
     let mut key = [0; KEY_BYTES];
     match timeout(agent.settings.connection_stall, rest.read_exact(&mut key)).await {
         Ok(Ok(_)) => {}
-        Ok(Err(_)) if length < KEY_BYTES => return Err(Ended::ByUs("malformed request")),
+        Ok(Err(_)) if length < KEY_BYTES => return Err(Ended::by_us("malformed request")),
         Ok(Err(_)) => return Err(Ended::ByPeer),
-        Err(_) => return Err(Ended::ByUs("stalled within a request")),
+        Err(_) => return Err(Ended::by_us("stalled within a request")),
     }
     let unheard = || agent.coordinator.members_unheard();
     let permit = agent
         .door
         .enter(i16::from_be_bytes(key), length as u64, unheard)
         .await
-        .map_err(|error| {
-            debug!(%error, "a request larger than the budget");
-            Ended::ByUs("request too large")
-        })?;
+        .map_err(|error| Ended::ByUs(Hangup::because("request too large", error)))?;
     let mut body = BytesMut::with_capacity(length);
     body.extend_from_slice(&key);
     let reading = async {
@@ -179,14 +206,14 @@ async fn read_request(
             match timeout(agent.settings.connection_stall, rest.read_buf(&mut body)).await {
                 Ok(Ok(0)) | Ok(Err(_)) => return Err(Ended::ByPeer),
                 Ok(Ok(_)) => {}
-                Err(_) => return Err(Ended::ByUs("stalled within a request")),
+                Err(_) => return Err(Ended::by_us("stalled within a request")),
             }
         }
         Ok(())
     };
     timeout(time_for(agent, length as u64), reading)
         .await
-        .unwrap_or(Err(Ended::ByUs("too slow within a request")))?;
+        .unwrap_or(Err(Ended::by_us("too slow within a request")))?;
     Ok((body.freeze(), permit))
 }
 
@@ -200,7 +227,7 @@ async fn answer_requests(
     answers: mpsc::Sender<(Frame, Turn)>,
     pipeline_max: usize,
     in_flight: &AtomicUsize,
-) -> Result<(), &'static str> {
+) -> Result<(), Hangup> {
     let mut pending = FuturesOrdered::new();
     let mut open = true;
     loop {
@@ -211,7 +238,7 @@ async fn answer_requests(
                 if let Some(frame) = frame
                     && answers.send((frame, turn)).await.is_err()
                 {
-                    return Err("nobody writes any more");
+                    return Err("nobody writes any more".into());
                 }
             }
             next = works.recv(), if open && pending.len() < pipeline_max => match next {
@@ -227,7 +254,7 @@ async fn write_answers(
     agent: &Agent,
     mut write: WriteHalf<Stream>,
     mut answers: mpsc::Receiver<(Frame, Turn)>,
-) -> Result<(), &'static str> {
+) -> Result<(), Hangup> {
     while let Some((frame, turn)) = answers.recv().await {
         let bytes = frame.bytes();
         let time = time_for(agent, bytes as u64);

@@ -1,15 +1,17 @@
 //! What a handler knows about the request beside its body.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kafka_protocol::protocol::StrBytes;
-use tarn_kafka::ApiKey;
+use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::caps;
 use tarn_runtime::Permit;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::info;
 
 use crate::placement;
 
@@ -54,14 +56,40 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// `client.rack`, once a Fetch on this connection has named it.
     rack: Mutex<Option<String>>,
+    /// What the client called itself last, cut to what a log line bears.
+    client_id: Mutex<String>,
 }
+
+/// How much of a client id a log line shows.
+const CLIENT_ID_SHOWN: usize = 128;
 
 impl Peer {
     pub(crate) fn new(address: SocketAddr) -> Arc<Peer> {
         Arc::new(Peer {
             address,
             rack: Mutex::default(),
+            client_id: Mutex::default(),
         })
+    }
+
+    /// Of the last request, for the log.
+    pub(crate) fn client_id(&self) -> String {
+        self.client_id
+            .lock()
+            .expect("nobody panics while holding it")
+            .clone()
+    }
+
+    pub(crate) fn set_client_id(&self, client_id: Option<&str>) {
+        let shown = client_id.unwrap_or_default();
+        let shown = shown.split_at(shown.floor_char_boundary(CLIENT_ID_SHOWN)).0;
+        let mut known = self
+            .client_id
+            .lock()
+            .expect("nobody panics while holding it");
+        if *known != shown {
+            shown.clone_into(&mut known);
+        }
     }
 
     pub(crate) fn set_rack(&self, rack: &str) {
@@ -110,6 +138,16 @@ impl Context {
             .expect("nobody panics while holding it")
             .clone();
         rack.or_else(|| placement::zone_of_client_id(self.client_id.as_deref().unwrap_or_default()))
+    }
+
+    /// Says in the log why a request is answered with INVALID_REQUEST, for which many answers have no
+    /// place; other codes speak for themselves.
+    pub(crate) fn log_refusal(&self, code: ErrorCode, cause: impl fmt::Display) {
+        if code == ErrorCode::InvalidRequest {
+            let (api, version) = (self.api, self.version);
+            let client_id = self.peer.client_id();
+            info!(peer = %self.peer.address, client_id, %api, version, %cause, "answering INVALID_REQUEST");
+        }
     }
 
     /// The deadline that a request brings in milliseconds, between a second and two minutes: less

@@ -13,7 +13,7 @@ use tracing::{Instrument, debug, debug_span, error};
 use crate::agent::Agent;
 use crate::api::{self, Lane};
 use crate::context::{Context, Peer, Principal, Turn, Turns};
-use crate::frame::{Answer, Frame};
+use crate::frame::{Answer, Frame, Hangup};
 use crate::metrics::ApiLabel;
 
 /// An answer larger than this takes a permit before it is queued.
@@ -21,8 +21,7 @@ const LARGE_ANSWER: usize = 256 << 10;
 
 /// What is left to do for a request: an answer with the turn that ends when it is written, or the
 /// reason to hang up.
-pub(crate) type Work =
-    Pin<Box<dyn Future<Output = Result<(Option<Frame>, Turn), &'static str>> + Send>>;
+pub(crate) type Work = Pin<Box<dyn Future<Output = Result<(Option<Frame>, Turn), Hangup>> + Send>>;
 
 /// The order of one connection's requests.
 #[derive(Debug, Default)]
@@ -38,7 +37,7 @@ pub(crate) fn begin(
     mut frame: Bytes,
     permit: Permit,
     order: &mut Order,
-) -> Result<Work, &'static str> {
+) -> Result<Work, Hangup> {
     let header = match RequestHeader::parse(&mut frame) {
         Ok(header) => header,
         Err(HeaderError::UnsupportedVersion {
@@ -48,7 +47,7 @@ pub(crate) fn begin(
         }) => {
             debug!(peer = %peer.address, version, "answering an unknown version of ApiVersions with version 0");
             let answer = request::unsupported_api_versions(correlation_id)
-                .map_err(|_| "unencodable answer")?;
+                .map_err(|error| Hangup::because("unencodable answer", error))?;
             let turn = order.answers.next();
             return Ok(Box::pin(async move {
                 Ok((
@@ -61,8 +60,8 @@ pub(crate) fn begin(
             }));
         }
         Err(error) => {
-            debug!(peer = %peer.address, %error, "malformed request header");
-            return Err("malformed request");
+            peer.set_client_id(RequestHeader::claimed_client_id(&frame));
+            return Err(Hangup::because("malformed request", error));
         }
     };
     let RequestHeader {
@@ -71,10 +70,9 @@ pub(crate) fn begin(
         correlation_id,
         client_id,
     } = header;
-    let body = decode_request(api, version, frame).map_err(|error| {
-        debug!(peer = %peer.address, %error, "malformed request");
-        "malformed request"
-    })?;
+    peer.set_client_id(client_id.as_deref());
+    let body = decode_request(api, version, frame)
+        .map_err(|error| Hangup::because("malformed request", error).of(api, version))?;
     let received = Instant::now();
     let lane = api::lane(api);
     let mut turn = order.answers.next();
@@ -91,7 +89,7 @@ pub(crate) fn begin(
         submission: (lane == Lane::Produce).then(|| order.produces.next()),
     };
     if !context.principal.may(api::access(context.api)) {
-        return Err("not authorized");
+        return Err(Hangup::from("not authorized").of(api, version));
     }
     let agent = Arc::clone(agent);
     let span = debug_span!("request", %api, version, correlation_id, peer = %peer.address);
@@ -105,7 +103,7 @@ pub(crate) fn begin(
                 let frame = encode_response(correlation_id, version, &body).map_err(|error| {
                     // Only a defect of ours gets here: the answer does not fit its version.
                     error!(%api, version, %error, "an answer could not be encoded");
-                    "unencodable answer"
+                    Hangup::because("unencodable answer", error).of(api, version)
                 })?;
                 // SUBTLE: only in the serial lane, where nothing earlier can wait for the permit that
                 // this answer would hold while it waits its turn.
@@ -122,7 +120,9 @@ pub(crate) fn begin(
             }
             Answer::Frame(frame) => Some(frame),
             Answer::Nothing => None,
-            Answer::Close(reason) => return Err(reason),
+            Answer::Close(reason, detail) => {
+                return Err(Hangup::because(reason, detail).of(api, version));
+            }
         };
         let held = agent.door.held();
         agent

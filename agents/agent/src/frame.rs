@@ -1,7 +1,8 @@
-//! An answer on its way to the socket: the pieces of a frame, and the permit for its bytes.
+//! An answer on its way to the socket: the pieces of a frame, and the permit for its bytes; or why there
+//! is none.
 
 use bytes::Bytes;
-use tarn_kafka::ResponseBody;
+use tarn_kafka::{ApiKey, ResponseBody};
 use tarn_runtime::Permit;
 
 /// A whole response frame, in pieces, so that records are written from where they were read.
@@ -26,8 +27,43 @@ pub(crate) enum Answer {
     Frame(Frame),
     /// The client expects none.
     Nothing,
-    /// The only answer the protocol leaves is to hang up.
-    Close(&'static str),
+    /// The only answer the protocol leaves is to hang up: why, in a few words, and what exactly.
+    Close(&'static str, String),
+}
+
+/// Why we hang up on a client, for the log.
+#[derive(Debug, Default)]
+pub(crate) struct Hangup {
+    /// In a few words, of which there are few: a metric's label.
+    pub(crate) reason: &'static str,
+    /// What exactly; may be empty.
+    pub(crate) detail: String,
+    /// The request that it is about: API and version, as far as its bytes could be read.
+    pub(crate) request: Option<String>,
+}
+
+impl Hangup {
+    pub(crate) fn because(reason: &'static str, detail: impl ToString) -> Hangup {
+        Hangup {
+            reason,
+            detail: detail.to_string(),
+            request: None,
+        }
+    }
+
+    pub(crate) fn of(mut self, api: ApiKey, version: i16) -> Hangup {
+        self.request = Some(format!("{api} v{version}"));
+        self
+    }
+}
+
+impl From<&'static str> for Hangup {
+    fn from(reason: &'static str) -> Hangup {
+        Hangup {
+            reason,
+            ..Hangup::default()
+        }
+    }
 }
 
 impl<B: Into<ResponseBody>> From<B> for Answer {

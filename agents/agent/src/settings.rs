@@ -35,6 +35,9 @@ pub struct AgentSettings {
     pub auto_create_topics: bool,
     /// Partitions of a topic that does not say, Kafka's `num.partitions`.
     pub partitions_default: i32,
+    /// Is a replication factor of more than there are agents refused, as Kafka refuses it? Else any
+    /// positive one is taken: object storage replicates.
+    pub replication_factor_strict: bool,
     /// How long the first rebalance of an empty group waits for more members, Kafka's
     /// `group.initial.rebalance.delay.ms`. Zero is best for development, 3 s for large groups.
     pub group_initial_delay: Duration,
@@ -67,6 +70,7 @@ impl Default for AgentSettings {
             fetch_sessions_max: 10_000,
             auto_create_topics: true,
             partitions_default: 1,
+            replication_factor_strict: false,
             group_initial_delay: Duration::ZERO,
             group_session_timeout_min: Duration::from_secs(6),
             group_session_timeout_max: Duration::from_secs(1800),

@@ -3,6 +3,7 @@
 mod groups;
 mod harness;
 mod lag;
+mod produce;
 mod topics;
 mod wire;
 

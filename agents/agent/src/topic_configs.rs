@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tarn_state::Topic;
+use tarn_topics::BATCH_BYTES_MAX;
 
 /// How a config's value reads, with Kafka's number for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +97,7 @@ configs! {
     "local.retention.bytes" Long = "-2", Allowed::Number { min: -2, max: i64::MAX }, "Accepted for compatibility: there is one tier, object storage.";
     "local.retention.ms" Long = "-2", Allowed::Number { min: -2, max: i64::MAX }, "Accepted for compatibility: there is one tier, object storage.";
     "max.compaction.lag.ms" Long = "9223372036854775807", Allowed::Number { min: 1, max: i64::MAX }, "How long a record may stay uncompacted. Kept, but nothing is compacted yet.";
-    "max.message.bytes" Int = "1048588", Allowed::Number { min: 0, max: i32::MAX as i64 }, "Largest batch, compressed.";
+    "max.message.bytes" Int = "1048588", Allowed::Number { min: 0, max: BATCH_BYTES_MAX.0 as i64 }, "Largest batch, compressed. A segment takes none of more than 64 MiB.";
     "message.timestamp.after.max.ms" Long = "3600000", ANY_LONG, "How far a record's timestamp may lie ahead of the agent's clock.";
     "message.timestamp.before.max.ms" Long = "9223372036854775807", ANY_LONG, "How far a record's timestamp may lie behind the agent's clock.";
     "message.timestamp.type" String = "CreateTime", Allowed::OneOf(&["CreateTime", "LogAppendTime"]), "Who sets the timestamps: the producer, or the agent that takes the batch.";
@@ -205,6 +206,24 @@ pub(crate) fn timestamp_rule(topic: &Topic) -> TimestampRule {
     }
 }
 
+/// Has the topic limits of its own for timestamps? Then every batch is opened to hold its records
+/// against them, while the defaults are held against what headers say.
+pub(crate) fn limits_timestamps(topic: &Topic) -> bool {
+    [
+        "message.timestamp.before.max.ms",
+        "message.timestamp.after.max.ms",
+    ]
+    .iter()
+    .any(|name| topic.configs.contains_key(*name))
+}
+
+/// Do later records replace earlier ones of the same key? Then each must have one.
+pub(crate) fn is_compacted(topic: &Topic) -> bool {
+    value(topic, "cleanup.policy")
+        .split(',')
+        .any(|policy| policy.trim() == "compact")
+}
+
 pub(crate) fn max_message_bytes(topic: &Topic) -> usize {
     usize::try_from(number(topic, "max.message.bytes")).unwrap_or(0)
 }
@@ -255,6 +274,8 @@ mod tests {
             ("preallocate", "yes"),
             ("tarn.table", "maybe"),
             ("max.message.bytes", "99999999999"),
+            // Beyond what a segment takes: refused when it is set, not when a batch arrives.
+            ("max.message.bytes", "67108865"),
         ] {
             assert!(
                 find(name).expect("known").problem(value).is_some(),
@@ -264,6 +285,7 @@ mod tests {
         for (name, value) in [
             ("retention.ms", "-1"),
             ("cleanup.policy", "compact, delete"),
+            ("max.message.bytes", "67108864"),
             ("tarn.table", "off"),
         ] {
             assert_eq!(

@@ -24,11 +24,6 @@ pub(crate) fn problem(name: &str) -> Option<String> {
     None
 }
 
-/// Topics that the cluster writes for itself. Consumers that subscribe by pattern leave them out.
-pub(crate) fn is_internal(name: &str) -> bool {
-    name.starts_with("_tarn.") || name.starts_with("__")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

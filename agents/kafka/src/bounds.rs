@@ -5,8 +5,9 @@
 //! allocating: every count must fit the bytes that are left, every length its bytes, every text
 //! UTF-8, and the structs it decodes to must fit [`MEMORY_FACTOR`] times the request.
 //!
-//! Holds: what the walk accepts, the decoder decodes, to the last byte. What it refuses never
-//! reaches the decoder.
+//! Holds: what the walk accepts, the decoder decodes, to the byte where the walk ended. What it
+//! refuses never reaches the decoder. Bytes behind the request are ignored, as Apache Kafka does:
+//! every librdkafka from 2.3 to 2.16 writes a null array of Metadata in four bytes instead of one.
 
 mod layouts;
 
@@ -53,8 +54,6 @@ pub enum BoundsError {
     TaggedFieldVersion { tag: u32 },
     #[error("the request would take more than {MEMORY_FACTOR} times its {bytes} bytes in memory")]
     Memory { bytes: usize },
-    #[error("{bytes} bytes follow the request")]
-    Trailing { bytes: usize },
 }
 
 impl From<ReadError> for BoundsError {
@@ -77,8 +76,9 @@ macro_rules! define_layout_of {
 }
 for_each_api!(define_layout_of);
 
-/// Checks that a request body has the layout of this API and version, all of it and no more.
-pub fn check(api: ApiKey, version: i16, body: &[u8]) -> Result<(), BoundsError> {
+/// Checks that a request body begins with the layout of this API and version, all of it, and says
+/// how many bytes that takes. What follows is nobody's.
+pub fn check(api: ApiKey, version: i16, body: &[u8]) -> Result<usize, BoundsError> {
     if !api.accepts(version) {
         return Err(BoundsError::UnsupportedVersion { api, version });
     }
@@ -95,10 +95,7 @@ pub fn check(api: ApiKey, version: i16, body: &[u8]) -> Result<(), BoundsError> 
             .saturating_add(MEMORY_FREE_BYTES),
     };
     walk.structure(layout_of(api))?;
-    match walk.reader.left() {
-        0 => Ok(()),
-        bytes => Err(BoundsError::Trailing { bytes }),
-    }
+    Ok(body.len().saturating_sub(walk.reader.left()))
 }
 
 /// What decides how a layout looks on the wire.

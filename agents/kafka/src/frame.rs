@@ -84,7 +84,7 @@ pub enum HeaderError {
     Truncated,
     #[error("the request header is malformed: {0}")]
     Malformed(&'static str),
-    #[error("the API key {key} is not served")]
+    #[error("the API key {key}, version {version}, is not served")]
     UnknownApi {
         key: i16,
         version: i16,
@@ -159,6 +159,15 @@ impl RequestHeader {
             correlation_id,
             client_id,
         })
+    }
+
+    /// What the sender of a frame calls itself, also where the rest of the header is not understood: all
+    /// versions of all requests have it in the same place.
+    pub fn claimed_client_id(frame: &[u8]) -> Option<&str> {
+        let mut reader = Reader::new(frame);
+        reader.take(8).ok()?;
+        let length = usize::try_from(reader.i16().ok()?).ok()?;
+        std::str::from_utf8(reader.take(length).ok()?).ok()
     }
 
     /// Appends the header, as a client does.
@@ -318,6 +327,14 @@ mod tests {
                 correlation_id: 5
             })
         );
+    }
+
+    #[test]
+    fn who_sends_what_is_not_understood_is_still_known() {
+        let frame = [3, 231, 0, 7, 0, 0, 0, 5, 0, 4, b'k', b'c', b'a', b't', 0xff];
+        assert_eq!(RequestHeader::claimed_client_id(&frame), Some("kcat"));
+        assert_eq!(RequestHeader::claimed_client_id(&frame[..12]), None);
+        assert_eq!(RequestHeader::claimed_client_id(&[0, 3, 0, 9, 0, 0]), None);
     }
 
     #[test]

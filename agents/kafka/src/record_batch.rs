@@ -238,6 +238,16 @@ impl BatchHeader {
         self.producer_id > NO_PRODUCER_ID
     }
 
+    /// Whether the largest timestamp in the header cannot be believed: it is none, it is below the
+    /// first record's, or many records are all said to be of the same millisecond as the first. Old
+    /// clients write such headers; Apache Kafka computes the truth from the records of every batch.
+    pub fn may_hide_timestamps(&self) -> bool {
+        self.timestamp_type() == TimestampType::CreateTime
+            && (self.max_timestamp < self.base_timestamp
+                || self.max_timestamp < 0 && self.base_timestamp >= 0
+                || self.max_timestamp == self.base_timestamp && self.record_count > 1)
+    }
+
     /// How many offsets it takes, which is the number of records it was produced with.
     pub fn offset_count(&self) -> i64 {
         i64::from(self.last_offset_delta).saturating_add(1)
@@ -381,6 +391,19 @@ impl ValidBatch {
     /// every record's, are written anew, and the checksum with them. The records are not opened.
     pub fn with_append_time(self, timestamp: i64) -> ValidBatch {
         let attributes = self.header.attributes | LOG_APPEND_TIME;
+        self.with_largest_timestamp(attributes, timestamp)
+    }
+
+    /// The same records under the largest timestamp that they have, as Apache Kafka corrects a header.
+    pub fn with_max_timestamp(self, timestamp: i64) -> ValidBatch {
+        if self.header.max_timestamp == timestamp {
+            return self;
+        }
+        let attributes = self.header.attributes;
+        self.with_largest_timestamp(attributes, timestamp)
+    }
+
+    fn with_largest_timestamp(self, attributes: i16, timestamp: i64) -> ValidBatch {
         let mut bytes = BytesMut::from(self.bytes);
         if let Some(header) = bytes.first_chunk_mut::<BATCH_HEADER_BYTES>() {
             let (_, rest) = header.split_at_mut(CRC_STARTS_AT);

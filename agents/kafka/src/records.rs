@@ -108,6 +108,15 @@ pub(crate) const RECORD_BYTES_MIN: usize = 7;
 /// The lengths of its name and its value take a byte each.
 const HEADER_BYTES_MIN: usize = 2;
 
+/// What [`Records::glance`] sees of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// Its place within the batch.
+    pub offset_delta: i32,
+    pub timestamp: i64,
+    pub has_key: bool,
+}
+
 /// Iterates over the records of a batch; ends after the first error.
 #[derive(Debug, Clone)]
 pub struct Records {
@@ -158,6 +167,39 @@ impl Records {
     /// Bytes of the opened records.
     pub fn body_bytes(&self) -> usize {
         self.body.len()
+    }
+
+    /// Looks at the beginning of every record, in place, without making one of it. Holds the records
+    /// against the header's count as iterating does.
+    pub fn glance(self, mut look: impl FnMut(Glance)) -> Result<(), RecordsError> {
+        let mut rest = Reader::new(&self.body);
+        let mut last = -1;
+        for index in 0..self.batch.record_count {
+            let malformed = |detail| RecordsError::Malformed { index, detail };
+            let cut = |_: ReadError| malformed("it ends too early");
+            let length = rest.varint().map_err(cut)?;
+            let length =
+                usize::try_from(length).map_err(|_| malformed("its length is negative"))?;
+            let mut record = Reader::new(rest.take(length).map_err(cut)?);
+            record.i8().map_err(cut)?;
+            let timestamp_delta = record.varlong().map_err(cut)?;
+            let offset_delta = record.varint().map_err(cut)?;
+            if offset_delta <= last || offset_delta > self.batch.last_offset_delta {
+                return Err(malformed(
+                    "its offset delta is not within the batch, or does not rise",
+                ));
+            }
+            last = offset_delta;
+            look(Glance {
+                offset_delta,
+                timestamp: self.batch.base_timestamp.wrapping_add(timestamp_delta),
+                has_key: record.varint().map_err(cut)? >= 0,
+            });
+        }
+        match rest.left() {
+            0 => Ok(()),
+            bytes => Err(RecordsError::Trailing { bytes }),
+        }
     }
 
     fn read_next(&mut self) -> Result<Record, RecordsError> {

@@ -1,6 +1,7 @@
 //! Request and response bodies: bytes to `kafka-protocol`'s types and back.
 //!
-//! Holds: a request is walked ([`bounds::check`]) before it is decoded.
+//! Holds: a request is walked ([`bounds::check`]) before it is decoded, and decoded to where the walk
+//! ended.
 //! Leaves to others: frames and headers of requests ([`crate::frame`]).
 //!
 //! SUBTLE: responses are decoded without a walk. Only clients do that, of servers they chose, and
@@ -97,10 +98,12 @@ macro_rules! define_bodies {
             }
         )*
 
-        /// Decodes the body of a request, after [`RequestHeader::parse`] took its header.
-        pub fn decode_request(api: ApiKey, version: i16, body: Bytes) -> Result<RequestBody, DecodeError> {
-            bounds::check(api, version, &body)
+        /// Decodes the body of a request, after [`RequestHeader::parse`] took its header. Bytes behind
+        /// the request are ignored.
+        pub fn decode_request(api: ApiKey, version: i16, mut body: Bytes) -> Result<RequestBody, DecodeError> {
+            let used = bounds::check(api, version, &body)
                 .map_err(|error| DecodeError::Bounds { api, version, error })?;
+            body.truncate(used);
             Ok(match api {
                 $(ApiKey::$name => RequestBody::$name(decode_whole::<$request>(api, version, body)?),)*
             })

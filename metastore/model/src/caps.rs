@@ -36,8 +36,11 @@ pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
 pub const PARTITIONS_MAX: usize = 50_000;
 /// Longest topic name, as in Kafka.
 pub const TOPIC_NAME_MAX: usize = 249;
-/// Longest group id, member id, client id and metadata string that we keep.
+/// Longest group id, member id and client id that we keep.
 pub const NAME_BYTES_MAX: usize = 4096;
+/// Longest text that a client may commit beside an offset, in UTF-16 units as in Kafka's
+/// `offset.metadata.max.bytes`, which counts them in spite of its name.
+pub const COMMIT_METADATA_CHARS_MAX: usize = 4096;
 /// Members of one group; the next gets GROUP_MAX_SIZE_REACHED.
 pub const GROUP_MEMBERS_MAX: usize = 10_000;
 /// Bytes of one member's metadata or assignment.

@@ -52,8 +52,10 @@ pub struct GroupMember {
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CommittedOffset {
+    /// As the client said. Kafka takes negative ones too, which stand for no offset: KafkaJS commits
+    /// −1 and −2 for "the end" and "the start".
     #[n(0)]
-    pub offset: Offset,
+    pub offset: i64,
     /// −1 when the client did not say.
     #[n(1)]
     pub leader_epoch: i32,
@@ -71,6 +73,18 @@ impl Group {
             .ok()?;
         self.members.get(at)
     }
+}
+
+impl CommittedOffset {
+    /// Where the group goes on; `None` where the client committed no offset.
+    pub fn next(&self) -> Option<Offset> {
+        Offset::from_wire(self.offset)
+    }
+}
+
+/// Is the text that a client commits beside an offset too long? Kafka counts Java's characters.
+pub fn is_metadata_too_long(metadata: &str) -> bool {
+    metadata.encode_utf16().count() > caps::COMMIT_METADATA_CHARS_MAX
 }
 
 impl State {

@@ -132,7 +132,7 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
             })
         }
         16 | 17 => {
-            let offset = Offset(u64::from(c));
+            let offset = i64::from(c) - 3;
             let offsets = vec![GroupOffset {
                 at: at(id, partition.0),
                 offset,

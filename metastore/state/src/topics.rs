@@ -174,12 +174,20 @@ pub(crate) fn check_configs(configs: &BTreeMap<String, String>) -> Result<(), Re
     Ok(())
 }
 
-/// Does a topic of this name, with these configs, have a table?
+/// Does a topic of this name, with these configs, have a table? Kafka's own topics and ours have none.
 pub(crate) fn wants_table(name: &str, configs: &BTreeMap<String, String>) -> bool {
     let off = configs
         .get(TABLE_CONFIG)
         .is_some_and(|value| value == "off");
-    !off && !name.starts_with("_tarn.") && !name.starts_with("__")
+    !off && !name.starts_with("_tarn.") && !is_internal(name)
+}
+
+/// Kafka's own topics. Other names are users', whatever they begin with: `__debezium-heartbeat.x` is one.
+pub fn is_internal(name: &str) -> bool {
+    matches!(
+        name,
+        "__consumer_offsets" | "__transaction_state" | "__share_group_state"
+    )
 }
 
 impl State {

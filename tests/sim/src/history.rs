@@ -370,7 +370,7 @@ impl History {
     fn observe_groups(&self, view: &View) {
         for (name, group) in &view.groups {
             for (at, committed) in &group.offsets {
-                let offset = committed.offset.0;
+                let offset = committed.offset.cast_unsigned();
                 let end = view
                     .partitions
                     .get(at)

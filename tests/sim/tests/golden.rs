@@ -144,7 +144,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     let at = TopicPartition::new(topic(), PartitionId(2));
     let offset = GroupOffset {
         at,
-        offset: Offset(77),
+        offset: 77,
         leader_epoch: 1,
         metadata: "note".into(),
     };

@@ -27,6 +27,8 @@ pub(crate) async fn handle(
             &request.client_software_version,
         );
         if !is_software(name) || !is_software(version) {
+            let cause = format!("{name:?} {version:?} is no name and version of a client");
+            context.log_refusal(ErrorCode::InvalidRequest, cause);
             return ApiVersionsResponse::default()
                 .with_error_code(ErrorCode::InvalidRequest.code());
         }

@@ -48,9 +48,12 @@ pub(crate) async fn handle(
         let response = CreatePartitionsTopicResult::default().with_name(asked.name.clone());
         match result {
             Ok(()) => response,
-            Err((code, message)) => response
-                .with_error_code(code.code())
-                .with_error_message(Some(text(message))),
+            Err((code, message)) => {
+                context.log_refusal(code, &message);
+                response
+                    .with_error_code(code.code())
+                    .with_error_message(Some(text(message)))
+            }
         }
     });
     CreatePartitionsResponse::default().with_results(join_all(creating).await)

@@ -2,7 +2,8 @@
 //!
 //! - Each topic stands for itself. An answer comes when the view of this agent has the topic, so
 //!   that who asks here next finds it; other agents find it behind their barriers.
-//! - Any positive replication factor is taken, and −1: object storage replicates.
+//! - Any positive replication factor is taken, and −1: object storage replicates. A setting has those
+//!   refused that Kafka would refuse.
 //! - `validate_only` checks as much, behind a barrier, and creates nothing.
 //! - v4: −1 partitions is the default. v5: the configs that hold come back. v7: topic ids.
 
@@ -26,7 +27,7 @@ use crate::agent::Agent;
 use crate::context::Context;
 use crate::error_code::{self, not_now};
 use crate::topic_configs::{self, TOPIC_CONFIGS};
-use crate::topic_name;
+use crate::{placement, topic_name};
 
 use super::text::text;
 
@@ -62,17 +63,16 @@ pub(crate) async fn handle(
             return failed(asked, (ErrorCode::PolicyViolation, why));
         }
         if twice.contains(asked.name.as_str()) {
-            return failed(
-                asked,
-                (
-                    ErrorCode::InvalidRequest,
-                    "the request names this topic twice".to_owned(),
-                ),
-            );
+            let why = "the request names this topic twice".to_owned();
+            context.log_refusal(ErrorCode::InvalidRequest, &why);
+            return failed(asked, (ErrorCode::InvalidRequest, why));
         }
         let topic = match check(agent, asked) {
             Ok(topic) => topic,
-            Err(refused) => return failed(asked, refused),
+            Err(refused) => {
+                context.log_refusal(refused.0, &refused.1);
+                return failed(asked, refused);
+            }
         };
         let result = if request.validate_only {
             validate(agent, &topic, deadline).await.map(|()| None)
@@ -125,6 +125,14 @@ fn check(agent: &Agent, asked: &CreatableTopic) -> Result<NewTopic, Refused> {
     }
     if asked.replication_factor == 0 || asked.replication_factor < -1 {
         let why = "the replication factor is positive, or -1 for the default".to_owned();
+        return Err((ErrorCode::InvalidReplicationFactor, why));
+    }
+    let agents = placement::brokers(&agent.metastore.view()).len();
+    let replicas = usize::try_from(asked.replication_factor).unwrap_or(0);
+    if agent.settings.replication_factor_strict && replicas > agents {
+        let why = format!(
+            "Unable to replicate the partition {replicas} time(s): The target replication factor of {replicas} cannot be reached because only {agents} broker(s) are registered."
+        );
         return Err((ErrorCode::InvalidReplicationFactor, why));
     }
     let mut configs = BTreeMap::new();

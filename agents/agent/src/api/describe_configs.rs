@@ -71,9 +71,12 @@ pub(crate) async fn handle(
                 .with_resource_name(resource.resource_name.clone());
             match describe(agent, &view, &request, resource) {
                 Ok(configs) => result.with_configs(configs),
-                Err((code, message)) => result
-                    .with_error_code(code.code())
-                    .with_error_message(Some(text(message))),
+                Err((code, message)) => {
+                    context.log_refusal(code, &message);
+                    result
+                        .with_error_code(code.code())
+                        .with_error_message(Some(text(message)))
+                }
             }
         })
         .collect();

@@ -57,9 +57,12 @@ pub(crate) async fn handle(
             .with_resource_name(resource.resource_name.clone());
         match result {
             Ok(()) => response,
-            Err((code, message)) => response
-                .with_error_code(code.code())
-                .with_error_message(Some(text(message))),
+            Err((code, message)) => {
+                context.log_refusal(code, &message);
+                response
+                    .with_error_code(code.code())
+                    .with_error_message(Some(text(message)))
+            }
         }
     });
     IncrementalAlterConfigsResponse::default().with_responses(join_all(altering).await)

@@ -32,7 +32,10 @@ pub(crate) async fn handle(
     };
     match &request.transactional_id {
         None => {}
-        Some(id) if id.is_empty() => return failed(ErrorCode::InvalidRequest),
+        Some(id) if id.is_empty() => {
+            context.log_refusal(ErrorCode::InvalidRequest, "the transactional id is empty");
+            return failed(ErrorCode::InvalidRequest);
+        }
         Some(_) => return failed(ErrorCode::TransactionalIdAuthorizationFailed),
     }
     let command = Command::AllocateProducerId(AllocateProducerId {});

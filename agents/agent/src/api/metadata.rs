@@ -84,7 +84,7 @@ pub(crate) async fn handle(
                     .with_error_code(not_now(ApiKey::Metadata).code())
                     .into()
             }
-            Err(_) => Answer::Close("no barrier for a list of all topics"),
+            Err(error) => Answer::Close("no barrier for a list of all topics", error.to_string()),
         };
     };
 
@@ -205,7 +205,7 @@ fn describe(
     let described = MetadataResponseTopic::default()
         .with_name(Some(wire_name(&topic.name)))
         .with_topic_id(topic.id.uuid())
-        .with_is_internal(topic_name::is_internal(&topic.name))
+        .with_is_internal(tarn_state::is_internal(&topic.name))
         .with_partitions(partitions);
     if request.include_topic_authorized_operations {
         described.with_topic_authorized_operations(operations::TOPIC)

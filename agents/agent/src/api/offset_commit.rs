@@ -3,6 +3,7 @@
 //! - By a member of the present generation, or by anybody while the group has no members (generation
 //!   −1). The coordinator's memory says no first; `apply` has the last word.
 //! - The offsets of a request that can be committed are committed together, in one proposal.
+//! - Any number is taken for an offset, negative ones too, as in Kafka.
 //! - A member's commit counts as its heartbeat. If the log does not say what became of it,
 //!   COORDINATOR_NOT_AVAILABLE: clients commit again, which does no harm. What fits into no entry of
 //!   the log gets INVALID_COMMIT_OFFSET_SIZE.
@@ -15,10 +16,10 @@ use kafka_protocol::messages::offset_commit_response::{
 };
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use tarn_kafka::{ApiKey, ErrorCode};
-use tarn_model::{Offset, PartitionId, TopicPartition, caps};
+use tarn_model::{PartitionId, TopicPartition, caps};
 use tarn_replica::{ProposeError, View};
 use tarn_state::commands::{CommitGroupOffsets, GroupOffset};
-use tarn_state::{Command, Refusal};
+use tarn_state::{Command, Refusal, is_metadata_too_long};
 use tracing::warn;
 
 use crate::agent::{Agent, has_partition};
@@ -98,14 +99,12 @@ fn check(
             let found = found.filter(|found| has_partition(found, partition.partition_index));
             let found = found.ok_or(ErrorCode::UnknownTopicOrPartition)?;
             let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-            if metadata.len() > caps::NAME_BYTES_MAX {
+            if is_metadata_too_long(metadata) {
                 return Err(ErrorCode::OffsetMetadataTooLarge);
             }
-            let offset =
-                Offset::from_wire(partition.committed_offset).ok_or(ErrorCode::InvalidRequest)?;
             offsets.push(GroupOffset {
                 at: TopicPartition::new(found.id, PartitionId(partition.partition_index)),
-                offset,
+                offset: partition.committed_offset,
                 leader_epoch: partition.committed_leader_epoch,
                 metadata: metadata.to_owned(),
             });

@@ -66,7 +66,7 @@ pub(crate) async fn handle(
                                         .with_partition_index(index);
                                     match offset {
                                         Some(offset) => answer
-                                            .with_committed_offset(offset.offset.to_wire())
+                                            .with_committed_offset(offset.offset)
                                             .with_committed_leader_epoch(offset.leader_epoch)
                                             .with_metadata(Some(text(offset.metadata))),
                                         None => answer
@@ -121,7 +121,7 @@ pub(crate) async fn handle(
                         .with_error_code(code.code());
                     match offset {
                         Some(offset) => answer
-                            .with_committed_offset(offset.offset.to_wire())
+                            .with_committed_offset(offset.offset)
                             .with_committed_leader_epoch(offset.leader_epoch)
                             .with_metadata(Some(text(offset.metadata))),
                         None => answer

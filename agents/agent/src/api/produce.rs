@@ -1,7 +1,8 @@
 //! Produce, key 0, v3–v13 (advertised from 0, see `ApiKey::advertised_versions`).
 //!
 //! - Batches stay compressed and opaque. Their headers are checked as Apache Kafka does, and a bad
-//!   one fails its partition only. In a topic with log-append time the header is written anew.
+//!   one fails its partition only. In a topic with log-append time the header is written anew. Which
+//!   batches are opened all the same, and what for, stands in `produce/records.rs`.
 //! - acks=1 is acks=all. acks=0 gets no answer; its connection is closed on an error, as in Kafka.
 //! - A batch that was taken before is answered with its first offset. An error never comes with one.
 //! - Transactions are not served yet: a transactional id or batch gets
@@ -15,7 +16,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use tarn_kafka::{BatchHeader, ErrorCode, ProduceRules, ValidBatch};
 use tarn_model::{Kind, PartitionId, Timestamp};
@@ -33,11 +36,15 @@ use crate::topic_configs::{self, TimestampRule};
 
 use super::{TopicKey, text};
 
+mod records;
+
 /// Why a partition's batch is refused before it reaches the writer, or by it.
 #[derive(Debug, Clone)]
 struct Refused {
     code: ErrorCode,
     message: Option<String>,
+    /// The records that are to blame, by their place in the batch.
+    records: Vec<(i32, String)>,
 }
 
 impl Refused {
@@ -45,6 +52,7 @@ impl Refused {
         Refused {
             code,
             message: None,
+            records: Vec::new(),
         }
     }
 
@@ -52,6 +60,7 @@ impl Refused {
         Refused {
             code,
             message: Some(message.to_string()),
+            records: Vec::new(),
         }
     }
 }
@@ -70,13 +79,13 @@ pub(crate) async fn handle(
     mut request: ProduceRequest,
 ) -> Answer {
     let topics = std::mem::take(&mut request.topic_data);
-    let (results, failed) = match check_request(&request) {
+    let results = match check_request(&request) {
         Err(refused) => {
             // Its turn is passed on in order too: those before it may still wait for a barrier.
             if let Some(turn) = &mut context.submission {
                 turn.come().await;
             }
-            let results = topics
+            topics
                 .iter()
                 .map(|topic| {
                     topic
@@ -85,20 +94,22 @@ pub(crate) async fn handle(
                         .map(|_| Err(refused.clone()))
                         .collect()
                 })
-                .collect::<Vec<Vec<_>>>();
-            (results, true)
+                .collect::<Vec<Vec<_>>>()
         }
-        Ok(()) => {
-            let results = append(agent, context, &request, &topics).await;
-            let failed = results.iter().flatten().any(Result::is_err);
-            (results, failed)
-        }
+        Ok(()) => append(agent, context, &request, &topics).await,
     };
     if request.acks == 0 {
-        return if failed {
-            Answer::Close("a produce without acknowledgement failed")
-        } else {
-            Answer::Nothing
+        return match results
+            .iter()
+            .flatten()
+            .find_map(|result| result.as_ref().err())
+        {
+            Some(refused) => {
+                let why = refused.message.as_deref().unwrap_or_default();
+                let detail = format!("{} {why}", refused.code.name());
+                Answer::Close("a produce without acknowledgement failed", detail)
+            }
+            None => Answer::Nothing,
         };
     }
     let responses = topics
@@ -179,7 +190,7 @@ async fn append(
     for (topic_index, (key, topic)) in keys.iter().zip(topics).enumerate() {
         let mut of_topic = Vec::with_capacity(topic.partition_data.len());
         for (partition_index, data) in topic.partition_data.iter().enumerate() {
-            match prepare(agent, context.version, view.as_ref(), key, data) {
+            match prepare(agent, context.version, view.as_ref(), key, data).await {
                 Ok((found, batch, append_time)) => {
                     let records = u64::try_from(batch.header().record_count).unwrap_or(0);
                     accepted.push((
@@ -272,7 +283,7 @@ fn topic_key(topic: &TopicProduceData, version: i16) -> TopicKey {
 }
 
 /// Finds the partition and checks its batch.
-fn prepare<'v>(
+async fn prepare<'v>(
     agent: &Agent,
     version: i16,
     view: Option<&'v View>,
@@ -290,10 +301,15 @@ fn prepare<'v>(
         return Err(Refused::of(ErrorCode::UnknownTopicOrPartition));
     }
     let records = data.records.clone().unwrap_or_default();
-    let (batch, append_time) = check_batch(topic, version, records, agent.runtime.clock().wall())?;
+    let now = agent.runtime.clock().wall();
+    let (batch, append_time) = check_batch(topic, version, records, now)?;
     if batch.header().is_transactional() {
         return Err(no_transactions());
     }
+    let batch = match records::reasons(topic, batch.header(), now) {
+        Some(reasons) => records::open(agent, batch, reasons).await?,
+        None => batch,
+    };
     Ok((topic, batch, append_time))
 }
 
@@ -350,11 +366,19 @@ fn partition_response(index: i32, result: Result<Done, Refused>) -> PartitionPro
             .with_base_offset(done.appended.base.to_wire())
             .with_log_append_time_ms(done.append_time)
             .with_log_start_offset(done.appended.log_start.to_wire()),
-        Err(refused) => response
-            .with_error_code(refused.code.code())
-            .with_base_offset(-1)
-            .with_log_append_time_ms(-1)
-            .with_log_start_offset(-1)
-            .with_error_message(refused.message.map(text::text)),
+        Err(refused) => {
+            let records = refused.records.into_iter().map(|(index, why)| {
+                BatchIndexAndErrorMessage::default()
+                    .with_batch_index(index)
+                    .with_batch_index_error_message(Some(text::text(why)))
+            });
+            response
+                .with_error_code(refused.code.code())
+                .with_base_offset(-1)
+                .with_log_append_time_ms(-1)
+                .with_log_start_offset(-1)
+                .with_record_errors(records.collect())
+                .with_error_message(refused.message.map(text::text))
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The layouts are held against the decoder: bytes generated from a layout must decode, to the last
-//! byte, and encode to the same bytes; damaged bytes that the walk accepts must decode too.
+//! byte, and encode to the same bytes; damaged bytes that the walk accepts must decode too; what
+//! follows a request changes nothing.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::*;
@@ -199,16 +200,17 @@ for_each_api!(define_reference);
 fn layouts_agree_with_the_decoder_in_every_version() {
     for api in ApiKey::ALL {
         for version in api.versions() {
+            let body = default_body(*api, version);
             assert_eq!(
-                check(*api, version, &default_body(*api, version)),
-                Ok(()),
+                check(*api, version, &body),
+                Ok(body.len()),
                 "{api} {version}"
             );
             for seed in 0..60 {
                 let body = random_body(*api, version, seed, true);
                 assert_eq!(
                     check(*api, version, &body),
-                    Ok(()),
+                    Ok(body.len()),
                     "{api} {version} {seed} {body:?}"
                 );
                 let encoded = reference(*api, version, &body)
@@ -220,7 +222,7 @@ fn layouts_agree_with_the_decoder_in_every_version() {
 }
 
 #[test]
-fn every_cut_and_every_extra_byte_is_refused() {
+fn every_cut_is_refused_and_every_tail_is_ignored() {
     for api in ApiKey::ALL {
         for version in api.versions() {
             for seed in 0..4 {
@@ -231,13 +233,14 @@ fn every_cut_and_every_extra_byte_is_refused() {
                         "{api} {version} {seed} {cut}"
                     );
                 }
-                let mut longer = body.to_vec();
-                longer.push(0);
-                assert_eq!(
-                    check(*api, version, &longer),
-                    Err(BoundsError::Trailing { bytes: 1 }),
-                    "{api} {version} {seed}"
-                );
+                for tail in [&[0][..], &[0xff; 3], &[0x7f; 300]] {
+                    let longer = [&body[..], tail].concat();
+                    assert_eq!(
+                        check(*api, version, &longer),
+                        Ok(body.len()),
+                        "{api} {version} {seed}"
+                    );
+                }
             }
         }
     }
@@ -347,7 +350,7 @@ fn large_honest_requests_are_accepted() {
         request.encode(&mut body, version).expect("encodes");
         assert_eq!(
             check(ApiKey::Metadata, version, &body),
-            Ok(()),
+            Ok(body.len()),
             "Metadata {version}"
         );
     }
@@ -367,7 +370,7 @@ fn large_honest_requests_are_accepted() {
         request.encode(&mut body, version).expect("encodes");
         assert_eq!(
             check(ApiKey::OffsetCommit, version, &body),
-            Ok(()),
+            Ok(body.len()),
             "OffsetCommit {version}"
         );
     }
@@ -383,7 +386,7 @@ fn tagged_fields_that_lie_about_their_size_are_refused() {
     assert_eq!(body.last(), Some(&0), "no tagged fields");
     body.truncate(body.len() - 1);
     let honest = [&body[..], &[1, 0, 3, 3, b'a', b'b']].concat();
-    assert_eq!(check(ApiKey::Fetch, 12, &honest), Ok(()));
+    assert_eq!(check(ApiKey::Fetch, 12, &honest), Ok(honest.len()));
     let short = [&body[..], &[1, 0, 2, 3, b'a', b'b']].concat();
     assert_eq!(
         check(ApiKey::Fetch, 12, &short),
@@ -435,10 +438,27 @@ proptest! {
             body.truncate(length);
         }
         let body = Bytes::from(body);
-        if check(api, version, &body).is_ok() {
-            let decoded = reference(api, version, &body);
+        if let Ok(used) = check(api, version, &body) {
+            let decoded = reference(api, version, &body.slice(..used));
             prop_assert!(decoded.is_ok(), "{} {}: {:?}", api, version, decoded);
         }
+    }
+
+    #[test]
+    fn a_tail_changes_nothing_in_any_request(
+        api in 0..ApiKey::ALL.len(),
+        version in 0i16..20,
+        seed in any::<u64>(),
+        tail in proptest::collection::vec(any::<u8>(), 1..40),
+    ) {
+        let api = ApiKey::ALL[api];
+        let versions = api.versions();
+        let version = versions.start() + version % (versions.end() - versions.start() + 1);
+        let body = random_body(api, version, seed, true);
+        let longer = Bytes::from([&body[..], &tail].concat());
+        let alone = crate::decode_request(api, version, body);
+        prop_assert!(alone.is_ok(), "{} {}: {:?}", api, version, alone);
+        prop_assert_eq!(crate::decode_request(api, version, longer), alone);
     }
 
     #[test]
@@ -449,8 +469,8 @@ proptest! {
     ) {
         let api = ApiKey::ALL[api];
         let body = Bytes::from(body);
-        if check(api, version, &body).is_ok() {
-            prop_assert!(reference(api, version, &body).is_ok());
+        if let Ok(used) = check(api, version, &body) {
+            prop_assert!(reference(api, version, &body.slice(..used)).is_ok());
         }
     }
 }

@@ -105,3 +105,23 @@ fn hostile_bodies_do_not_reach_the_decoder() {
         })
     ));
 }
+
+/// librdkafka from 2.3 to 2.16 writes the null array of topics in four bytes, so that the rest of the
+/// request slips: the bytes are what `AdminClient.list_topics()` sends, after its header.
+#[test]
+fn all_topics_as_librdkafka_asks_for_them() {
+    for (version, body) in [
+        // Null topics in four bytes, then the flags and the count of tagged fields.
+        (9, &[0, 0, 0, 0, 1, 0, 0, 0][..]),
+        (12, &[0, 0, 0, 0, 1, 0, 0]),
+        (13, &[0, 0, 0, 0, 1, 0, 0]),
+        (13, &[0, 0, 0, 0, 1]),
+    ] {
+        let body = Bytes::copy_from_slice(body);
+        let decoded = decode_request(ApiKey::Metadata, version, body);
+        let Ok(RequestBody::Metadata(request)) = decoded else {
+            panic!("version {version}: {decoded:?}");
+        };
+        assert_eq!(request.topics, None, "version {version}");
+    }
+}

@@ -31,14 +31,12 @@ use super::{AppendError, AppendResult, Appended, Ticket};
 use crate::WriterSettings;
 use crate::metrics::{DoorEnd, Flush, FlushReason, WriterMetrics};
 use crate::segment::{self, Builder};
-use crate::settings::COMMIT_BYTES_MAX;
+use crate::settings::{BATCH_BYTES_MAX, COMMIT_BYTES_MAX};
 use door::{Door, Waiting};
 use flight::{Flight, Open, Sent, Stage};
 pub(super) use producers::Stamp;
 use producers::{Judgement, Key, Producers};
 
-/// Largest batch that a segment is made for, whatever a topic allows.
-const BATCH_BYTES_MAX: ByteSize = ByteSize::mib(64);
 /// Messages taken before the task looks at what else happened.
 const MESSAGES_AT_ONCE: usize = 256;
 /// How long an unknown producer's batch waits to learn whether the log knows the producer.

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::{ByteSize, NodeId, Offset, TopicPartition, caps};
+use tarn_model::{ByteSize, NodeId, TopicPartition, caps};
 
-use crate::{CommittedOffset, Context, Group, Outcome, Refusal, State};
+use crate::{CommittedOffset, Context, Group, Outcome, Refusal, State, is_metadata_too_long};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CommitGroupOffsets {
@@ -29,8 +29,9 @@ pub struct CommitGroupOffsets {
 pub struct GroupOffset {
     #[n(0)]
     pub at: TopicPartition,
+    /// Negative ones are kept as they are, see [`CommittedOffset::offset`].
     #[n(1)]
-    pub offset: Offset,
+    pub offset: i64,
     #[n(2)]
     pub leader_epoch: i32,
     #[n(3)]
@@ -48,9 +49,9 @@ impl CommitGroupOffsets {
                     offset.at.partition,
                 ));
             }
-            if offset.metadata.len() > caps::NAME_BYTES_MAX {
+            if is_metadata_too_long(&offset.metadata) {
                 return Err(Refusal::TooLong {
-                    max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
+                    max: ByteSize::bytes(caps::COMMIT_METADATA_CHARS_MAX as u64),
                 });
             }
         }
@@ -117,7 +118,7 @@ mod tests {
         generation: i32,
         member: &str,
         instance: Option<&str>,
-        offset: u64,
+        offset: i64,
     ) -> CommitGroupOffsets {
         CommitGroupOffsets {
             group: "g".into(),
@@ -127,7 +128,7 @@ mod tests {
             instance: instance.map(str::to_owned),
             offsets: vec![GroupOffset {
                 at: at(7, 0),
-                offset: Offset(offset),
+                offset,
                 leader_epoch: 1,
                 metadata: "m".into(),
             }],
@@ -147,8 +148,39 @@ mod tests {
         }
     }
 
-    fn committed(cluster: &Cluster) -> u64 {
-        cluster.state.groups["g"].offsets[&at(7, 0)].offset.0
+    fn committed(cluster: &Cluster) -> i64 {
+        cluster.state.groups["g"].offsets[&at(7, 0)].offset
+    }
+
+    #[test]
+    fn negative_offsets_are_kept_and_are_no_place_to_go_on() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        for offset in [-1, -2, i64::MIN, i64::MAX, 0] {
+            let command = Command::CommitGroupOffsets(commit(-1, "", None, offset));
+            assert_eq!(cluster.run(command), Ok(Outcome::Done));
+            assert_eq!(committed(&cluster), offset);
+            let next = cluster.state.groups["g"].offsets[&at(7, 0)].next();
+            assert_eq!(next.is_some(), offset >= 0, "{offset}");
+        }
+    }
+
+    #[test]
+    fn metadata_is_counted_in_characters() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        // The verdicts of Apache Kafka 4.3.
+        for (text, fits) in [
+            ("x".repeat(4096), true),
+            ("x".repeat(4097), false),
+            ("ä".repeat(4096), true),
+            ("ä".repeat(4097), false),
+            ("😀".repeat(2048), true),
+            ("😀".repeat(2049), false),
+        ] {
+            let mut command = commit(-1, "", None, 5);
+            command.offsets[0].metadata = text;
+            let taken = cluster.run(Command::CommitGroupOffsets(command)).is_ok();
+            assert_eq!(taken, fits);
+        }
     }
 
     #[test]

@@ -181,11 +181,20 @@ mod tests {
     fn internal_topics_and_those_that_do_not_want_one_have_no_table() {
         let mut cluster = Cluster::one();
         create(&mut cluster, "_tarn.runs").unwrap();
-        create(&mut cluster, "__consumer").unwrap();
+        for name in [
+            "__consumer_offsets",
+            "__transaction_state",
+            "__share_group_state",
+        ] {
+            create(&mut cluster, name).unwrap();
+        }
         let mut off = create_topic(9, "off", 1);
         off.configs.insert("tarn.table".into(), "off".into());
         cluster.run(Command::CreateTopic(off)).unwrap();
         assert!(cluster.state.tables.is_empty());
+        // Names that only look like those are users'.
+        create(&mut cluster, "__debezium-heartbeat.x").unwrap();
+        assert_eq!(cluster.state.tables.len(), 1);
     }
 
     #[test]

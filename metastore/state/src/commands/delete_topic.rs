@@ -56,7 +56,7 @@ mod tests {
         cluster.run(Command::CommitSegment(alone.clone())).unwrap();
         let offset = |at| GroupOffset {
             at,
-            offset: Offset(1),
+            offset: 1,
             leader_epoch: -1,
             metadata: String::new(),
         };

@@ -32,7 +32,7 @@ fn cluster_at(level: FeatureLevel) -> Cluster {
         .node;
     let offsets = vec![GroupOffset {
         at: at(7, 0),
-        offset: Offset(1),
+        offset: 1,
         leader_epoch: 1,
         metadata: String::new(),
     }];

@@ -1,5 +1,5 @@
 //! `system.group_offsets`: `group_name`, `topic`, `partition`, `committed_offset`, `lag` (records
-//! between it and the last stable offset; null if the topic is gone), `metadata`, `committed_at`.
+//! between it and the last stable offset; null if the topic is gone or the offset is negative), `metadata`, `committed_at`.
 
 use std::sync::Arc;
 
@@ -31,10 +31,11 @@ fn columns() -> Vec<Field> {
     ]
 }
 
-/// Records that the group has still to read; what retention took is not among them.
+/// Records that the group has still to read; what retention took is not among them. `None` where a
+/// client committed a negative offset, which says nothing.
 pub(super) fn lag(state: &State, at: TopicPartition, committed: &CommittedOffset) -> Option<u64> {
     let partition = state.partition(at.topic, at.partition)?;
-    let next = committed.offset.max(partition.log_start);
+    let next = committed.next()?.max(partition.log_start);
     Some(partition.last_stable().0.saturating_sub(next.0))
 }
 
@@ -57,7 +58,7 @@ fn rows(state: &State, schema: SchemaRef) -> Result<RecordBatch, ArrowError> {
             groups.append_value(name);
             topics.append_option(state.topic(at.topic).map(|topic| &topic.name));
             partitions.append_value(at.partition.0);
-            offsets.append_value(committed.offset.to_wire());
+            offsets.append_value(committed.offset);
             lags.append_option(lag(state, *at, committed).map(number));
             metadata.append_value(&committed.metadata);
             committed_at.append_value(micros(committed.committed));

@@ -122,7 +122,7 @@ fn committed(n: u64, offset: u64) -> View {
     };
     state.partitions.insert(place(), Arc::new(partition));
     let committed = CommittedOffset {
-        offset: Offset(offset),
+        offset: i64::try_from(offset).expect("small"),
         leader_epoch: -1,
         metadata: String::new(),
         committed: ClusterTime::default(),

@@ -8,7 +8,7 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 use tarn_kafka::{ApiKey, BATCH_HEADER_BYTES, Compression, ErrorCode, encode_request};
-use tarn_system_tests::Tarn;
+use tarn_system_tests::{Tarn, eventually};
 
 use super::still_serves;
 use super::wire::{
@@ -127,8 +127,51 @@ fn what_is_no_kafka_is_hung_up_on() -> Result<()> {
     still_serves(&tarn)
 }
 
+/// One line says what an operator needs to find the client and its fault; in a file without colors.
 #[test]
-fn a_request_cut_at_any_byte_is_hung_up_on() -> Result<()> {
+fn the_log_tells_why_a_connection_was_closed_or_a_request_invalid() -> Result<()> {
+    let tarn = Tarn::start(&[])?;
+    let client_id = StrBytes::from_static_str("ops-tool");
+    let metadata = encode_request(1, Some(&client_id), 12, &MetadataRequest::default())?;
+    let body = &metadata[4..];
+    for bytes in [
+        framed(&body[..body.len() - 1]),
+        framed(&[
+            3, 231, 0, 7, 0, 0, 0, 5, 0, 8, b'o', b'p', b's', b'-', b'9', b'9', b'9', b'9',
+        ]),
+    ] {
+        let mut kafka = Kafka::connect(&tarn.kafka())?;
+        kafka.send(&bytes);
+        kafka.expect_closed()?;
+    }
+    let mut kafka = Kafka::connect(&tarn.kafka())?;
+    let unnamed = ApiVersionsRequest::default();
+    kafka.send(&encode_request(1, Some(&client_id), 3, &unnamed)?);
+    kafka.answer()?.context("an answer")?;
+    let lines = |words: &[&str]| {
+        eventually(&words.join(" "), || {
+            let log = tarn.log();
+            let found = log.lines().any(|line| {
+                line.contains(" INFO ") && words.iter().all(|word| line.contains(word))
+            });
+            Ok(found.then_some(()))
+        })
+    };
+    lines(&[
+        "closed a connection",
+        "ops-tool",
+        "Metadata v12",
+        "malformed request",
+        "ends too early",
+    ])?;
+    lines(&["closed a connection", "ops-9999", "API key 999, version 7"])?;
+    lines(&["INVALID_REQUEST", "ops-tool", "ApiVersions", "version=3"])?;
+    ensure!(!tarn.log().contains('\u{1b}'), "colors in a file");
+    still_serves(&tarn)
+}
+
+#[test]
+fn a_request_cut_at_any_byte_is_hung_up_on_and_a_tail_is_ignored() -> Result<()> {
     let tarn = Tarn::start(&[])?;
     for (api, version, request) in requests()? {
         let body = &request[4..];
@@ -146,12 +189,17 @@ fn a_request_cut_at_any_byte_is_hung_up_on() -> Result<()> {
         kafka
             .finish()
             .with_context(|| format!("{api} {version} ends early"))?;
-        // More than the request.
+        // More than the request is ignored, as Apache Kafka does, and the connection goes on.
         let mut kafka = Kafka::connect(&tarn.kafka())?;
-        kafka.send(&framed(&[body, &[0]].concat()));
-        kafka
-            .expect_closed()
-            .with_context(|| format!("{api} {version} and a byte"))?;
+        kafka.send(&framed(&[body, &[0, 1, 0xff]].concat()));
+        kafka.send(request.as_slice());
+        // Without acknowledgement a Produce has no answer.
+        if api != ApiKey::Produce {
+            for _ in 0..2 {
+                let answer = kafka.answer()?;
+                answer.with_context(|| format!("{api} {version} and a tail"))?;
+            }
+        }
     }
     still_serves(&tarn)
 }

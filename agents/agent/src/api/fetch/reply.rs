@@ -47,7 +47,7 @@ pub(super) fn encode(
         Ok(pieces) => Answer::Frame(Frame { pieces, permit }),
         Err(error) => {
             error!(%error, "a Fetch answer could not be encoded");
-            Answer::Close("unencodable answer")
+            Answer::Close("unencodable answer", error.to_string())
         }
     }
 }
