@@ -27,19 +27,16 @@ use tarn_runtime::Scope;
 use tarn_state::{Command, State, advice};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
-use tracing::warn;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::AgentSettings;
 use crate::metrics::AgentMetrics;
 
-pub(crate) use group::Described;
+pub(crate) use group::{Described, DescribedMember};
 
 /// Requests that may wait for one group's task, which never blocks for long.
 const INBOX: usize = 1024;
-/// What the members of a group may bring together: a generation is one entry of the log. It also
-/// bounds what a leader is told of the others.
-const GROUP_BYTES_MAX: u64 = Metastore::PROPOSAL_BYTES_MAX.0;
 /// How often a question is asked again when the group's task ended under it.
 const ASKS: usize = 3;
 
@@ -265,8 +262,14 @@ impl Coordinator {
         if !(min..=max).contains(&join.session_timeout) {
             return refuse(GroupError::InvalidSessionTimeout);
         }
-        if let Err(error) = check_sizes(&join) {
-            return refuse(error);
+        if let Some(cause) = too_long(&join) {
+            info!(
+                group,
+                client_id = join.client_id,
+                cause,
+                "a join is answered with INVALID_REQUEST"
+            );
+            return refuse(GroupError::InvalidRequest);
         }
         let asked = || {
             let join = join.clone();
@@ -553,30 +556,34 @@ pub(crate) fn fits_log(command: &Command) -> bool {
     encode(command).len() as u64 + AROUND <= Metastore::PROPOSAL_BYTES_MAX.0
 }
 
-/// What a member brings must fit into the log.
-fn check_sizes(join: &Join) -> Result<(), GroupError> {
+impl Join {
+    /// Bytes of the protocols that it offers.
+    fn offered(&self) -> usize {
+        let protocols = self.protocols.iter();
+        protocols
+            .map(|(name, metadata)| name.len() + metadata.len())
+            .sum()
+    }
+}
+
+/// Which name of a join is longer than the log takes it.
+fn too_long(join: &Join) -> Option<&'static str> {
     /// What the agent adds to a name to make a member id of it.
     const ID_SUFFIX: usize = 64;
-    let names = [
-        Some(&join.member),
-        join.instance.as_ref(),
-        Some(&join.client_id),
-        Some(&join.protocol_type),
-    ];
-    if names
-        .into_iter()
-        .flatten()
-        .any(|name| name.len() > caps::NAME_BYTES_MAX - ID_SUFFIX)
-    {
-        return Err(GroupError::InvalidRequest);
-    }
-    let offered: usize = join
-        .protocols
-        .iter()
-        .map(|(name, metadata)| name.len() + metadata.len())
-        .sum();
-    if offered > caps::MEMBER_BYTES_MAX {
-        return Err(GroupError::InvalidRequest);
-    }
-    Ok(())
+    let instance = join.instance.as_deref().unwrap_or_default();
+    let protocols = join.protocols.iter();
+    let longest = protocols.max_by_key(|(name, _)| name.len());
+    [
+        ("the member id is too long", join.member.as_str()),
+        ("the group instance id is too long", instance),
+        ("the client id is too long", &join.client_id),
+        ("the protocol type is too long", &join.protocol_type),
+        (
+            "a protocol's name is too long",
+            longest.map_or("", |(name, _)| name.as_str()),
+        ),
+    ]
+    .into_iter()
+    .find(|(_, name)| name.len() > caps::NAME_BYTES_MAX - ID_SUFFIX)
+    .map(|(cause, _)| cause)
 }

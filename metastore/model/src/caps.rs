@@ -43,8 +43,9 @@ pub const NAME_BYTES_MAX: usize = 4096;
 pub const COMMIT_METADATA_CHARS_MAX: usize = 4096;
 /// Members of one group; the next gets GROUP_MAX_SIZE_REACHED.
 pub const GROUP_MEMBERS_MAX: usize = 10_000;
-/// Bytes of one member's metadata or assignment.
-pub const MEMBER_BYTES_MAX: usize = 64 << 10;
+/// What the members of one group may bring together, protocols and assignments, before compression;
+/// whoever would bring more gets GROUP_MAX_SIZE_REACHED. The log takes it compressed.
+pub const GROUP_BYTES_MAX: usize = 64 << 20;
 /// Groups in a cluster; a new one beyond it is refused.
 pub const GROUPS_MAX: usize = 100_000;
 /// Committed offsets of one group; more are refused.

@@ -12,8 +12,9 @@ use crate::columns::is_deeper_than;
 use crate::commands::commit_segment::BatchOutcome;
 use crate::commands::{
     AllocateProducerId, AlterTopicConfigs, CloseSession, CommitGroupOffsets, CommitSegment,
-    CommitTable, CompleteGroup, CreatePartitions, CreateTopic, DeleteGroup, DeleteTopic,
-    ExpireSession, OpenSession, RaiseLevel, RegisterSchema, RemoveGroupMembers, SetCompatibility,
+    CommitTable, CompleteGroup, CreatePartitions, CreateTopic, DeleteGroup, DeleteGroupOffsets,
+    DeleteTopic, ExpireSession, OpenSession, RaiseLevel, RegisterSchema, RemoveGroupMembers,
+    SetCompatibility,
 };
 use crate::nesting::COLUMN_LEVELS_MAX;
 use crate::{Context, State, TableColumnsError};
@@ -49,6 +50,8 @@ pub enum Command {
     CommitGroupOffsets(#[n(0)] CommitGroupOffsets),
     #[n(33)]
     DeleteGroup(#[n(0)] DeleteGroup),
+    #[n(34)]
+    DeleteGroupOffsets(#[n(0)] DeleteGroupOffsets),
     #[n(40)]
     RegisterSchema(#[n(0)] RegisterSchema),
     #[n(41)]
@@ -76,6 +79,7 @@ impl Command {
             Command::RemoveGroupMembers(command) => command.apply(state, ctx),
             Command::CommitGroupOffsets(command) => command.apply(state, ctx),
             Command::DeleteGroup(command) => command.apply(state, ctx),
+            Command::DeleteGroupOffsets(command) => command.apply(state, ctx),
             Command::RegisterSchema(command) => command.apply(state, ctx),
             Command::SetCompatibility(command) => command.apply(state, ctx),
             Command::CommitTable(command) => command.apply(state, ctx),

@@ -20,8 +20,11 @@ pub struct Group {
     pub protocol: String,
     /// Member id of the leader.
     pub leader: String,
-    /// In the order of their ids. Shared: committing an offset copies none of them.
+    /// In the order of their ids. Shared: a commit of offsets copies none of them.
     pub members: Arc<[GroupMember]>,
+    /// What the members offered and were assigned, as the coordinator wrote it; may name more members
+    /// than are left. Nobody needs it but a coordinator that takes over.
+    pub brought: Arc<[u8]>,
     pub offsets: OrdMap<TopicPartition, CommittedOffset>,
     pub changed: ClusterTime,
 }
@@ -42,11 +45,18 @@ pub struct GroupMember {
     pub session_timeout_ms: i32,
     #[n(5)]
     pub rebalance_timeout_ms: i32,
-    /// Every protocol the member offered, with its metadata, by preference: a coordinator that takes
-    /// over must know them.
-    #[n(6)]
+}
+
+/// What one member brought into its generation. Those of a group are encoded together and compressed
+/// (zstd): members mostly say the same, and the whole has to fit into an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct BroughtByMember {
+    #[n(0)]
+    pub id: String,
+    /// Every protocol the member offered, with its metadata, by preference.
+    #[n(1)]
     pub protocols: Vec<(String, ByteVec)>,
-    #[n(7)]
+    #[n(2)]
     pub assignment: ByteVec,
 }
 
@@ -123,7 +133,8 @@ impl State {
                 protocol_type: String::new(),
                 protocol: String::new(),
                 leader: String::new(),
-                members: Arc::new([]),
+                members: Arc::default(),
+                brought: Arc::default(),
                 offsets: OrdMap::new(),
                 changed: ctx.cluster_time,
             };

@@ -34,7 +34,7 @@ pub use apply::{Agreement, Applied, ApplyError, Ignored, Spoiled};
 pub use command::{Command, Outcome, ProposalOutcome, Refusal};
 pub use context::{Context, SessionContext};
 pub use entry::{Entry, Observed, Proposal};
-pub use groups::{CommittedOffset, Group, GroupMember, is_metadata_too_long};
+pub use groups::{BroughtByMember, CommittedOffset, Group, GroupMember, is_metadata_too_long};
 pub use invariants::BrokenInvariant;
 pub use leftovers::GroupCursor;
 pub use level::FeatureLevel;

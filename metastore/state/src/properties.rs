@@ -13,8 +13,8 @@ use tarn_model::{
 use crate::commands::commit_segment::BatchOutcome;
 use crate::commands::{
     AllocateProducerId, AlterTopicConfigs, CloseSession, Closes, CommitGroupOffsets, CommitMode,
-    CommitTable, CompleteGroup, ConfigChange, CreatePartitions, DeleteGroup, DeleteTopic,
-    ExpireSession, GroupOffset, MaterializedStep, RegisterSchema, RemoveGroupMembers,
+    CommitTable, CompleteGroup, ConfigChange, CreatePartitions, DeleteGroup, DeleteGroupOffsets,
+    DeleteTopic, ExpireSession, GroupOffset, MaterializedStep, RegisterSchema, RemoveGroupMembers,
 };
 use crate::harness::{Cluster, at, batch, create_topic, idempotent, open_command, session, topic};
 use crate::{Command, Counters, Entry, GroupMember, Outcome, ProposalOutcome, State};
@@ -37,8 +37,6 @@ fn member(id: u8) -> GroupMember {
         client_host: String::new(),
         session_timeout_ms: 1,
         rebalance_timeout_ms: 1,
-        protocols: Vec::new(),
-        assignment: Vec::new().into(),
     }
 }
 
@@ -121,6 +119,7 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
                 protocol: "range".into(),
                 leader: "m0".into(),
                 members,
+                brought: vec![b; usize::from(c)].into(),
             })
         }
         15 => {
@@ -154,7 +153,12 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
                 offsets,
             })
         }
-        18 => Command::DeleteGroup(DeleteGroup { group, node }),
+        18 if c.is_multiple_of(2) => Command::DeleteGroup(DeleteGroup { group, node }),
+        18 => Command::DeleteGroupOffsets(DeleteGroupOffsets {
+            group,
+            node,
+            partitions: vec![at(id, partition.0)],
+        }),
         19 | 20 => {
             let kinds = [
                 ColumnType::Int,

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 use tarn_model::{
@@ -113,6 +114,8 @@ struct GroupHead {
     changed: ClusterTime,
     #[n(7)]
     offsets: u64,
+    #[n(8)]
+    brought: ByteVec,
 }
 
 impl State {
@@ -222,6 +225,7 @@ impl State {
                 members: group.members.to_vec(),
                 changed: group.changed,
                 offsets: group.offsets.len() as u64,
+                brought: group.brought.to_vec().into(),
             });
             for offset in &group.offsets {
                 frames.put(&offset);
@@ -272,6 +276,7 @@ impl State {
                 protocol: head.protocol,
                 leader: head.leader,
                 members: head.members.into(),
+                brought: Vec::from(head.brought).into(),
                 offsets: offsets.map,
                 changed: head.changed,
             };

@@ -20,12 +20,13 @@ use tarn_model::{
 use tarn_state::commands::{
     AllocateProducerId, AlterTopicConfigs, CloseSession, Closes, CommitGroupOffsets, CommitMode,
     CommitSegment, CommitTable, CompleteGroup, ConfigChange, CreatePartitions, CreateTopic,
-    DeleteGroup, DeleteTopic, ExpireSession, GroupOffset, MaterializedStep, NewBatch, NewExtent,
-    OpenSession, ProducerStamp, RaiseLevel, RegisterSchema, RemoveGroupMembers, SetCompatibility,
+    DeleteGroup, DeleteGroupOffsets, DeleteTopic, ExpireSession, GroupOffset, MaterializedStep,
+    NewBatch, NewExtent, OpenSession, ProducerStamp, RaiseLevel, RegisterSchema,
+    RemoveGroupMembers, SetCompatibility,
 };
 use tarn_state::{
-    Advertised, Command, Compatibility, Counters, Entry, FeatureLevel, GroupMember, Observed,
-    Position, Proposal, State,
+    Advertised, BroughtByMember, Command, Compatibility, Counters, Entry, FeatureLevel,
+    GroupMember, Observed, Position, Proposal, State,
 };
 use tarn_topics::segment;
 
@@ -133,8 +134,12 @@ fn commands() -> Vec<(&'static str, Command)> {
         client_host: "/127.0.0.1".into(),
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
-        protocols: vec![("range".into(), vec![1, 2, 3].into())],
-        assignment: vec![4, 5].into(),
+    };
+    // In the log it is compressed; the golden bytes are of what is compressed.
+    let brought = BroughtByMember {
+        id: "m-1".into(),
+        protocols: vec![("range".into(), vec![1, 2].into())],
+        assignment: vec![3].into(),
     };
     let agent = Advertised {
         host: "a.example".into(),
@@ -256,6 +261,7 @@ fn commands() -> Vec<(&'static str, Command)> {
                 protocol: "range".into(),
                 leader: "m-1".into(),
                 members: vec![member],
+                brought: encode(&vec![brought]).into(),
             }),
         ),
         (
@@ -282,6 +288,14 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::DeleteGroup(DeleteGroup {
                 group: group(),
                 node: NodeId(1),
+            }),
+        ),
+        (
+            "034-delete_group_offsets",
+            Command::DeleteGroupOffsets(DeleteGroupOffsets {
+                group: group(),
+                node: NodeId(1),
+                partitions: vec![at],
             }),
         ),
         (

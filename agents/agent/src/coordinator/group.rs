@@ -14,6 +14,7 @@
 //! over, and knows the predecessor from the log only, recognizes the successor by its higher number
 //! and does not fence it.
 
+pub(super) mod brought;
 mod follow;
 mod join;
 mod member;
@@ -25,12 +26,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tarn_model::caps;
-use tarn_state::GroupMember;
+use tarn_state::{BroughtByMember, GroupMember};
 use tokio::time::Instant;
+use tracing::info;
 
 use super::{
-    Answer, GROUP_BYTES_MAX, GroupError, Join, JoinAnswer, JoinRefused, Joined, JoinedMember,
-    MemberRef, Sync, Synced,
+    Answer, GroupError, Join, JoinAnswer, JoinRefused, Joined, JoinedMember, MemberRef, Sync,
+    Synced,
 };
 use member::{Member, incarnation, metadata};
 
@@ -60,6 +62,8 @@ pub(super) struct Complete {
     pub(super) protocol: String,
     pub(super) leader: String,
     pub(super) members: Vec<GroupMember>,
+    /// What they brought, in the same order.
+    pub(super) brought: Vec<BroughtByMember>,
 }
 
 /// A group as DescribeGroups and ListGroups show it.
@@ -207,11 +211,15 @@ impl Group {
         {
             return Err(GroupError::InconsistentProtocol);
         }
-        let sizes = || sync.assignments.iter().map(|(_, bytes)| bytes.len());
-        if sizes().any(|bytes| bytes > caps::MEMBER_BYTES_MAX) {
-            return Err(GroupError::InvalidRequest);
-        }
-        if sizes().sum::<usize>() as u64 > GROUP_BYTES_MAX {
+        let assigned: usize = sync.assignments.iter().map(|(_, bytes)| bytes.len()).sum();
+        let offered: usize = self.members.values().map(Member::offered).sum();
+        if assigned.saturating_add(offered) > caps::GROUP_BYTES_MAX {
+            info!(
+                assigned,
+                offered,
+                max = caps::GROUP_BYTES_MAX,
+                "the assignments of a group are too large"
+            );
             return Err(GroupError::Full);
         }
         match self.phase {
@@ -241,6 +249,13 @@ impl Group {
                 client_host: member.client_host.clone(),
                 session_timeout_ms: wire_millis(member.session_timeout),
                 rebalance_timeout_ms: wire_millis(member.rebalance_timeout),
+            })
+            .collect();
+        let brought = self
+            .members
+            .iter()
+            .map(|(id, member)| BroughtByMember {
+                id: id.clone(),
                 protocols: member
                     .protocols
                     .iter()
@@ -255,6 +270,7 @@ impl Group {
             protocol: self.protocol.clone(),
             leader: self.leader.clone(),
             members,
+            brought,
         });
     }
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tarn_model::NodeId;
 use tarn_replica::{Metastore, ProposeError};
+use tarn_runtime::Scope;
 use tarn_state::commands::{CompleteGroup, RemoveGroupMembers};
 use tarn_state::{Command, Refusal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::group::{Complete, Group};
+use super::group::{Complete, Group, brought};
 use super::{Answer, GroupError, Inner, Message, fits_log};
 
 /// How long a new task waits for a view that is behind nothing.
@@ -233,6 +234,7 @@ impl Task {
                 .get(&self.name)
                 .map_or(0, |logged| logged.generation);
             self.completing = Some(Box::pin(complete_group(
+                self.inner.scope.clone(),
                 metastore,
                 node,
                 self.name.clone(),
@@ -327,14 +329,30 @@ async fn ready<T>(proposing: &mut Option<Proposing<T>>) -> T {
 }
 
 async fn complete_group(
+    scope: Scope,
     metastore: Metastore,
     node: NodeId,
     group: String,
     previous: i32,
     complete: Complete,
 ) -> (Complete, Result<(), GroupError>) {
+    let brought = complete.brought.clone();
+    let bytes: usize = brought.iter().map(brought::size).sum();
+    let written = scope
+        .blocking("writing what a group brought", move || {
+            brought::write(&brought)
+        })
+        .await;
+    let Ok(Ok(written)) = written else {
+        error!(
+            group,
+            bytes, "what a group's members brought could not be compressed"
+        );
+        return (complete, Err(GroupError::Full));
+    };
+    let compressed = written.len();
     let command = Command::CompleteGroup(CompleteGroup {
-        group,
+        group: group.clone(),
         node,
         previous,
         generation: complete.generation,
@@ -342,12 +360,14 @@ async fn complete_group(
         protocol: complete.protocol.clone(),
         leader: complete.leader.clone(),
         members: complete.members.clone(),
+        brought: written.into(),
     });
     let result = if fits_log(&command) {
         propose(&metastore, command).await
     } else {
         // No other attempt would fit either, so members must not be kept rebalancing for ever.
-        warn!("the assignments of a generation do not fit into an entry of the log");
+        let (members, max) = (complete.members.len(), Metastore::PROPOSAL_BYTES_MAX);
+        info!(group, members, bytes, compressed, %max, "what a group's members brought does not fit into an entry of the log");
         Err(GroupError::Full)
     };
     (complete, result)

@@ -461,13 +461,9 @@ async fn wrong_joins_are_refused() {
         .call(3, join("", None).with_protocol_type(text("connect")))
         .await;
     assert_eq!(code(other.error_code), ErrorCode::InconsistentGroupProtocol);
-    let large = vec![
-        JoinGroupRequestProtocol::default()
-            .with_name(text("range"))
-            .with_metadata(Bytes::from(vec![0; 70_000])),
-    ];
-    let large = client.call(7, join("", None).with_protocols(large)).await;
-    assert_eq!(code(large.error_code), ErrorCode::InvalidRequest);
+    let long = vec![JoinGroupRequestProtocol::default().with_name(text(&"p".repeat(5_000)))];
+    let long = client.call(7, join("", None).with_protocols(long)).await;
+    assert_eq!(code(long.error_code), ErrorCode::InvalidRequest);
 }
 
 #[tokio::test]
@@ -603,4 +599,53 @@ async fn members_that_went_with_their_coordinator_expire_though_nobody_asks_for_
         commit(&mut client, -1, "", "orders", 3).await,
         ErrorCode::None
     );
+}
+
+/// Longer than any cap on one member: what a consumer of 600 topics with long names offers in three
+/// protocols, and is assigned. Apache Kafka takes it.
+#[tokio::test]
+async fn a_consumer_of_600_topics_joins() {
+    let agent = agent().await;
+    let mut client = agent.client().await;
+    let mut subscription = vec![0, 0, 0, 0, 2, 88];
+    for topic in 0..600 {
+        let name = format!("{topic:0>240}");
+        subscription.extend_from_slice(&[0, 240]);
+        subscription.extend_from_slice(name.as_bytes());
+    }
+    subscription.extend_from_slice(&(-1_i32).to_be_bytes());
+    let asked = |member: &str| {
+        let protocols = ["range", "roundrobin", "cooperative-sticky"].map(|protocol| {
+            JoinGroupRequestProtocol::default()
+                .with_name(text(protocol))
+                .with_metadata(Bytes::from(subscription.clone()))
+        });
+        join(member, None).with_protocols(protocols.to_vec())
+    };
+    let first = client.call(7, asked("")).await;
+    assert_eq!(code(first.error_code), ErrorCode::MemberIdRequired);
+    let joined = client.call(7, asked(&first.member_id)).await;
+    assert_eq!(code(joined.error_code), ErrorCode::None);
+    let assignment = "a".repeat(200_000);
+    let request = sync(&joined, &[(&joined.member_id, &assignment)]);
+    let synced = client.call(5, request).await;
+    assert_eq!(code(synced.error_code), ErrorCode::None);
+    assert_eq!(synced.assignment.len(), assignment.len());
+    assert_eq!(heartbeat(&mut client, &joined).await, ErrorCode::None);
+    let logged = &agent.node.metastore.view().groups["g"];
+    assert!(logged.brought.len() < 100 << 10, "{}", logged.brought.len());
+}
+
+/// KafkaJS commits −1 and −2 after OFFSET_OUT_OF_RANGE; Apache Kafka 4.3 keeps any number.
+#[tokio::test]
+async fn negative_offsets_are_committed_and_fetched() {
+    let agent = agent().await;
+    let mut client = agent.with_topic("orders", 1).await;
+    for offset in [-1, -2, -7, i64::MIN, i64::MAX] {
+        assert_eq!(
+            commit(&mut client, -1, "", "orders", offset).await,
+            ErrorCode::None
+        );
+        assert_eq!(committed(&mut client, "orders").await, offset);
+    }
 }

@@ -112,7 +112,6 @@ mod tests {
     use crate::GroupMember;
     use crate::commands::CompleteGroup;
     use crate::harness::{Cluster, at};
-    use minicbor::bytes::ByteVec;
 
     fn commit(
         generation: i32,
@@ -143,8 +142,6 @@ mod tests {
             client_host: String::new(),
             session_timeout_ms: 45_000,
             rebalance_timeout_ms: 300_000,
-            protocols: Vec::new(),
-            assignment: ByteVec::from(Vec::new()),
         }
     }
 
@@ -210,6 +207,7 @@ mod tests {
             protocol: "range".into(),
             leader: "a".into(),
             members: vec![member("a", None), member("b", Some("s"))],
+            brought: vec![1].into(),
         };
         let mut run = |command| cluster.run(Command::CommitGroupOffsets(command));
         assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use tarn_model::{ByteSize, NodeId, caps};
 
@@ -28,6 +29,9 @@ pub struct CompleteGroup {
     pub leader: String,
     #[n(7)]
     pub members: Vec<GroupMember>,
+    /// What they brought, see [`crate::BroughtByMember`].
+    #[n(8)]
+    pub brought: ByteVec,
 }
 
 impl CompleteGroup {
@@ -49,6 +53,7 @@ impl CompleteGroup {
             protocol: self.protocol.clone(),
             leader: self.leader.clone(),
             members: members.into(),
+            brought: self.brought.as_slice().into(),
             offsets: group.offsets.clone(),
             changed: ctx.cluster_time,
         };
@@ -117,16 +122,6 @@ fn check_member(member: &GroupMember) -> Result<(), Refusal> {
             max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
         });
     }
-    let offered: usize = member
-        .protocols
-        .iter()
-        .map(|(name, metadata)| name.len() + metadata.len())
-        .sum();
-    if offered.max(member.assignment.len()) > caps::MEMBER_BYTES_MAX {
-        return Err(Refusal::TooLong {
-            max: ByteSize::bytes(caps::MEMBER_BYTES_MAX as u64),
-        });
-    }
     Ok(())
 }
 
@@ -135,7 +130,6 @@ mod tests {
     use super::*;
     use crate::Command;
     use crate::harness::Cluster;
-    use minicbor::bytes::ByteVec;
 
     fn member(id: &str, instance: Option<&str>) -> GroupMember {
         GroupMember {
@@ -145,8 +139,6 @@ mod tests {
             client_host: "/127.0.0.1".into(),
             session_timeout_ms: 45_000,
             rebalance_timeout_ms: 300_000,
-            protocols: vec![("range".into(), ByteVec::from(vec![1]))],
-            assignment: ByteVec::from(vec![2]),
         }
     }
 
@@ -165,6 +157,7 @@ mod tests {
             protocol: "range".into(),
             leader: leader.into(),
             members,
+            brought: vec![7].into(),
         }
     }
 
@@ -219,11 +212,6 @@ mod tests {
             "a",
             vec![member("a", Some("s")), member("b", Some("s"))]
         )));
-        let long = GroupMember {
-            assignment: vec![0; caps::MEMBER_BYTES_MAX + 1].into(),
-            ..member("a", None)
-        };
-        assert!(matches!(refused("a", vec![long]), Refusal::TooLong { .. }));
         assert!(matches!(
             refused("a", vec![member(&"a".repeat(5_000), None)]),
             Refusal::TooLong { .. }

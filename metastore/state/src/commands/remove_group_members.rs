@@ -44,6 +44,7 @@ impl RemoveGroupMembers {
         }
         if group.members.is_empty() {
             group.protocol.clear();
+            group.brought = Arc::default();
         }
         Ok(Outcome::Done)
     }
@@ -55,7 +56,6 @@ mod tests {
     use crate::Command;
     use crate::commands::{CompleteGroup, DeleteGroup};
     use crate::harness::Cluster;
-    use minicbor::bytes::ByteVec;
 
     fn member(id: &str) -> GroupMember {
         GroupMember {
@@ -65,8 +65,6 @@ mod tests {
             client_host: String::new(),
             session_timeout_ms: 45_000,
             rebalance_timeout_ms: 300_000,
-            protocols: Vec::new(),
-            assignment: ByteVec::from(Vec::new()),
         }
     }
 
@@ -101,6 +99,7 @@ mod tests {
             protocol: "range".into(),
             leader: "a".into(),
             members: vec![member("a"), member("b")],
+            brought: vec![1].into(),
         };
         cluster.run(Command::CompleteGroup(complete)).unwrap();
         cluster.run(remove(&["a", "nobody"])).unwrap();

@@ -49,7 +49,7 @@ fn commit_offset(group: &str, at: TopicPartition) -> Command {
         instance: None,
         offsets: vec![GroupOffset {
             at,
-            offset: Offset(1),
+            offset: 1,
             leader_epoch: -1,
             metadata: String::new(),
         }],
@@ -143,8 +143,6 @@ fn offsets_expire_a_week_after_the_last_member_left() {
         client_host: String::new(),
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 10_000,
-        protocols: Vec::new(),
-        assignment: Vec::new().into(),
     };
     let complete = |group: &str| {
         Command::CompleteGroup(CompleteGroup {
@@ -156,6 +154,7 @@ fn offsets_expire_a_week_after_the_last_member_left() {
             protocol: "range".into(),
             leader: "m".into(),
             members: vec![member.clone()],
+            brought: Vec::new().into(),
         })
     };
     for group in ["left", "simple", "stable"] {

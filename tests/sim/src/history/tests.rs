@@ -132,7 +132,8 @@ fn committed(n: u64, offset: u64) -> View {
         protocol_type: String::new(),
         protocol: String::new(),
         leader: String::new(),
-        members: Arc::new([]),
+        members: Arc::default(),
+        brought: Arc::default(),
         offsets: [(place(), committed)].into_iter().collect(),
         changed: ClusterTime::default(),
     };

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tarn_state::GroupMember;
 use tokio::time::Instant;
 
 use super::member::Member;
-use super::{Group, GroupError, Phase, millis};
+use super::{Group, GroupError, Phase, brought, millis};
 
 impl Group {
     /// Takes over what the log has. Everybody gets a full session timeout.
@@ -22,6 +21,7 @@ impl Group {
         self.leader.clone_from(&logged.leader);
         self.instances.clear();
         self.complete = None;
+        let mut brought = brought::read(&logged.brought);
         self.members = logged
             .members
             .iter()
@@ -30,11 +30,7 @@ impl Group {
                     self.instances.insert(instance.clone(), member.id.clone());
                 }
                 let session_timeout = millis(member.session_timeout_ms);
-                let protocols = member
-                    .protocols
-                    .iter()
-                    .map(|(name, metadata)| (name.clone(), Bytes::copy_from_slice(metadata)))
-                    .collect();
+                let (protocols, assignment) = brought.remove(&member.id).unwrap_or_default();
                 let loaded = Member {
                     instance: member.instance.clone(),
                     client_id: member.client_id.clone(),
@@ -42,7 +38,7 @@ impl Group {
                     session_timeout,
                     rebalance_timeout: millis(member.rebalance_timeout_ms),
                     protocols,
-                    assignment: Bytes::copy_from_slice(&member.assignment),
+                    assignment,
                     expires: now + session_timeout,
                     join: None,
                     sync: None,

@@ -5,11 +5,10 @@ use bytes::Bytes;
 use tarn_model::caps;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::info;
 
 use super::member::{Member, incarnation, offers};
-use super::{
-    GROUP_BYTES_MAX, Group, GroupError, Join, JoinAnswer, JoinRefused, Joined, MemberRef, Phase,
-};
+use super::{Group, GroupError, Join, JoinAnswer, JoinRefused, Joined, MemberRef, Phase};
 
 /// How much of a client id goes into a member id.
 const CLIENT_ID_SHOWN: usize = 200;
@@ -61,7 +60,10 @@ impl Group {
         if !self.fits_protocols(join) {
             return Err(refuse(GroupError::InconsistentProtocol));
         }
-        if !self.has_room(join) {
+        if let Err(bytes) = self.has_room(join) {
+            let (member, client_id) = (&join.member, &join.client_id);
+            let max = caps::GROUP_BYTES_MAX;
+            info!(%member, %client_id, bytes, max, "a member brings more than its group may hold");
             return Err(refuse(GroupError::Full));
         }
         if join.member.is_empty() {
@@ -244,27 +246,19 @@ impl Group {
                 .any(|(name, _)| others.iter().all(|other| offers(other, name)))
     }
 
-    /// Do all that the members bring still fit into one entry of the log, which a generation is?
-    fn has_room(&self, join: &Join) -> bool {
+    /// Is there room for all that the members bring? Else how much it would be.
+    fn has_room(&self, join: &Join) -> Result<(), usize> {
         let is_other = |(id, member): &(&String, &Member)| {
             **id != join.member && (join.instance.is_none() || member.instance != join.instance)
         };
         let others = self.members.iter().filter(is_other);
-        let taken: usize = others
-            .map(|(id, member)| id.len() + brought(&member.client_id, &member.protocols))
-            .sum();
-        let own = brought(&join.client_id, &join.protocols);
-        taken.saturating_add(own) as u64 <= GROUP_BYTES_MAX
+        let taken: usize = others.map(|(id, member)| id.len() + member.offered()).sum();
+        let bytes = taken.saturating_add(join.client_id.len() + join.offered());
+        if bytes > caps::GROUP_BYTES_MAX {
+            return Err(bytes);
+        }
+        Ok(())
     }
-}
-
-/// Bytes that a member adds to its group.
-fn brought(client_id: &str, protocols: &[(String, Bytes)]) -> usize {
-    let offered: usize = protocols
-        .iter()
-        .map(|(name, metadata)| name.len() + metadata.len())
-        .sum();
-    client_id.len() + offered
 }
 
 fn short(client_id: &str) -> &str {

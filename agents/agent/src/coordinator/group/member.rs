@@ -25,6 +25,15 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// Bytes that it brought into the group.
+    pub(super) fn offered(&self) -> usize {
+        let protocols = self.protocols.iter();
+        let offered: usize = protocols
+            .map(|(name, metadata)| name.len() + metadata.len())
+            .sum();
+        self.client_id.len() + offered
+    }
+
     pub(super) fn has_joined(&self) -> bool {
         self.join.as_ref().is_some_and(|join| !join.is_closed())
     }

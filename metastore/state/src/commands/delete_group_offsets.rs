@@ -1,0 +1,82 @@
+//! Forgets what a group has committed of some partitions (KIP-496). Whether a member still reads them
+//! is for the coordinator to say, which knows what the members subscribed to.
+
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use tarn_model::{NodeId, TopicPartition};
+
+use crate::{Context, Outcome, Refusal, State};
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct DeleteGroupOffsets {
+    #[n(0)]
+    pub group: String,
+    #[n(1)]
+    pub node: NodeId,
+    #[n(2)]
+    pub partitions: Vec<TopicPartition>,
+}
+
+impl DeleteGroupOffsets {
+    pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
+        state.check_coordinator(&self.group, self.node, ctx)?;
+        let group = state
+            .groups
+            .get_mut(&self.group)
+            .ok_or_else(|| Refusal::NoSuchGroup(self.group.clone()))?;
+        let group = Arc::make_mut(group);
+        for at in &self.partitions {
+            group.offsets.remove(at);
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+    use crate::commands::{CommitGroupOffsets, GroupOffset};
+    use crate::harness::{Cluster, at};
+
+    #[test]
+    fn offsets_go_and_the_group_stays() {
+        let mut cluster = Cluster::with_topic("orders", 2);
+        let delete = |partitions| {
+            Command::DeleteGroupOffsets(DeleteGroupOffsets {
+                group: "g".into(),
+                node: NodeId(1),
+                partitions,
+            })
+        };
+        assert_eq!(
+            cluster.run(delete(vec![at(7, 0)])),
+            Err(Refusal::NoSuchGroup("g".into()))
+        );
+        let offset = |partition| GroupOffset {
+            at: at(7, partition),
+            offset: 5,
+            leader_epoch: -1,
+            metadata: String::new(),
+        };
+        let commit = CommitGroupOffsets {
+            group: "g".into(),
+            node: NodeId(1),
+            generation: -1,
+            member: String::new(),
+            instance: None,
+            offsets: vec![offset(0), offset(1)],
+        };
+        cluster.run(Command::CommitGroupOffsets(commit)).unwrap();
+        let left = |cluster: &Cluster| cluster.state.groups["g"].offsets.len();
+        assert_eq!(cluster.run(delete(vec![at(7, 1)])), Ok(Outcome::Done));
+        assert_eq!(left(&cluster), 1);
+        // Again, and what was never committed.
+        assert_eq!(
+            cluster.run(delete(vec![at(7, 1), at(7, 0), at(9, 9)])),
+            Ok(Outcome::Done)
+        );
+        assert_eq!(left(&cluster), 0);
+    }
+}
