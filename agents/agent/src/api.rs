@@ -5,6 +5,7 @@
 //! does not compile. Dispatch, ApiVersions, the metric's label and the access check follow from the
 //! two. A new API is a file in `api/`, a line here and its test.
 
+mod alter_configs;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
@@ -13,6 +14,10 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -20,16 +25,25 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod security;
 mod sync_group;
 mod text;
 
+use security::{
+    alter_client_quotas, create_acls, delete_acls, describe_acls, describe_client_quotas,
+    describe_user_scram_credentials,
+};
 pub(crate) use text::TopicKey;
 
 use std::sync::Arc;
@@ -104,6 +118,21 @@ apis! {
     DeleteGroups => delete_groups, Free, DeleteGroup;
     IncrementalAlterConfigs => incremental_alter_configs, Free, AlterTopic;
     DescribeCluster => describe_cluster, Free, DescribeCluster;
+    AlterConfigs => alter_configs, Free, AlterTopic;
+    OffsetDelete => offset_delete, Free, DeleteGroup;
+    DescribeLogDirs => describe_log_dirs, Serial, DescribeCluster;
+    DescribeProducers => describe_producers, Serial, ReadTopic;
+    DescribeTopicPartitions => describe_topic_partitions, Serial, DescribeTopic;
+    ListConfigResources => list_config_resources, Serial, DescribeCluster;
+    ListPartitionReassignments => list_partition_reassignments, Free, DescribeCluster;
+    ListTransactions => list_transactions, Free, DescribeCluster;
+    DescribeQuorum => describe_quorum, Free, DescribeCluster;
+    DescribeAcls => describe_acls, Free, DescribeCluster;
+    CreateAcls => create_acls, Free, AlterCluster;
+    DeleteAcls => delete_acls, Free, AlterCluster;
+    DescribeUserScramCredentials => describe_user_scram_credentials, Free, DescribeCluster;
+    DescribeClientQuotas => describe_client_quotas, Free, DescribeCluster;
+    AlterClientQuotas => alter_client_quotas, Free, AlterCluster;
 }
 
 /// What is wrong with the leader epoch that a client believes in (KIP-320); a negative one says

@@ -39,6 +39,52 @@ const TOPIC_DEFAULTS: &[(&str, &str)] = &[
     ),
 ];
 
+/// What never changes, under the names by which consoles find out what they talk to.
+const TOLD_TO_CONSOLES: &[(&str, ConfigKind, &str, &str)] = &[
+    (
+        "authorizer.class.name",
+        ConfigKind::String,
+        "",
+        "Shown for compatibility: there are no ACLs.",
+    ),
+    (
+        "inter.broker.protocol.version",
+        ConfigKind::String,
+        "4.2-IV1",
+        "Shown for compatibility: the Kafka whose protocol is served.",
+    ),
+    (
+        "log.dirs",
+        ConfigKind::String,
+        "object-storage",
+        "Shown for compatibility: records are in object storage.",
+    ),
+    (
+        "log.retention.hours",
+        ConfigKind::Int,
+        "168",
+        "Shown for compatibility: log.retention.ms in hours.",
+    ),
+    (
+        "offset.metadata.max.bytes",
+        ConfigKind::Int,
+        "4096",
+        "Longest text beside a committed offset, in characters.",
+    ),
+    (
+        "offsets.topic.replication.factor",
+        ConfigKind::Short,
+        "1",
+        "Shown for compatibility: offsets are in the commit log.",
+    ),
+    (
+        "process.roles",
+        ConfigKind::List,
+        "broker,controller",
+        "Shown for compatibility: any agent does both.",
+    ),
+];
+
 /// All of them, in the order of their names.
 pub(crate) fn all(settings: &AgentSettings, node: i32) -> Vec<BrokerConfig> {
     let config = |name, kind, value: String, doc| BrokerConfig {
@@ -127,6 +173,16 @@ pub(crate) fn all(settings: &AgentSettings, node: i32) -> Vec<BrokerConfig> {
             "Largest request.",
         ),
     ];
+    // What consoles look up before they show anything.
+    for (name, kind, value, doc) in TOLD_TO_CONSOLES {
+        all.push(config(name, *kind, (*value).to_owned(), doc));
+    }
+    all.push(config(
+        "node.id",
+        ConfigKind::Int,
+        node.to_string(),
+        "This agent's node id.",
+    ));
     for (name, topic_config) in TOPIC_DEFAULTS {
         if let Some(found) = TOPIC_CONFIGS
             .iter()
@@ -152,7 +208,10 @@ mod tests {
     fn every_broker_config_stands_there_once() {
         let all = all(&AgentSettings::default(), 7);
         assert!(all.windows(2).all(|pair| pair[0].name < pair[1].name));
-        assert_eq!(all.len(), 13 + TOPIC_DEFAULTS.len());
+        assert_eq!(
+            all.len(),
+            14 + TOLD_TO_CONSOLES.len() + TOPIC_DEFAULTS.len()
+        );
         assert!(
             all.iter()
                 .any(|config| config.name == "broker.id" && config.value == "7")

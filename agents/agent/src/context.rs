@@ -37,6 +37,7 @@ pub(crate) enum Access {
     DescribeGroup,
     DeleteGroup,
     DescribeCluster,
+    AlterCluster,
     IdempotentWrite,
 }
 

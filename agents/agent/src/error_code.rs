@@ -29,7 +29,8 @@ pub(crate) fn not_now(api: ApiKey) -> ErrorCode {
         | ApiKey::OffsetCommit
         | ApiKey::DescribeGroups
         | ApiKey::ListGroups
-        | ApiKey::DeleteGroups => ErrorCode::CoordinatorNotAvailable,
+        | ApiKey::DeleteGroups
+        | ApiKey::OffsetDelete => ErrorCode::CoordinatorNotAvailable,
         // The Java consumer takes COORDINATOR_NOT_AVAILABLE here for an unexpected, final error; a
         // second producer id does no harm, so InitProducerId may be repeated likewise.
         ApiKey::OffsetFetch | ApiKey::InitProducerId => ErrorCode::CoordinatorLoadInProgress,
@@ -42,7 +43,22 @@ pub(crate) fn not_now(api: ApiKey) -> ErrorCode {
         | ApiKey::CreatePartitions
         | ApiKey::DescribeConfigs
         | ApiKey::IncrementalAlterConfigs
-        | ApiKey::DescribeCluster => ErrorCode::RequestTimedOut,
+        | ApiKey::DescribeCluster
+        | ApiKey::AlterConfigs
+        | ApiKey::DescribeLogDirs
+        | ApiKey::DescribeProducers
+        | ApiKey::DescribeTopicPartitions
+        | ApiKey::DescribeQuorum
+        | ApiKey::ListConfigResources => ErrorCode::RequestTimedOut,
+        // These need no log.
+        ApiKey::ListPartitionReassignments
+        | ApiKey::ListTransactions
+        | ApiKey::DescribeAcls
+        | ApiKey::CreateAcls
+        | ApiKey::DeleteAcls
+        | ApiKey::DescribeUserScramCredentials
+        | ApiKey::DescribeClientQuotas
+        | ApiKey::AlterClientQuotas => ErrorCode::UnknownServerError,
     }
 }
 
@@ -65,88 +81,15 @@ pub(crate) fn of_refusal(api: ApiKey, refusal: &Refusal) -> ErrorCode {
         }
         Refusal::InvalidTopicName { .. } => ErrorCode::InvalidTopic,
         Refusal::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
-        Refusal::Full { .. } => match api {
-            ApiKey::JoinGroup | ApiKey::SyncGroup => ErrorCode::GroupMaxSizeReached,
-            // Clients try that again; every other code would be final, though offsets expire.
-            ApiKey::OffsetCommit => ErrorCode::CoordinatorNotAvailable,
-            ApiKey::Produce
-            | ApiKey::Fetch
-            | ApiKey::ListOffsets
-            | ApiKey::Metadata
-            | ApiKey::OffsetFetch
-            | ApiKey::FindCoordinator
-            | ApiKey::Heartbeat
-            | ApiKey::LeaveGroup
-            | ApiKey::DescribeGroups
-            | ApiKey::ListGroups
-            | ApiKey::ApiVersions
-            | ApiKey::CreateTopics
-            | ApiKey::DeleteTopics
-            | ApiKey::InitProducerId
-            | ApiKey::OffsetForLeaderEpoch
-            | ApiKey::DescribeConfigs
-            | ApiKey::CreatePartitions
-            | ApiKey::DeleteGroups
-            | ApiKey::IncrementalAlterConfigs
-            | ApiKey::DescribeCluster => ErrorCode::PolicyViolation,
-        },
+        Refusal::Full { .. } => full(api),
         Refusal::InvalidConfig { .. } => ErrorCode::InvalidConfig,
         Refusal::NoSuchGroup(_) => ErrorCode::GroupIdNotFound,
         Refusal::NotCoordinator(_) => ErrorCode::NotCoordinator,
         Refusal::WrongGeneration { .. } => ErrorCode::IllegalGeneration,
         Refusal::UnknownMember(_) => ErrorCode::UnknownMemberId,
         Refusal::FencedInstance(_) => ErrorCode::FencedInstanceId,
-        Refusal::GroupNotEmpty => match api {
-            // A consumer without membership commits while the group has members.
-            ApiKey::OffsetCommit => ErrorCode::UnknownMemberId,
-            ApiKey::Produce
-            | ApiKey::Fetch
-            | ApiKey::ListOffsets
-            | ApiKey::Metadata
-            | ApiKey::OffsetFetch
-            | ApiKey::FindCoordinator
-            | ApiKey::JoinGroup
-            | ApiKey::SyncGroup
-            | ApiKey::Heartbeat
-            | ApiKey::LeaveGroup
-            | ApiKey::DescribeGroups
-            | ApiKey::ListGroups
-            | ApiKey::ApiVersions
-            | ApiKey::CreateTopics
-            | ApiKey::DeleteTopics
-            | ApiKey::InitProducerId
-            | ApiKey::OffsetForLeaderEpoch
-            | ApiKey::DescribeConfigs
-            | ApiKey::CreatePartitions
-            | ApiKey::DeleteGroups
-            | ApiKey::IncrementalAlterConfigs
-            | ApiKey::DescribeCluster => ErrorCode::NonEmptyGroup,
-        },
-        Refusal::TooLong { .. } => match api {
-            ApiKey::OffsetCommit => ErrorCode::OffsetMetadataTooLarge,
-            ApiKey::Produce
-            | ApiKey::Fetch
-            | ApiKey::ListOffsets
-            | ApiKey::Metadata
-            | ApiKey::OffsetFetch
-            | ApiKey::FindCoordinator
-            | ApiKey::JoinGroup
-            | ApiKey::SyncGroup
-            | ApiKey::Heartbeat
-            | ApiKey::LeaveGroup
-            | ApiKey::DescribeGroups
-            | ApiKey::ListGroups
-            | ApiKey::ApiVersions
-            | ApiKey::CreateTopics
-            | ApiKey::DeleteTopics
-            | ApiKey::InitProducerId
-            | ApiKey::OffsetForLeaderEpoch
-            | ApiKey::DescribeConfigs
-            | ApiKey::CreatePartitions
-            | ApiKey::DeleteGroups
-            | ApiKey::IncrementalAlterConfigs
-            | ApiKey::DescribeCluster => ErrorCode::InvalidRequest,
-        },
+        Refusal::GroupNotEmpty => group_not_empty(api),
+        Refusal::TooLong { .. } => too_long(api),
         Refusal::BatchRefused { outcome, .. } => of_batch_outcome(*outcome),
         // Of a new topic, whose subject's versions do not fit into one table.
         Refusal::ColumnsDoNotFit(_) => ErrorCode::PolicyViolation,
@@ -165,6 +108,35 @@ pub(crate) fn of_refusal(api: ApiKey, refusal: &Refusal) -> ErrorCode {
         | Refusal::MaterializedMoved { .. }
         | Refusal::TableCommitInvalid(_)
         | Refusal::Panicked(_) => ErrorCode::UnknownServerError,
+    }
+}
+
+/// There is no room for one more of what the request makes.
+fn full(api: ApiKey) -> ErrorCode {
+    if api == ApiKey::JoinGroup || api == ApiKey::SyncGroup {
+        ErrorCode::GroupMaxSizeReached
+    } else if api == ApiKey::OffsetCommit {
+        // Clients try that again; every other code would be final, though offsets expire.
+        ErrorCode::CoordinatorNotAvailable
+    } else {
+        ErrorCode::PolicyViolation
+    }
+}
+
+/// A consumer without membership that commits while the group has members is none of them.
+fn group_not_empty(api: ApiKey) -> ErrorCode {
+    if api == ApiKey::OffsetCommit {
+        ErrorCode::UnknownMemberId
+    } else {
+        ErrorCode::NonEmptyGroup
+    }
+}
+
+fn too_long(api: ApiKey) -> ErrorCode {
+    if api == ApiKey::OffsetCommit {
+        ErrorCode::OffsetMetadataTooLarge
+    } else {
+        ErrorCode::InvalidRequest
     }
 }
 

@@ -1,5 +1,6 @@
 //! The agent from outside: requests over a loopback socket, against a log and a store in memory.
 
+mod consoles;
 mod groups;
 mod harness;
 mod lag;

@@ -34,6 +34,22 @@ fn spoken(api: ApiKey) -> RangeInclusive<i16> {
         ApiKey::DeleteGroups => 0..=2,
         ApiKey::IncrementalAlterConfigs => 0..=1,
         ApiKey::DescribeCluster => 0..=1,
+        // Of tools and consoles; this client calls none of them.
+        ApiKey::DescribeAcls
+        | ApiKey::CreateAcls
+        | ApiKey::DeleteAcls
+        | ApiKey::AlterConfigs
+        | ApiKey::DescribeLogDirs
+        | ApiKey::ListPartitionReassignments
+        | ApiKey::OffsetDelete
+        | ApiKey::DescribeClientQuotas
+        | ApiKey::AlterClientQuotas
+        | ApiKey::DescribeUserScramCredentials
+        | ApiKey::DescribeQuorum
+        | ApiKey::DescribeProducers
+        | ApiKey::ListTransactions
+        | ApiKey::ListConfigResources
+        | ApiKey::DescribeTopicPartitions => api.versions(),
     }
 }
 

@@ -31,11 +31,26 @@ macro_rules! for_each_api {
             DeleteTopics = 20, 1..=6, 4, DeleteTopicsRequest => DeleteTopicsResponse, DELETE_TOPICS;
             InitProducerId = 22, 0..=5, 2, InitProducerIdRequest => InitProducerIdResponse, INIT_PRODUCER_ID;
             OffsetForLeaderEpoch = 23, 2..=4, 4, OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse, OFFSET_FOR_LEADER_EPOCH;
+            DescribeAcls = 29, 1..=3, 2, DescribeAclsRequest => DescribeAclsResponse, DESCRIBE_ACLS;
+            CreateAcls = 30, 1..=3, 2, CreateAclsRequest => CreateAclsResponse, CREATE_ACLS;
+            DeleteAcls = 31, 1..=3, 2, DeleteAclsRequest => DeleteAclsResponse, DELETE_ACLS;
             DescribeConfigs = 32, 1..=4, 4, DescribeConfigsRequest => DescribeConfigsResponse, DESCRIBE_CONFIGS;
+            AlterConfigs = 33, 0..=2, 2, AlterConfigsRequest => AlterConfigsResponse, ALTER_CONFIGS;
+            DescribeLogDirs = 35, 1..=4, 2, DescribeLogDirsRequest => DescribeLogDirsResponse, DESCRIBE_LOG_DIRS;
             CreatePartitions = 37, 0..=3, 2, CreatePartitionsRequest => CreatePartitionsResponse, CREATE_PARTITIONS;
             DeleteGroups = 42, 0..=2, 2, DeleteGroupsRequest => DeleteGroupsResponse, DELETE_GROUPS;
             IncrementalAlterConfigs = 44, 0..=1, 1, IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse, INCREMENTAL_ALTER_CONFIGS;
+            ListPartitionReassignments = 46, 0..=0, 0, ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse, LIST_PARTITION_REASSIGNMENTS;
+            OffsetDelete = 47, 0..=0, 1, OffsetDeleteRequest => OffsetDeleteResponse, OFFSET_DELETE;
+            DescribeClientQuotas = 48, 0..=1, 1, DescribeClientQuotasRequest => DescribeClientQuotasResponse, DESCRIBE_CLIENT_QUOTAS;
+            AlterClientQuotas = 49, 0..=1, 1, AlterClientQuotasRequest => AlterClientQuotasResponse, ALTER_CLIENT_QUOTAS;
+            DescribeUserScramCredentials = 50, 0..=0, 0, DescribeUserScramCredentialsRequest => DescribeUserScramCredentialsResponse, DESCRIBE_USER_SCRAM_CREDENTIALS;
+            DescribeQuorum = 55, 0..=2, 0, DescribeQuorumRequest => DescribeQuorumResponse, DESCRIBE_QUORUM;
             DescribeCluster = 60, 0..=2, 0, DescribeClusterRequest => DescribeClusterResponse, DESCRIBE_CLUSTER;
+            DescribeProducers = 61, 0..=0, 0, DescribeProducersRequest => DescribeProducersResponse, DESCRIBE_PRODUCERS;
+            ListTransactions = 66, 0..=2, 0, ListTransactionsRequest => ListTransactionsResponse, LIST_TRANSACTIONS;
+            ListConfigResources = 74, 0..=1, 0, ListConfigResourcesRequest => ListConfigResourcesResponse, LIST_CONFIG_RESOURCES;
+            DescribeTopicPartitions = 75, 0..=0, 0, DescribeTopicPartitionsRequest => DescribeTopicPartitionsResponse, DESCRIBE_TOPIC_PARTITIONS;
         }
     };
 }

@@ -120,7 +120,7 @@ impl Shape {
 
     fn least_of_kind(self, kind: &Kind) -> usize {
         match kind {
-            Kind::Bool => 1,
+            Kind::Bool | Kind::NullableStruct(_) => 1,
             Kind::Fixed(bytes) => *bytes,
             Kind::String { .. } => self.short_length(),
             Kind::Bytes { .. } | Kind::Array { .. } => self.long_length(),
@@ -185,6 +185,12 @@ impl Walk<'_> {
                 }
             }
             Kind::Struct(layout) => self.structure(layout)?,
+            Kind::NullableStruct(layout) => {
+                // As the decoder has it: what is not 1 is null.
+                if self.reader.i8()? == 1 {
+                    self.structure(layout)?;
+                }
+            }
         }
         Ok(())
     }

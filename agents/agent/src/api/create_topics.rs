@@ -137,28 +137,29 @@ fn check(agent: &Agent, asked: &CreatableTopic) -> Result<NewTopic, Refused> {
     }
     let mut configs = BTreeMap::new();
     for config in &asked.configs {
-        let known = topic_configs::find(&config.name).ok_or_else(|| {
-            (
-                ErrorCode::InvalidConfig,
-                format!("unknown topic config {:?}", config.name.as_str()),
-            )
-        })?;
-        let Some(value) = &config.value else {
-            return Err((ErrorCode::InvalidConfig, format!("{} is null", known.name)));
-        };
-        if let Some(problem) = known.problem(value) {
-            return Err((
-                ErrorCode::InvalidConfig,
-                format!("{}: {problem}", known.name),
-            ));
-        }
-        configs.insert(known.name.to_owned(), value.to_string());
+        let (name, value) = checked_config(&config.name, config.value.as_deref())?;
+        configs.insert(name.to_owned(), value);
     }
     Ok(NewTopic {
         name: asked.name.to_string(),
         partitions,
         configs,
     })
+}
+
+/// A config of the table with a value that it takes.
+pub(super) fn checked_config(
+    name: &str,
+    value: Option<&str>,
+) -> Result<(&'static str, String), Refused> {
+    let invalid = |why: String| (ErrorCode::InvalidConfig, why);
+    let known = topic_configs::find(name)
+        .ok_or_else(|| invalid(format!("unknown topic config {name:?}")))?;
+    let value = value.ok_or_else(|| invalid(format!("{} is null", known.name)))?;
+    match known.problem(value) {
+        Some(problem) => Err(invalid(format!("{}: {problem}", known.name))),
+        None => Ok((known.name, value.to_owned())),
+    }
 }
 
 async fn validate(agent: &Agent, topic: &NewTopic, deadline: Instant) -> Result<(), Refused> {

@@ -12,8 +12,9 @@ use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsRes
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use tarn_kafka::{ApiKey, ErrorCode};
-use tarn_state::Command;
+use tarn_model::TopicId;
 use tarn_state::commands::{AlterTopicConfigs, ConfigChange};
+use tarn_state::{Command, Topic};
 use tokio::time::Instant;
 
 use crate::agent::Agent;
@@ -74,47 +75,53 @@ async fn alter(
     validate_only: bool,
     deadline: Instant,
 ) -> Result<(), Refused> {
-    match resource.resource_type {
-        TOPIC => {}
-        BROKER => {
-            return Err((
-                ErrorCode::InvalidRequest,
-                "an agent is configured by its settings, not by clients".to_owned(),
-            ));
-        }
-        other => {
-            return Err((
-                ErrorCode::InvalidRequest,
-                format!("configs of resource type {other} are not served"),
-            ));
-        }
-    }
     let changes = changes(resource)?;
-    let topic = agent
-        .find(deadline, |state| {
-            state.topic_named(&resource.resource_name).cloned()
-        })
-        .await
-        .map_err(|error| (not_now(ApiKey::IncrementalAlterConfigs), error.to_string()))?
-        .ok_or_else(|| {
-            (
-                ErrorCode::UnknownTopicOrPartition,
-                "there is no such topic".to_owned(),
-            )
-        })?;
+    let api = ApiKey::IncrementalAlterConfigs;
+    let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
+    let topic = find_topic(agent, api, kind, name, deadline).await?;
     if validate_only || changes.is_empty() {
         return Ok(());
     }
-    let command = Command::AlterTopicConfigs(AlterTopicConfigs {
-        id: topic.id,
-        changes,
-    });
+    propose(agent, api, topic.id, changes, deadline).await
+}
+
+/// The topic whose configs are to be altered.
+pub(super) async fn find_topic(
+    agent: &Agent,
+    api: ApiKey,
+    kind: i8,
+    name: &str,
+    deadline: Instant,
+) -> Result<Arc<Topic>, Refused> {
+    if kind != TOPIC {
+        let why = if kind == BROKER {
+            "an agent is configured by its settings, not by clients".to_owned()
+        } else {
+            format!("configs of resource type {kind} are not served")
+        };
+        return Err((ErrorCode::InvalidRequest, why));
+    }
+    let topic = agent
+        .find(deadline, |state| state.topic_named(name).cloned())
+        .await
+        .map_err(|error| (not_now(api), error.to_string()))?;
+    topic.ok_or_else(|| {
+        let why = "there is no such topic".to_owned();
+        (ErrorCode::UnknownTopicOrPartition, why)
+    })
+}
+
+pub(super) async fn propose(
+    agent: &Agent,
+    api: ApiKey,
+    id: TopicId,
+    changes: BTreeMap<String, ConfigChange>,
+    deadline: Instant,
+) -> Result<(), Refused> {
+    let command = Command::AlterTopicConfigs(AlterTopicConfigs { id, changes });
     match agent.metastore.propose(vec![command], deadline).await {
         Ok(_) => Ok(()),
-        Err(error) => Err((
-            error_code::of_propose(ApiKey::IncrementalAlterConfigs, &error),
-            why(&error),
-        )),
+        Err(error) => Err((error_code::of_propose(api, &error), why(&error))),
     }
 }
 

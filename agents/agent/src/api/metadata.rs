@@ -49,7 +49,9 @@ pub(crate) async fn handle(
         None => None,
         Some(topics) if topics.is_empty() && context.version == 0 => None,
         Some(topics) => {
+            // An id goes first: the Java client sends an empty name beside it, not null.
             let keys = topics.iter().map(|topic| match &topic.name {
+                _ if !topic.topic_id.is_nil() => TopicKey::id(topic.topic_id),
                 Some(name) => TopicKey::Name(name.0.clone()),
                 None => TopicKey::id(topic.topic_id),
             });

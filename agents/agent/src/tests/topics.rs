@@ -23,6 +23,8 @@ use tarn_kafka::{Compression, ErrorCode, Producer};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::AgentSettings;
+
 use super::harness::{
     Client, Cluster, agent, batch, batch_of, code, create_topics, fetch, name, only_fetch,
     only_produce, produce, records, settings, text,
@@ -882,4 +884,77 @@ async fn requests_are_counted() {
         "{text}"
     );
     assert!(text.contains("tarn_kafka_connections 1"), "{text}");
+}
+
+#[tokio::test]
+async fn replication_factors_are_taken_unless_the_setting_is_strict() {
+    for (strict, expected) in [
+        (false, ErrorCode::None),
+        (true, ErrorCode::InvalidReplicationFactor),
+    ] {
+        let settings = AgentSettings {
+            replication_factor_strict: strict,
+            ..settings()
+        };
+        let agent = Cluster::new().agent(settings).await;
+        let mut client = agent.client().await;
+        // The harness asks for three replicas, and there is one agent.
+        let answer = client.call(7, create_topics("three", 1, &[])).await;
+        assert_eq!(code(answer.topics[0].error_code), expected);
+        let mut one = create_topics("one", 1, &[]);
+        one.topics[0].replication_factor = 1;
+        let answer = client.call(7, one).await;
+        assert_eq!(code(answer.topics[0].error_code), ErrorCode::None);
+    }
+}
+
+#[tokio::test]
+async fn max_message_bytes_beyond_a_segment_is_refused_when_it_is_set() {
+    let agent = agent().await;
+    let mut client = agent.client().await;
+    let configs = [("max.message.bytes", "104857600")];
+    let answer = client.call(7, create_topics("large", 1, &configs)).await;
+    assert_eq!(code(answer.topics[0].error_code), ErrorCode::InvalidConfig);
+    let message = answer.topics[0]
+        .error_message
+        .as_deref()
+        .unwrap_or_default();
+    assert!(message.contains("67108864"), "{message}");
+}
+
+#[tokio::test]
+async fn only_kafkas_own_topics_are_internal() {
+    let agent = agent().await;
+    let mut client = agent.client().await;
+    for (topic, internal) in [
+        ("__consumer_offsets", true),
+        ("__transaction_state", true),
+        ("__share_group_state", true),
+        ("__debezium-heartbeat.x", false),
+        ("__mine", false),
+    ] {
+        client.create(topic, 1, &[]).await;
+        let asked = MetadataRequestTopic::default().with_name(Some(name(topic)));
+        let request = MetadataRequest::default().with_topics(Some(vec![asked]));
+        let answer = client.call(12, request).await;
+        assert_eq!(answer.topics[0].is_internal, internal, "{topic}");
+    }
+}
+
+/// `Admin.describeTopics` of the Java client sends an empty name beside an id.
+#[tokio::test]
+async fn topics_are_found_by_id_whatever_name_stands_beside_it() {
+    let agent = agent().await;
+    let mut client = agent.with_topic("orders", 2).await;
+    let id = agent.topic_id("orders").uuid();
+    for beside in [None, Some(name(""))] {
+        let asked = MetadataRequestTopic::default()
+            .with_topic_id(id)
+            .with_name(beside);
+        let request = MetadataRequest::default().with_topics(Some(vec![asked]));
+        let answer = client.call(12, request).await;
+        let topic = &answer.topics[0];
+        assert_eq!((topic.error_code, topic.topic_id), (0, id));
+        assert_eq!(topic.name, Some(name("orders")));
+    }
 }

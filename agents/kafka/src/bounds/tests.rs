@@ -117,6 +117,14 @@ impl Writer {
                 }
             }
             Kind::Struct(layout) => self.layout(layout),
+            Kind::NullableStruct(layout) => {
+                if self.dice.roll(2) == 0 {
+                    self.out.put_i8(-1);
+                } else {
+                    self.out.put_i8(1);
+                    self.layout(layout);
+                }
+            }
         }
     }
 
@@ -458,7 +466,9 @@ proptest! {
         let longer = Bytes::from([&body[..], &tail].concat());
         let alone = crate::decode_request(api, version, body);
         prop_assert!(alone.is_ok(), "{} {}: {:?}", api, version, alone);
-        prop_assert_eq!(crate::decode_request(api, version, longer), alone);
+        // As text, since a number that is none does not equal itself.
+        let longer = crate::decode_request(api, version, longer);
+        prop_assert_eq!(format!("{longer:?}"), format!("{alone:?}"));
     }
 
     #[test]

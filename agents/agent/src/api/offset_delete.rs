@@ -1,0 +1,146 @@
+//! OffsetDelete, key 47, v0.
+//!
+//! - Forgets what a group has committed of single partitions. As in Kafka a group whose members read a
+//!   topic keeps that topic's offsets, and one with members of another protocol keeps them all.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Buf;
+use kafka_protocol::messages::offset_delete_response::{
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
+use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
+use tarn_kafka::{ApiKey, ErrorCode};
+use tarn_model::{PartitionId, TopicPartition};
+use tarn_replica::View;
+use tarn_state::Command;
+use tarn_state::commands::DeleteGroupOffsets;
+
+use crate::agent::{Agent, has_partition};
+use crate::context::Context;
+use crate::coordinator::{DescribedMember, fits_log};
+use crate::error_code::{self, not_now};
+
+/// What consumers call their protocol.
+const CONSUMER: &str = "consumer";
+
+pub(crate) async fn handle(
+    agent: &Arc<Agent>,
+    context: &mut Context,
+    request: OffsetDeleteRequest,
+) -> OffsetDeleteResponse {
+    match delete(agent, context, &request).await {
+        Ok(topics) => OffsetDeleteResponse::default().with_topics(topics),
+        Err(code) => OffsetDeleteResponse::default().with_error_code(code.code()),
+    }
+}
+
+async fn delete(
+    agent: &Agent,
+    context: &Context,
+    request: &OffsetDeleteRequest,
+) -> Result<Vec<OffsetDeleteResponseTopic>, ErrorCode> {
+    let described = agent
+        .coordinator
+        .describe(&request.group_id, context.deadline)
+        .await
+        .map_err(error_code::of_group)?;
+    let read = if described.members.is_empty() {
+        Some(BTreeSet::new())
+    } else if described.protocol_type == CONSUMER {
+        subscribed(&described.members)
+    } else {
+        return Err(ErrorCode::NonEmptyGroup);
+    };
+    let view = agent
+        .metastore
+        .barrier(context.deadline)
+        .await
+        .map_err(|_| not_now(ApiKey::OffsetDelete))?;
+    let mut partitions = Vec::new();
+    let topics = request
+        .topics
+        .iter()
+        .map(|topic| {
+            let is_read = read
+                .as_ref()
+                .is_none_or(|read| read.contains(topic.name.as_str()));
+            let of_topic = topic.partitions.iter().map(|partition| {
+                let index = partition.partition_index;
+                let code = match find(&view, &topic.name, index) {
+                    None => ErrorCode::UnknownTopicOrPartition,
+                    Some(_) if is_read => ErrorCode::GroupSubscribedToTopic,
+                    Some(at) => {
+                        partitions.push(at);
+                        ErrorCode::None
+                    }
+                };
+                OffsetDeleteResponsePartition::default()
+                    .with_partition_index(index)
+                    .with_error_code(code.code())
+            });
+            OffsetDeleteResponseTopic::default()
+                .with_name(topic.name.clone())
+                .with_partitions(of_topic.collect())
+        })
+        .collect();
+    if !partitions.is_empty() {
+        let command = Command::DeleteGroupOffsets(DeleteGroupOffsets {
+            group: request.group_id.to_string(),
+            node: agent.metastore.node(),
+            partitions,
+        });
+        if !fits_log(&command) {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        let proposed = agent.metastore.propose(vec![command], context.deadline);
+        proposed
+            .await
+            .map_err(|error| error_code::of_propose(ApiKey::OffsetDelete, &error))?;
+    }
+    Ok(topics)
+}
+
+fn find(view: &View, topic: &str, index: i32) -> Option<TopicPartition> {
+    let topic = view.topic_named(topic)?;
+    has_partition(topic, index).then(|| TopicPartition::new(topic.id, PartitionId(index)))
+}
+
+/// The topics that members read; `None` if a member does not say, as while it joins.
+fn subscribed(members: &[DescribedMember]) -> Option<BTreeSet<String>> {
+    let mut topics = BTreeSet::new();
+    for member in members {
+        topics.extend(topics_of(&member.metadata)?);
+    }
+    Some(topics)
+}
+
+/// The topics in a consumer's subscription: `version i16 │ topics [string] │ …`. It is another member's
+/// word, so its count is held against the bytes that are there.
+fn topics_of(mut bytes: &[u8]) -> Option<Vec<String>> {
+    let _version = bytes.try_get_i16().ok()?;
+    let count = usize::try_from(bytes.try_get_i32().ok()?).ok()?;
+    let mut topics = Vec::new();
+    for _ in 0..count {
+        let length = usize::try_from(bytes.try_get_i16().ok()?).ok()?;
+        let (name, rest) = bytes.split_at_checked(length)?;
+        topics.push(std::str::from_utf8(name).ok()?.to_owned());
+        bytes = rest;
+    }
+    Some(topics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscriptions_of_members_are_read_within_their_bytes() {
+        let bytes = [0, 3, 0, 0, 0, 2, 0, 1, b'a', 0, 2, b'b', b'c', 9, 9];
+        assert_eq!(topics_of(&bytes), Some(vec!["a".into(), "bc".into()]));
+        assert_eq!(topics_of(&bytes[..12]), None);
+        assert_eq!(topics_of(&[0, 0, 0x7f, 0xff, 0xff, 0xff]), None);
+        assert_eq!(topics_of(&[]), None);
+    }
+}
