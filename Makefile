@@ -5,11 +5,12 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SEEDS ?= 200
 
-.PHONY: help build demo test lint unit sim system release bench clean-demo
+.PHONY: help build demo test lint unit sim system clients release bench clean-demo
 
 help:
 	@echo "make demo               build, start, feed real flights, show SQL over them, stay up"
 	@echo "make test               every check that CI runs"
+	@echo "make clients            every call of ten Kafka clients, as a table"
 	@echo "make sim SEEDS=1000     the simulator over this many fresh seeds"
 	@echo "make release            an optimized binary (about 40 minutes on two cores)"
 	@echo "make bench              measure it: freshness, producing, memory under load"
@@ -34,6 +35,11 @@ unit: build
 system: build
 	scripts/python-env >/dev/null
 	tools=$$(scripts/test-tools) && PATH="$$tools:$$PATH" $(CARGO) test -p tarn-system-tests
+
+# Every call of ten Kafka clients, as a table; Go, Node and Java with Maven are needed beforehand.
+clients: build
+	scripts/python-env >/dev/null
+	$(CARGO) test -p tarn-system-tests --features all-clients --test clients table -- --nocapture
 
 sim:
 	TARN_SIM_SEEDS=$(SEEDS) $(CARGO) test --profile sim -p tarn-sim --test seeds -- --nocapture

@@ -43,6 +43,21 @@ fn requests() -> Result<Vec<(ApiKey, i16, Vec<u8>)>> {
         OffsetForLeaderEpoch OffsetForLeaderEpochRequest, DescribeConfigs DescribeConfigsRequest,
         CreatePartitions CreatePartitionsRequest, DeleteGroups DeleteGroupsRequest,
         IncrementalAlterConfigs IncrementalAlterConfigsRequest, DescribeCluster DescribeClusterRequest,
+        DescribeAcls DescribeAclsRequest,
+        CreateAcls CreateAclsRequest,
+        DeleteAcls DeleteAclsRequest,
+        AlterConfigs AlterConfigsRequest,
+        DescribeLogDirs DescribeLogDirsRequest,
+        ListPartitionReassignments ListPartitionReassignmentsRequest,
+        OffsetDelete OffsetDeleteRequest,
+        DescribeClientQuotas DescribeClientQuotasRequest,
+        AlterClientQuotas AlterClientQuotasRequest,
+        DescribeUserScramCredentials DescribeUserScramCredentialsRequest,
+        DescribeQuorum DescribeQuorumRequest,
+        DescribeProducers DescribeProducersRequest,
+        ListTransactions ListTransactionsRequest,
+        ListConfigResources ListConfigResourcesRequest,
+        DescribeTopicPartitions DescribeTopicPartitionsRequest,
     );
     ensure!(
         frames.len() == 2 * ApiKey::ALL.len(),
@@ -431,7 +446,7 @@ fn a_batch_that_lies_about_its_records_hurts_no_other() -> Result<()> {
     let rows = "SELECT count(*) FROM events.liars WHERE _value::text = 'honest'";
     let count = sql_value(&tarn.ready, rows)?;
     ensure!(count == honest, "{count} of {honest} before the table");
-    tarn_system_tests::eventually("the table with every honest record", || {
+    eventually("the table with every honest record", || {
         let cold = "SELECT count(*) FROM events.\"liars$cold\" WHERE _value::text = 'honest'";
         Ok((sql_value(&tarn.ready, cold)? == honest).then_some(()))
     })?;
