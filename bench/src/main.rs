@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "a measurement prints what it found")]
 
 mod discard;
+mod door;
 mod freshness;
 mod growth;
 mod payload;
@@ -51,6 +52,8 @@ enum Command {
     Freshness(freshness::Freshness),
     /// Throughput and CPU per GiB, next to reading the same frames from a socket.
     Produce(produce::Produce),
+    /// What opening produced batches costs, next to checking them.
+    Door(door::Door),
     /// Resident memory under lasting load, against the budget.
     Soak(soak::Soak),
     /// What one operation costs as topics, partitions, members, files … grow around it.
@@ -66,6 +69,7 @@ async fn main() -> anyhow::Result<()> {
     match command {
         Command::Freshness(freshness) => Box::pin(freshness.run(&common)).await,
         Command::Produce(produce) => Box::pin(produce.run(&common)).await,
+        Command::Door(door) => door.run(),
         Command::Soak(soak) => Box::pin(soak.run(&common)).await,
         Command::Growth(growth) => Box::pin(growth.run(&common)).await,
         Command::Discard => discard::serve().await,
