@@ -114,6 +114,8 @@ pub(crate) struct Round {
     pub(crate) counted: Counters,
     /// Of the undecodable ones, why.
     pub(crate) reasons: BTreeMap<&'static str, u64>,
+    /// Records later than the header of their batch says.
+    pub(crate) hidden_timestamps: u64,
     /// Memory ended the round before the records did.
     pub(crate) is_partial: bool,
 }
@@ -202,6 +204,7 @@ impl Materializer {
             committed,
             counted,
             reasons: rows.reasons,
+            hidden_timestamps: rows.hidden_timestamps,
             is_partial: rows.is_partial,
         }))
     }

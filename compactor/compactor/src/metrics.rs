@@ -51,6 +51,7 @@ pub(crate) struct CompactorMetrics {
     records: Family<TopicLabel, Counter>,
     undecodable: Family<ReasonLabels, Counter>,
     deleted: Family<TopicLabel, Counter>,
+    hidden_timestamps: Family<TopicLabel, Counter>,
     rounds: Family<OutcomeLabel, Counter>,
     garbage: Family<GarbageLabel, Counter>,
 }
@@ -77,6 +78,11 @@ impl CompactorMetrics {
             "unmaterialized_deleted_records",
             "Offsets that retention deleted before they were in a table file",
             metrics.deleted.clone(),
+        );
+        registry.register(
+            "hidden_timestamps",
+            "Records later than the largest timestamp that the header of their batch names",
+            metrics.hidden_timestamps.clone(),
         );
         registry.register(
             "materialize_rounds",
@@ -113,6 +119,15 @@ impl CompactorMetrics {
         self.records.get_or_create(&label).inc_by(rows);
         if deleted > 0 {
             self.deleted.get_or_create(&label).inc_by(deleted);
+        }
+    }
+
+    pub(crate) fn count_hidden_timestamps(&self, topic: &str, records: u64) {
+        if records > 0 {
+            let topic = topic.to_owned();
+            self.hidden_timestamps
+                .get_or_create(&TopicLabel { topic })
+                .inc_by(records);
         }
     }
 

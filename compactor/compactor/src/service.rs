@@ -295,6 +295,8 @@ impl Service {
                 for (reason, records) in round.reasons {
                     self.metrics.count_undecodable(name, reason, records);
                 }
+                self.metrics
+                    .count_hidden_timestamps(name, round.hidden_timestamps);
                 self.metrics.count_garbage(round.committed.garbage);
                 debug!(
                     topic = name,

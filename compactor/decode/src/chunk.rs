@@ -43,6 +43,8 @@ pub struct Chunk {
     pub next: Offset,
     /// Of offsets without a row, why.
     pub reasons: BTreeMap<&'static str, u64>,
+    /// Records later than the header of their batch says.
+    pub hidden_timestamps: u64,
 }
 
 /// Decodes the records of one partition with offsets in `within`, until their rows take `bytes_max`:
@@ -62,6 +64,7 @@ pub fn decode_batches(
             bytes: 0,
             next: within.start,
             reasons: BTreeMap::new(),
+            hidden_timestamps: 0,
         },
         records: Vec::new(),
         bytes: 0,
@@ -72,10 +75,12 @@ pub fn decode_batches(
         let opened = batch.records(within, &Limits::default());
         let batch_bytes = opened.bytes();
         opened_bytes += batch_bytes;
+        let latest = batch.batch.header().max_timestamp;
         for item in opened {
             match item {
                 RecordItem::Record(record) => {
                     end = record.offset.advance(1);
+                    open.chunk.hidden_timestamps += u64::from(record.timestamp.0 > latest);
                     open.bytes += size(&record);
                     open.records.push(decode_record(partition, record));
                 }

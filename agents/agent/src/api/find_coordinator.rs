@@ -34,11 +34,14 @@ pub(crate) async fn handle(
                 .with_node_id(broker.id)
                 .with_host(broker.host)
                 .with_port(broker.port),
-            Err((code, message)) => FindCoordinatorResponse::default()
-                .with_error_code(code.code())
-                .with_error_message(Some(text(message)))
-                .with_node_id(BrokerId(-1))
-                .with_port(-1),
+            Err((code, message)) => {
+                context.log_refusal(code, &message);
+                FindCoordinatorResponse::default()
+                    .with_error_code(code.code())
+                    .with_error_message(Some(text(message)))
+                    .with_node_id(BrokerId(-1))
+                    .with_port(-1)
+            }
         };
     }
     let coordinators = request
@@ -51,11 +54,14 @@ pub(crate) async fn handle(
                     .with_node_id(broker.id)
                     .with_host(broker.host)
                     .with_port(broker.port),
-                Err((code, message)) => coordinator
-                    .with_error_code(code.code())
-                    .with_error_message(Some(text(message)))
-                    .with_node_id(BrokerId(-1))
-                    .with_port(-1),
+                Err((code, message)) => {
+                    context.log_refusal(code, &message);
+                    coordinator
+                        .with_error_code(code.code())
+                        .with_error_message(Some(text(message)))
+                        .with_node_id(BrokerId(-1))
+                        .with_port(-1)
+                }
             }
         })
         .collect();

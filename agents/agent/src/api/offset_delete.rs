@@ -92,7 +92,12 @@ async fn delete(
             partitions,
         });
         if !fits_log(&command) {
-            return Err(ErrorCode::InvalidRequest);
+            let code = ErrorCode::InvalidRequest;
+            context.log_refusal(
+                code,
+                "it names more partitions than an entry of the log takes",
+            );
+            return Err(code);
         }
         let proposed = agent.metastore.propose(vec![command], context.deadline);
         proposed

@@ -21,6 +21,8 @@ pub(super) struct Rows {
     pub(super) batches: Vec<RecordBatch>,
     pub(super) partitions: Vec<Progress>,
     pub(super) reasons: BTreeMap<&'static str, u64>,
+    /// Records later than the header of their batch says, which offsets by time go by.
+    pub(super) hidden_timestamps: u64,
     pub(super) is_partial: bool,
 }
 
@@ -77,6 +79,7 @@ impl Materializer {
                 let decode = move || decode_batches(&decoder, at.partition, &batches, within, left);
                 let chunk = self.scope.blocking("decode", decode).await??;
                 counted.rows += chunk.row_count;
+                rows.hidden_timestamps += chunk.hidden_timestamps;
                 counted.undecodable += chunk.reasons.values().sum::<u64>();
                 for (reason, count) in chunk.reasons {
                     *rows.reasons.entry(reason).or_default() += count;
