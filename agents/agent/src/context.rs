@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -127,6 +128,8 @@ pub(crate) struct Context {
     pub(crate) permit: Option<Permit>,
     /// The place of a Produce request among those of its connection.
     pub(crate) submission: Option<Turn>,
+    /// Does the log say already why something of it was refused?
+    pub(crate) told: AtomicBool,
 }
 
 impl Context {
@@ -142,9 +145,9 @@ impl Context {
     }
 
     /// Says in the log why a request is answered with INVALID_REQUEST, for which many answers have no
-    /// place; other codes speak for themselves.
+    /// place; other codes speak for themselves. Once for all that one request asks.
     pub(crate) fn log_refusal(&self, code: ErrorCode, cause: impl fmt::Display) {
-        if code == ErrorCode::InvalidRequest {
+        if code == ErrorCode::InvalidRequest && !self.told.swap(true, Ordering::Relaxed) {
             let (api, version) = (self.api, self.version);
             let client_id = self.peer.client_id();
             info!(peer = %self.peer.address, client_id, %api, version, %cause, "answering INVALID_REQUEST");

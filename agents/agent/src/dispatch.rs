@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use tarn_kafka::frame::{HeaderError, RequestHeader};
@@ -87,6 +88,7 @@ pub(crate) fn begin(
         deadline: received + agent.settings.request_deadline,
         permit: Some(permit),
         submission: (lane == Lane::Produce).then(|| order.produces.next()),
+        told: AtomicBool::new(false),
     };
     if !context.principal.may(api::access(context.api)) {
         return Err(Hangup::from("not authorized").of(api, version));
