@@ -1,8 +1,5 @@
 //! Metrics of the agent.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
-
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,7 +8,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Unit;
 use tarn_kafka::ApiKey;
 use tarn_runtime::Metrics;
-use tarn_state::State;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ApiLabel {
@@ -24,7 +20,7 @@ impl ApiLabel {
     }
 }
 
-/// Bounded by the topics that there are, see [`ProducedRecords`].
+/// Bounded by the topics there ever were in this process's life.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct TopicLabel {
     pub(crate) topic: String,
@@ -35,39 +31,6 @@ pub(crate) struct ReasonLabel {
     pub(crate) reason: &'static str,
 }
 
-/// Names beyond twice those of topics that are there, before the others' are looked for.
-const NAMES_SPARE: usize = 64;
-
-/// Records that were acknowledged, by topic. What was counted of topics that are gone goes when there is
-/// more of it than of those that are there: names come and go for as long as a process lives.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ProducedRecords {
-    by_topic: Family<TopicLabel, Counter>,
-    names: Arc<Mutex<BTreeSet<String>>>,
-}
-
-impl ProducedRecords {
-    pub(crate) fn add(&self, topic: &str, records: u64, state: &State) {
-        let label = |topic: &str| TopicLabel {
-            topic: topic.to_owned(),
-        };
-        let mut names = self.names.lock().expect("nobody panics while holding it");
-        if !names.contains(topic) {
-            names.insert(topic.to_owned());
-            if names.len() > NAMES_SPARE + 2 * state.topic_names.len() {
-                names.retain(|name| {
-                    let stays = state.topic_names.contains_key(name) || name == topic;
-                    if !stays {
-                        self.by_topic.remove(&label(name));
-                    }
-                    stays
-                });
-            }
-        }
-        self.by_topic.get_or_create(&label(topic)).inc_by(records);
-    }
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct AgentMetrics {
     pub(crate) request_seconds: Family<ApiLabel, Histogram>,
@@ -75,7 +38,7 @@ pub(crate) struct AgentMetrics {
     pub(crate) response_bytes: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) connections_closed: Family<ReasonLabel, Counter>,
-    pub(crate) produce_records: ProducedRecords,
+    pub(crate) produce_records: Family<TopicLabel, Counter>,
     pub(crate) fetch_sessions: Gauge,
     pub(crate) groups: Gauge,
     pub(crate) rebalances: Counter,
@@ -95,7 +58,7 @@ impl AgentMetrics {
             response_bytes: Gauge::default(),
             connections: Gauge::default(),
             connections_closed: Family::default(),
-            produce_records: ProducedRecords::default(),
+            produce_records: Family::default(),
             fetch_sessions: Gauge::default(),
             groups: Gauge::default(),
             rebalances: Counter::default(),
@@ -145,7 +108,7 @@ impl AgentMetrics {
             registry.register(
                 "produce_records",
                 "Records that were acknowledged",
-                produce_records.by_topic,
+                produce_records,
             );
             registry.register(
                 "kafka_fetch_sessions",
@@ -169,34 +132,5 @@ impl AgentMetrics {
             );
         });
         all
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use prometheus_client::encoding::text::encode;
-    use prometheus_client::registry::Registry;
-    use tarn_model::{ClusterId, TopicId};
-
-    use super::*;
-
-    #[test]
-    fn topics_that_are_gone_are_not_counted_for_ever() {
-        let produced = ProducedRecords::default();
-        let mut state = State::new(ClusterId::from_u128(1));
-        let kept = "kept".to_owned();
-        state.topic_names.insert(kept, TopicId::from_u128(1));
-        produced.add("kept", 1, &state);
-        for n in 0..1_000 {
-            produced.add(&format!("gone-{n}"), 1, &state);
-        }
-        produced.add("kept", 1, &state);
-        let mut registry = Registry::default();
-        registry.register("produced", "", produced.by_topic.clone());
-        let mut text = String::new();
-        encode(&mut text, &registry).expect("text");
-        let lines = text.lines().filter(|line| line.contains("topic=")).count();
-        assert!(lines <= NAMES_SPARE + 3, "{lines} topics");
-        assert!(text.contains("topic=\"kept\"} 2"), "{text}");
     }
 }

@@ -15,8 +15,8 @@ use tarn_client::{
     ProducerSettings,
 };
 use tarn_model::{
-    ClusterId, Generation, Hash, Monotonic, NodeId, Offset, PartitionId, SegmentId, SessionId,
-    TableUuid, Timestamp, TopicId, TopicPartition, encode,
+    ClusterId, Generation, Hash, Monotonic, NodeId, PartitionId, SegmentId, SessionId, TableUuid,
+    Timestamp, TopicId, TopicPartition, encode,
 };
 use tarn_state::commands::{
     Closes, CommitGroupOffsets, CommitMode, CommitSegment, CompleteGroup, CreateTopic, DeleteTopic,
@@ -289,7 +289,7 @@ impl Fold {
             instance: None,
             offsets: vec![GroupOffset {
                 at: TopicPartition::new(topic(), PartitionId(0)),
-                offset: Offset(1),
+                offset: 1,
                 leader_epoch: -1,
                 metadata: String::new(),
             }],
@@ -318,8 +318,6 @@ fn commit_offset(members: u64) -> Result<Vec<Duration>> {
         client_host: "/127.0.0.1".to_owned(),
         session_timeout_ms: 45_000,
         rebalance_timeout_ms: 300_000,
-        protocols: vec![("range".to_owned(), vec![0; 40].into())],
-        assignment: vec![0; 40].into(),
     };
     fold.apply(vec![Command::CompleteGroup(CompleteGroup {
         group: "g".to_owned(),
@@ -330,6 +328,7 @@ fn commit_offset(members: u64) -> Result<Vec<Duration>> {
         protocol: "range".to_owned(),
         leader: member(0).id,
         members: (0..members).map(member).collect(),
+        brought: vec![0; usize::try_from(members).unwrap_or(0) * 80].into(),
     })])?;
     let last = member(members - 1).id;
     (0..TIMES * 20)

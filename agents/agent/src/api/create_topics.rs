@@ -127,7 +127,7 @@ fn check(agent: &Agent, asked: &CreatableTopic) -> Result<NewTopic, Refused> {
         let why = "the replication factor is positive, or -1 for the default".to_owned();
         return Err((ErrorCode::InvalidReplicationFactor, why));
     }
-    let agents = placement::brokers(&agent.metastore.view()).len();
+    let agents = placement::brokers(&agent.metastore.view(), None).len();
     let replicas = usize::try_from(asked.replication_factor).unwrap_or(0);
     if agent.settings.replication_factor_strict && replicas > agents {
         let why = format!(

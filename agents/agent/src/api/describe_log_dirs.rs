@@ -12,12 +12,12 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use tarn_kafka::ApiKey;
 use tarn_model::{NodeId, PartitionId, TopicPartition};
+use tarn_state::advice::Leaders;
 use tarn_state::{State, Topic};
 
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
 use crate::error_code::not_now;
-use crate::placement;
 
 use super::text::{text, topic_name};
 
@@ -39,12 +39,13 @@ pub(crate) async fn handle(
         };
     };
     let node = agent.metastore.node();
+    let leaders = Leaders::new(&view, None, None);
     let topics = match &request.topics {
         None => view
             .topic_names
             .values()
             .filter_map(|id| view.topic(*id))
-            .filter_map(|topic| of_topic(&view, topic, node, 0..topic.partitions))
+            .filter_map(|topic| of_topic(&view, topic, node, &leaders, 0..topic.partitions))
             .collect(),
         Some(asked) => asked
             .iter()
@@ -52,7 +53,7 @@ pub(crate) async fn handle(
                 let topic = view.topic_named(&asked.topic)?;
                 let there = |index: &i32| has_partition(topic, *index);
                 let indexes = asked.partitions.iter().copied().filter(there);
-                of_topic(&view, topic, node, indexes)
+                of_topic(&view, topic, node, &leaders, indexes)
             })
             .collect(),
     };
@@ -71,11 +72,12 @@ fn of_topic(
     view: &State,
     topic: &Topic,
     node: NodeId,
+    leaders: &Leaders<'_>,
     indexes: impl Iterator<Item = i32>,
 ) -> Option<DescribeLogDirsTopic> {
     let partitions: Vec<DescribeLogDirsPartition> = indexes
         .map(|index| TopicPartition::new(topic.id, PartitionId(index)))
-        .filter(|at| placement::leader(view, *at, None) == Some(node))
+        .filter(|at| leaders.of(*at).is_some_and(|leader| leader.node == node))
         .filter_map(|at| {
             let bytes = view.partitions.get(&at)?.bytes;
             let partition = DescribeLogDirsPartition::default()

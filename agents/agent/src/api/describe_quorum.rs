@@ -59,33 +59,37 @@ pub(crate) async fn handle(
     if context.version < 2 {
         return response;
     }
-    let nodes = placement::brokers(&view).into_iter().map(|broker| {
-        let listener = Listener::default()
-            .with_name(StrBytes::from_static_str(LISTENER))
-            .with_host(broker.host)
-            .with_port(u16::try_from(broker.port).unwrap_or(0));
-        Node::default()
-            .with_node_id(broker.id)
-            .with_listeners(vec![listener])
-    });
+    let nodes = placement::brokers(&view, agent.unheard())
+        .into_iter()
+        .map(|broker| {
+            let listener = Listener::default()
+                .with_name(StrBytes::from_static_str(LISTENER))
+                .with_host(broker.host)
+                .with_port(u16::try_from(broker.port).unwrap_or(0));
+            Node::default()
+                .with_node_id(broker.id)
+                .with_listeners(vec![listener])
+        });
     response.with_nodes(nodes.collect())
 }
 
 fn quorum(agent: &Agent, context: &Context, view: &View) -> PartitionData {
     let end = i64::try_from(view.lsn().n).unwrap_or(i64::MAX);
     let now = agent.runtime.clock().wall().0;
-    let voters = placement::brokers(view).into_iter().map(|broker| {
-        let voter = ReplicaState::default()
-            .with_replica_id(broker.id)
-            .with_log_end_offset(end);
-        if context.version >= 1 {
-            voter
-                .with_last_fetch_timestamp(now)
-                .with_last_caught_up_timestamp(now)
-        } else {
-            voter
-        }
-    });
+    let voters = placement::brokers(view, agent.unheard())
+        .into_iter()
+        .map(|broker| {
+            let voter = ReplicaState::default()
+                .with_replica_id(broker.id)
+                .with_log_end_offset(end);
+            if context.version >= 1 {
+                voter
+                    .with_last_fetch_timestamp(now)
+                    .with_last_caught_up_timestamp(now)
+            } else {
+                voter
+            }
+        });
     PartitionData::default()
         .with_leader_id(BrokerId(agent.metastore.node().0))
         .with_leader_epoch(leader_epoch(view))

@@ -15,12 +15,13 @@ use kafka_protocol::messages::{
 };
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{PartitionId, TopicPartition};
+use tarn_state::advice::Leaders;
 use tarn_state::{State, Topic, is_internal};
 
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
 use crate::error_code::not_now;
-use crate::{placement, topic_name};
+use crate::topic_name;
 
 use super::leader_epoch;
 use super::text::{operations, topic_name as wire_name};
@@ -50,6 +51,7 @@ pub(crate) async fn handle(
         let names = request.topics.iter();
         names.map(|topic| topic.name.as_str()).collect()
     };
+    let leaders = Leaders::new(&view, None, agent.unheard());
     let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);
     let mut room = limit.clamp(1, PARTITIONS_MAX);
     let mut topics = Vec::new();
@@ -68,7 +70,7 @@ pub(crate) async fn handle(
             .unwrap_or(i32::MAX)
             .saturating_add(first)
             .min(topic.partitions);
-        topics.push(describe(&view, topic, first..last));
+        topics.push(describe(&view, topic, &leaders, first..last));
         room = room.saturating_sub(usize::try_from(last - first).unwrap_or(0));
         if has_partition(topic, last) {
             next = Some((*name, last));
@@ -98,6 +100,7 @@ fn missing_topic(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponse
 fn describe(
     view: &State,
     topic: &Topic,
+    leaders: &Leaders<'_>,
     indexes: std::ops::Range<i32>,
 ) -> DescribeTopicPartitionsResponseTopic {
     let partitions = indexes.map(|index| {
@@ -107,9 +110,9 @@ fn describe(
             .with_leader_epoch(leader_epoch(view))
             .with_eligible_leader_replicas(Some(Vec::new()))
             .with_last_known_elr(Some(Vec::new()));
-        match placement::leader(view, at, None) {
-            Some(node) => {
-                let node = BrokerId(node.0);
+        match leaders.of(at) {
+            Some(session) => {
+                let node = BrokerId(session.node.0);
                 partition
                     .with_leader_id(node)
                     .with_replica_nodes(vec![node])

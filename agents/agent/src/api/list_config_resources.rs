@@ -49,7 +49,7 @@ pub(crate) async fn handle(
         resources.extend(names.map(|name| resource(TOPIC, name.clone())));
     }
     if wanted(BROKER) {
-        let brokers = placement::brokers(&view).into_iter();
+        let brokers = placement::brokers(&view, agent.unheard()).into_iter();
         resources.extend(brokers.map(|broker| resource(BROKER, broker.id.0.to_string())));
     }
     ListConfigResourcesResponse::default().with_config_resources(resources)

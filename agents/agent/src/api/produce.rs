@@ -31,6 +31,7 @@ use crate::agent::{Agent, has_partition};
 use crate::context::Context;
 use crate::error_code;
 use crate::frame::Answer;
+use crate::metrics::TopicLabel;
 use crate::topic_configs::{self, TimestampRule};
 
 use super::{TopicKey, text};
@@ -253,10 +254,14 @@ async fn append(
             *slot = result;
         }
     }
-    if let Some(view) = &view {
-        for (topic, records) in counted {
-            agent.metrics.produce_records.add(topic, records, view);
-        }
+    for (topic, records) in counted {
+        agent
+            .metrics
+            .produce_records
+            .get_or_create(&TopicLabel {
+                topic: topic.to_owned(),
+            })
+            .inc_by(records);
     }
     results
 }
