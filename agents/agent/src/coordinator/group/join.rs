@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::member::{Member, incarnation, offers};
+use super::member::{Member, incarnation};
 use super::{Group, GroupError, Join, JoinAnswer, JoinRefused, Joined, MemberRef, Phase};
 
 /// How much of a client id goes into a member id.
@@ -85,7 +85,8 @@ impl Group {
         member.expires = now + join.session_timeout;
         member.session_timeout = join.session_timeout;
         member.rebalance_timeout = join.rebalance_timeout;
-        member.protocols = std::mem::take(&mut join.protocols);
+        let protocols = std::mem::take(&mut join.protocols);
+        self.members.set_protocols(&id, protocols);
         match self.phase {
             Phase::Joining { .. } => Ok(Admitted::Wait {
                 member: id,
@@ -230,30 +231,24 @@ impl Group {
         if join.protocol_type.is_empty() || join.protocols.is_empty() {
             return false;
         }
-        let others: Vec<&Member> = self
-            .members
-            .iter()
-            .filter(|(id, _)| **id != join.member)
-            .map(|(_, member)| member)
-            .collect();
-        if others.is_empty() {
+        let own = self.members.contains_key(&join.member);
+        if self.members.len() == usize::from(own) {
             return true;
         }
+        let mut offered = join.protocols.iter();
         self.protocol_type == join.protocol_type
-            && join
-                .protocols
-                .iter()
-                .any(|(name, _)| others.iter().all(|other| offers(other, name)))
+            && offered.any(|(name, _)| self.members.all_offer(name, Some(&join.member)))
     }
 
     /// Is there room for all that the members bring? Else how much it would be.
     fn has_room(&self, join: &Join) -> Result<(), usize> {
-        let is_other = |(id, member): &(&String, &Member)| {
-            **id != join.member && (join.instance.is_none() || member.instance != join.instance)
-        };
-        let others = self.members.iter().filter(is_other);
-        let taken: usize = others.map(|(id, member)| id.len() + member.offered()).sum();
-        let bytes = taken.saturating_add(join.client_id.len() + join.offered());
+        let instance = join.instance.as_ref();
+        let holder = instance.and_then(|instance| self.instances.get(instance));
+        let holder = holder.filter(|holder| **holder != join.member);
+        let own = self.members.bytes_of(&join.member);
+        let replaced = holder.map_or(0, |holder| self.members.bytes_of(holder));
+        let others = self.members.bytes() - own - replaced;
+        let bytes = others.saturating_add(join.client_id.len() + join.offered());
         if bytes > caps::GROUP_BYTES_MAX {
             return Err(bytes);
         }

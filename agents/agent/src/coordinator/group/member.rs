@@ -44,10 +44,6 @@ impl Member {
     }
 }
 
-pub(super) fn offers(member: &Member, protocol: &str) -> bool {
-    member.protocols.iter().any(|(name, _)| name == protocol)
-}
-
 pub(super) fn metadata(member: &Member, protocol: &str) -> Bytes {
     let offered = member.protocols.iter().find(|(name, _)| name == protocol);
     offered

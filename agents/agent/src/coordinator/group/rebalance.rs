@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::member::{Member, offers};
+use super::member::Member;
 use super::{Group, GroupError, Phase};
 
 /// Static members that are all away are waited for in steps of at least this.
@@ -139,7 +139,7 @@ impl Group {
             let favorite = member
                 .protocols
                 .iter()
-                .find(|(name, _)| self.members.values().all(|other| offers(other, name)));
+                .find(|(name, _)| self.members.all_offer(name, None));
             if let Some((name, _)) = favorite {
                 *votes.entry(name).or_default() += 1;
             }
