@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::AgentSettings;
 use crate::coordinator::Coordinator;
-use crate::door::Door;
 use crate::fetch_session::FetchSessions;
+use crate::intake::Intake;
 use crate::metrics::AgentMetrics;
 use crate::moves::Moves;
 
@@ -24,7 +24,7 @@ pub(crate) struct Agent {
     /// Bytes of requests.
     pub(crate) requests: Budget,
     /// Where the requests of Kafka clients wait for them.
-    pub(crate) door: Door,
+    pub(crate) intake: Intake,
     /// Bytes of fetched records.
     pub(crate) responses: Budget,
     /// Bytes of batches that are opened to find an offset by its timestamp.

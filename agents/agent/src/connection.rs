@@ -195,7 +195,7 @@ async fn read_request(
     }
     let unheard = || agent.coordinator.members_unheard();
     let permit = agent
-        .door
+        .intake
         .enter(i16::from_be_bytes(key), length as u64, unheard)
         .await
         .map_err(|error| Ended::ByUs(Hangup::because("request too large", error)))?;

@@ -213,9 +213,9 @@ struct Inner {
     scope: Scope,
     groups: Mutex<BTreeMap<String, mpsc::Sender<Message>>>,
     /// Counts the times that members could not be heard, because this process was fenced or their
-    /// requests waited at its door: they get a full session timeout afterwards.
+    /// requests waited to be read: they get a full session timeout afterwards.
     unheard: AtomicU64,
-    /// Requests wait at the door.
+    /// Requests have waited for long to be read.
     waiting_outside: AtomicBool,
     /// A task has ended that may have left members behind.
     adopt_again: AtomicBool,

@@ -126,7 +126,7 @@ pub(crate) fn begin(
                 return Err(Hangup::because(reason, detail).of(api, version));
             }
         };
-        let held = agent.door.held();
+        let held = agent.intake.held();
         agent
             .metrics
             .request_bytes

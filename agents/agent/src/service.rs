@@ -14,8 +14,8 @@ use tracing::info;
 use crate::AgentSettings;
 use crate::agent::Agent;
 use crate::coordinator::Coordinator;
-use crate::door::Door;
 use crate::fetch_session::FetchSessions;
+use crate::intake::Intake;
 use crate::listener;
 use crate::metrics::AgentMetrics;
 use crate::moves::{self, Moves};
@@ -58,7 +58,7 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
         runtime: node.runtime.clone(),
         metastore: node.metastore.clone(),
         requests: node.budget.clone(),
-        door: Door::new(node.budget.clone(), settings.small_request_bytes),
+        intake: Intake::new(node.budget.clone(), settings.small_request_bytes),
         responses: Budget::new(settings.response_bytes),
         searches: Budget::new(ByteSize(SEARCHES_AT_ONCE * SEARCH_BYTES)),
         moves: Moves::default(),

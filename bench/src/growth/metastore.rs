@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, try_join_all};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::{FetchRequest, TopicName};
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::{
+    FetchRequest, GroupId, HeartbeatRequest, JoinGroupRequest, SyncGroupRequest, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use tarn_client::{
     Admin, ClientSettings, Connection, Isolation, NewTopic, OffsetSpec, Producer, ProducerRecord,
@@ -54,6 +57,14 @@ pub(crate) const LINES: &[Line] = &[
         sizes: &[100, 1_000, 10_000],
         bar: Bar::Flat,
         measure: |size, common| offset_by_time(size, common).boxed_local(),
+    },
+    Line {
+        name: "heartbeat",
+        what: "one member's heartbeat",
+        grows: "members of its group",
+        sizes: &[10, 1_000, 5_000],
+        bar: Bar::Flat,
+        measure: |size, common| heartbeat(size, common).boxed_local(),
     },
     Line {
         name: "commit-offset",
@@ -165,6 +176,69 @@ async fn offset_by_time(extents: u64, common: &Common) -> Result<Cost> {
     session.scope.drain().await;
     server.stop().await?;
     Ok(cost)
+}
+
+/// A group of so many members, each on a connection of its own, and the heartbeats of one.
+async fn heartbeat(members: u64, common: &Common) -> Result<Cost> {
+    let server = Server::start(common, &["--ephemeral"]).await?;
+    let session = Session::new(&server.kafka);
+    let settings = ClientSettings::new([server.kafka.as_str()]);
+    // The first one is a generation alone, and has left when the others make the next.
+    let open = (0..=members)
+        .map(|_| Connection::open(&session.runtime, &session.scope, &settings, &server.kafka));
+    let connections = try_join_all(open).await?;
+    let protocol = JoinGroupRequestProtocol::default()
+        .with_name(StrBytes::from_static_str("range"))
+        .with_metadata(vec![0; 40].into());
+    let join = JoinGroupRequest::default()
+        .with_group_id(group())
+        .with_session_timeout_ms(1_800_000)
+        .with_rebalance_timeout_ms(10_000)
+        .with_protocol_type(StrBytes::from_static_str("consumer"))
+        .with_protocols(vec![protocol]);
+    let deadline = Instant::now() + Duration::from_secs(600);
+    // Before members have to be given their ids first.
+    let joining = connections.iter().map(|connection| async {
+        let answer = connection.start_version::<JoinGroupRequest>(&join, 3, deadline);
+        answer.await?.wait().await
+    });
+    let joined = try_join_all(joining).await?;
+    let newest = joined.iter().map(|joined| joined.generation_id).max();
+    let syncing = connections.iter().zip(&joined).map(|(connection, joined)| {
+        let sync = SyncGroupRequest::default()
+            .with_group_id(group())
+            .with_generation_id(joined.generation_id)
+            .with_member_id(joined.member_id.clone());
+        async move {
+            let answer = connection.start_version::<SyncGroupRequest>(&sync, 2, deadline);
+            answer.await?.wait().await
+        }
+    });
+    try_join_all(syncing).await?;
+    let (connection, member) = connections
+        .iter()
+        .zip(&joined)
+        .find(|(_, joined)| Some(joined.generation_id) == newest)
+        .context("somebody joined")?;
+    let beat = HeartbeatRequest::default()
+        .with_group_id(group())
+        .with_generation_id(member.generation_id)
+        .with_member_id(member.member_id.clone());
+    let cost = server_cpu(&server, async || {
+        let answer = connection.start_version::<HeartbeatRequest>(&beat, 2, deadline);
+        let answer = answer.await?.wait().await?;
+        ensure!(answer.error_code == 0, "error {}", answer.error_code);
+        Ok(())
+    })
+    .await?;
+    drop(connections);
+    session.scope.drain().await;
+    server.stop().await?;
+    Ok(cost)
+}
+
+fn group() -> GroupId {
+    GroupId(StrBytes::from_static_str("g"))
 }
 
 /// A state with one session on one node, and the entries that change it.

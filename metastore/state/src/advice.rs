@@ -175,6 +175,28 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_is_left_out_leads_nothing_unless_it_is_alone() {
+        let three = cluster(3);
+        let leaders = |cluster: &Cluster, except| -> Vec<i32> {
+            let leaders = Leaders::new(&cluster.state, None, except);
+            (0..200)
+                .map(|partition| leaders.of(at(7, partition)).unwrap().node.0)
+                .collect()
+        };
+        let (all, without) = (leaders(&three, None), leaders(&three, Some(NodeId(1))));
+        assert!(all.contains(&1) && !without.contains(&1));
+        // What the others lead stays where it is.
+        for (before, after) in all.iter().zip(&without) {
+            assert!(*before == 1 || before == after);
+        }
+        assert!(
+            leaders(&cluster(1), Some(NodeId(1)))
+                .iter()
+                .all(|node| *node == 1)
+        );
+    }
+
+    #[test]
     fn the_numbers_never_change() {
         let drawn = [
             draw(FOR_PARTITION, hash(&partition_key(at(7, 0))), NodeId(1)),

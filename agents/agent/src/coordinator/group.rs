@@ -18,6 +18,7 @@ pub(super) mod brought;
 mod follow;
 mod join;
 mod member;
+mod members;
 mod rebalance;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,8 @@ use super::{
     Answer, GroupError, Join, JoinAnswer, JoinRefused, Joined, JoinedMember, MemberRef, Sync,
     Synced,
 };
-use member::{Member, incarnation, metadata};
+use member::{incarnation, metadata};
+use members::Members;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -99,7 +101,7 @@ pub(super) struct Group {
     protocol_type: String,
     protocol: String,
     leader: String,
-    members: BTreeMap<String, Member>,
+    members: Members,
     /// Static members' ids by instance.
     instances: BTreeMap<String, String>,
     /// Ids that were handed out and whose members have not joined yet, with their ends.
@@ -122,7 +124,7 @@ impl Group {
             protocol_type: String::new(),
             protocol: String::new(),
             leader: String::new(),
-            members: BTreeMap::new(),
+            members: Members::default(),
             instances: BTreeMap::new(),
             promised: BTreeMap::new(),
             initial_delay,
@@ -212,7 +214,7 @@ impl Group {
             return Err(GroupError::InconsistentProtocol);
         }
         let assigned: usize = sync.assignments.iter().map(|(_, bytes)| bytes.len()).sum();
-        let offered: usize = self.members.values().map(Member::offered).sum();
+        let offered = self.members.bytes();
         if assigned.saturating_add(offered) > caps::GROUP_BYTES_MAX {
             info!(
                 assigned,
@@ -232,7 +234,7 @@ impl Group {
     /// The leader has spoken: what it does not name gets nothing.
     fn assign(&mut self, assignments: Vec<(String, Bytes)>) {
         let mut assignments: BTreeMap<String, Bytes> = assignments.into_iter().collect();
-        for (id, member) in &mut self.members {
+        for (id, member) in self.members.iter_mut() {
             // SUBTLE: a copy, since a slice would hold the whole request for as long as the group lives.
             member.assignment = assignments
                 .remove(id)
@@ -475,7 +477,7 @@ impl Group {
 
     /// Answers everybody who waits; the task ends or begins anew.
     pub(super) fn refuse_all(&mut self, error: GroupError) {
-        for (id, member) in &mut self.members {
+        for (id, member) in self.members.iter_mut() {
             if let Some(waiting) = member.join.take() {
                 let _ = waiting.send(Err(JoinRefused {
                     error,

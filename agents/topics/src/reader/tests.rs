@@ -428,3 +428,23 @@ fn more_readers_than_hints_do_not_make_everybody_begin_anew() {
         assert_eq!(hints.get(segment, at, Offset(offset)), Some(offset));
     }
 }
+
+#[tokio::test]
+async fn a_small_extent_keeps_no_chunk_in_memory() {
+    let (cluster, at) = filled(&[&[batch(1, &["a"])]]).await;
+    let reader = Reader::new(&cluster.node);
+    let view = cluster.node.metastore.view();
+    let plan = reader
+        .plan(&view, at, Offset(0), 1 << 20)
+        .expect("in range");
+    let extent = plan.extents.first().expect("it holds the batch");
+    let wanted = read::Wanted {
+        offsets: plan.offsets(),
+        max_bytes: 1 << 20,
+        at_least_one: true,
+    };
+    let batches = reader.read_extent(at, extent, wanted).await;
+    for batch in batches.expect("it can be read") {
+        assert!(batch.bytes.is_unique(), "it is a slice of what is cached");
+    }
+}

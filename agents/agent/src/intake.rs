@@ -26,15 +26,15 @@ const UNHEARD_AFTER: Duration = Duration::from_secs(1);
 
 /// The budgets of requests.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct Intake {
     common: Budget,
     small: Budget,
     heartbeats: Budget,
 }
 
-impl Door {
-    pub(crate) fn new(common: Budget, small: ByteSize) -> Door {
-        Door {
+impl Intake {
+    pub(crate) fn new(common: Budget, small: ByteSize) -> Intake {
+        Intake {
             common,
             small: Budget::new(small),
             heartbeats: Budget::new(HEARTBEATS),
@@ -101,48 +101,48 @@ mod tests {
     const FETCH: i16 = 1;
     const HEARTBEAT: i16 = 12;
 
-    fn door() -> Door {
-        Door::new(Budget::new(ByteSize::mib(1)), ByteSize::kib(128))
+    fn intake() -> Intake {
+        Intake::new(Budget::new(ByteSize::mib(1)), ByteSize::kib(128))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_backlog_of_batches_keeps_no_small_request_out() {
-        let door = door();
-        let _backlog = door.enter(PRODUCE, 1 << 20, || {}).await.expect("fits");
+        let intake = intake();
+        let _backlog = intake.enter(PRODUCE, 1 << 20, || {}).await.expect("fits");
         // More of them wait, and a small batch is a batch.
-        let mut waiting = Box::pin(door.enter(PRODUCE, 10, || {}));
+        let mut waiting = Box::pin(intake.enter(PRODUCE, 10, || {}));
         assert!(waiting.as_mut().now_or_never().is_none());
         let mut held = Vec::new();
         for _ in 0..2 {
-            held.push(door.enter(FETCH, SMALL, || {}).await.expect("fits"));
+            held.push(intake.enter(FETCH, SMALL, || {}).await.expect("fits"));
         }
         // Now small requests are full too, and a heartbeat still comes in.
-        assert!(door.enter(FETCH, 10, || {}).now_or_never().is_none());
-        held.push(door.enter(HEARTBEAT, 300, || {}).await.expect("fits"));
-        assert_eq!(door.held(), (1 << 20) + 2 * SMALL + 1024);
+        assert!(intake.enter(FETCH, 10, || {}).now_or_never().is_none());
+        held.push(intake.enter(HEARTBEAT, 300, || {}).await.expect("fits"));
+        assert_eq!(intake.held(), (1 << 20) + 2 * SMALL + 1024);
     }
 
     #[tokio::test(start_paused = true)]
     async fn small_requests_take_what_is_left_of_the_common_budget() {
-        let door = door();
+        let intake = intake();
         let mut held = Vec::new();
         for _ in 0..18 {
-            held.push(door.enter(FETCH, SMALL, || {}).await.expect("fits"));
+            held.push(intake.enter(FETCH, SMALL, || {}).await.expect("fits"));
         }
-        assert!(door.enter(FETCH, SMALL, || {}).now_or_never().is_none());
+        assert!(intake.enter(FETCH, SMALL, || {}).now_or_never().is_none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_at_the_door_is_told_of_as_unheard() {
-        let door = door();
+    async fn who_waits_to_be_read_is_told_of_as_unheard() {
+        let intake = intake();
         let mut held = Vec::new();
         for _ in 0..18 {
-            held.push(door.enter(FETCH, SMALL, || {}).await.expect("fits"));
+            held.push(intake.enter(FETCH, SMALL, || {}).await.expect("fits"));
         }
         let seconds = Cell::new(0);
         let waited = tokio::time::timeout(
             Duration::from_millis(3_500),
-            door.enter(FETCH, 10, || seconds.set(seconds.get() + 1)),
+            intake.enter(FETCH, 10, || seconds.set(seconds.get() + 1)),
         );
         assert!(waited.await.is_err());
         assert_eq!(seconds.get(), 3);
