@@ -27,6 +27,9 @@ pub(crate) struct Agent {
     pub(crate) intake: Intake,
     /// Bytes of fetched records.
     pub(crate) responses: Budget,
+    /// Bytes of batches that are opened while they are produced. Of their own: who reads slowly holds up
+    /// no producer.
+    pub(crate) opened: Budget,
     /// Bytes of batches that are opened to find an offset by its timestamp.
     pub(crate) searches: Budget,
     /// Who waits for which partitions to move.

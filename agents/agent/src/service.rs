@@ -24,6 +24,9 @@ use crate::registry;
 /// Searches by timestamp that are under way at the same time.
 const SEARCHES_AT_ONCE: u64 = 2;
 
+/// What batches may take together while they are opened: for milliseconds, and one of the largest fits.
+const OPENED_BYTES: ByteSize = ByteSize::mib(128);
+
 /// A running agent. It stops with the node's scope: the groups first, then the connections, then the
 /// writer, which flushes what it has.
 #[derive(Debug)]
@@ -60,6 +63,7 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
         requests: node.budget.clone(),
         intake: Intake::new(node.budget.clone(), settings.small_request_bytes),
         responses: Budget::new(settings.response_bytes),
+        opened: Budget::new(OPENED_BYTES),
         searches: Budget::new(ByteSize(SEARCHES_AT_ONCE * SEARCH_BYTES)),
         moves: Moves::default(),
         writer,

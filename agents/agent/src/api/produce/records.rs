@@ -61,15 +61,15 @@ pub(super) async fn open(
     if !compressed && batch.bytes().len() <= WALKED_AT_ONCE {
         return checked(batch, &limits, &reasons);
     }
-    // What it becomes is paid for like what is read for an answer; one at a time within a request.
+    // What it becomes is paid for; one at a time within a request.
     let bytes = if compressed {
         limits.allowance(batch.bytes().len()) as u64
     } else {
         0
     };
     let permit = agent
-        .responses
-        .acquire(bytes.min(agent.responses.total().0))
+        .opened
+        .acquire(bytes.min(agent.opened.total().0))
         .await
         .map_err(|error| Refused::because(ErrorCode::NotEnoughReplicas, error))?;
     let work = move || {
