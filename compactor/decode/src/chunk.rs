@@ -21,7 +21,7 @@ use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeError, DecodeRecord, Decoder,
 pub const OPENED_BYTES_MAX: usize = 16 << 20;
 
 /// A batch that cannot be decompressed, or whose records are malformed.
-const UNREADABLE_BATCH: &str = "unreadable_batch";
+pub const UNREADABLE_BATCH: &str = "unreadable_batch";
 /// An offset that no record of its batch has.
 pub const NO_RECORD: &str = "no_record";
 
@@ -180,7 +180,8 @@ fn size(record: &TopicRecord) -> usize {
     length(&record.key) + length(&record.value) + headers
 }
 
-fn decode_record(partition: PartitionId, record: TopicRecord) -> DecodeRecord {
+/// A stored record as the decoder takes it.
+pub fn decode_record(partition: PartitionId, record: TopicRecord) -> DecodeRecord {
     DecodeRecord {
         partition,
         offset: record.offset,

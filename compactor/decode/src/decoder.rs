@@ -54,7 +54,8 @@ pub struct DecodeRecord {
 }
 
 impl DecodeRecord {
-    fn size(&self) -> usize {
+    /// What it counts towards [`BATCH_BYTES_MAX`].
+    pub fn size(&self) -> usize {
         let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         let headers: usize = self
             .headers

@@ -34,7 +34,9 @@ mod plan;
 mod shape;
 
 pub use arrow_schema::{FIELD_ID_KEY, arrow_schema, data_type};
-pub use chunk::{Chunk, NO_RECORD, OPENED_BYTES_MAX, Run, decode_batches};
+pub use chunk::{
+    Chunk, NO_RECORD, OPENED_BYTES_MAX, Run, UNREADABLE_BATCH, decode_batches, decode_record,
+};
 pub use decoder::{
     BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeError, DecodeRecord, Decoded, Decoder, Reason,
     TableShape, Undecodable, UnusableSchema, WriterSchema, split,

@@ -18,7 +18,7 @@ use tarn_state::State;
 
 use crate::QueryError;
 use crate::session::QueryContext;
-use crate::system::{self, SystemTable};
+use crate::system::{self, SystemTable, UNDECODABLE, UndecodableTable};
 use crate::table::{Part, TopicTable};
 
 pub(crate) const CATALOG: &str = "tarn";
@@ -169,13 +169,14 @@ impl SchemaProvider for SystemSchema {
     }
 
     fn table_names(&self) -> Vec<String> {
-        system::TABLES
-            .iter()
-            .map(|table| table.name.to_owned())
-            .collect()
+        let names = system::TABLES.iter().map(|table| table.name);
+        names.chain([UNDECODABLE]).map(str::to_owned).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if name == UNDECODABLE {
+            return Ok(Some(Arc::new(UndecodableTable::new(&self.context))));
+        }
         let described = system::TABLES.iter().find(|table| table.name == name);
         Ok(described.map(|described| {
             Arc::new(SystemTable::new(described, &self.context.cut.view)) as Arc<dyn TableProvider>
@@ -187,6 +188,6 @@ impl SchemaProvider for SystemSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        system::TABLES.iter().any(|table| table.name == name)
+        name == UNDECODABLE || system::TABLES.iter().any(|table| table.name == name)
     }
 }

@@ -22,6 +22,7 @@ use tarn_hot::{Cut, HotTier, TableCut};
 use tarn_model::Lsn;
 use tarn_replica::Node;
 use tarn_tables::Catalog;
+use tarn_topics::Reader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug, error, info_span};
@@ -42,6 +43,7 @@ struct Inner {
     node: Node,
     hot: HotTier,
     tables: Catalog,
+    reader: Reader,
     settings: EngineSettings,
     memory: QueryMemory,
     places: Arc<Semaphore>,
@@ -98,6 +100,7 @@ impl Engine {
         Engine {
             inner: Arc::new(Inner {
                 hot,
+                reader: Reader::new(node),
                 tables: tables.clone(),
                 memory: QueryMemory::new(settings.query_memory),
                 places: Arc::new(Semaphore::new(settings.queries_at_once.max(1))),
@@ -177,6 +180,7 @@ impl Engine {
             cut,
             inner.hot.clone(),
             inner.tables.clone(),
+            inner.reader.clone(),
             Arc::clone(&inner.footers),
             inner.memory.scans.clone(),
         ));

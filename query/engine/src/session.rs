@@ -23,6 +23,7 @@ use tarn_model::TopicId;
 use tarn_runtime::{Budget, Runtime};
 use tarn_store::Store;
 use tarn_tables::Catalog;
+use tarn_topics::Reader;
 
 use crate::catalog::{CATALOG, CutCatalog, EVENTS};
 use crate::functions;
@@ -39,6 +40,8 @@ pub(crate) struct QueryContext {
     pub(crate) cut: Cut,
     pub(crate) hot: HotTier,
     pub(crate) tables: Catalog,
+    /// For those who read records again.
+    pub(crate) reader: Reader,
     pub(crate) footers: Arc<dyn FileMetadataCache>,
     /// For column chunks of table files.
     pub(crate) scan_memory: Budget,
@@ -57,6 +60,7 @@ impl QueryContext {
         cut: Cut,
         hot: HotTier,
         tables: Catalog,
+        reader: Reader,
         footers: Arc<dyn FileMetadataCache>,
         scan_memory: Budget,
     ) -> QueryContext {
@@ -64,6 +68,7 @@ impl QueryContext {
             cut,
             hot,
             tables,
+            reader,
             footers,
             scan_memory,
             read: Mutex::default(),

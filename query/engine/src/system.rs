@@ -1,4 +1,5 @@
-//! `system`: the cluster as tables, read from the query's view. A file and a line here each.
+//! `system`: the cluster as tables, read from the query's view. A file and a line here each, but for
+//! `undecodable`, which reads records.
 
 mod columns;
 mod group_offsets;
@@ -6,6 +7,7 @@ mod groups;
 mod partitions;
 mod tables;
 mod topics;
+mod undecodable;
 
 use std::any::Any;
 use std::fmt;
@@ -23,6 +25,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use tarn_model::ClusterTime;
 use tarn_replica::View;
 use tarn_state::State;
+
+pub(crate) use undecodable::{UNDECODABLE, UndecodableTable};
 
 pub(crate) const TABLES: [&Described; 6] = [
     &topics::TOPICS,

@@ -8,6 +8,7 @@ mod hot;
 mod names;
 mod system;
 mod typed;
+mod undecodable;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

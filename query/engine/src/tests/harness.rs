@@ -10,7 +10,7 @@ use arrow::util::pretty::pretty_format_batches;
 use tarn_commit_log::MemoryLog;
 use tarn_compactor::{CompactorHandle, CompactorSettings};
 use tarn_hot::{HotSettings, HotTier};
-use tarn_kafka::{BatchBuilder, Compression};
+use tarn_kafka::{BatchBuilder, Compression, ValidBatch};
 use tarn_model::{ByteSize, PartitionId, SchemaId, TableUuid, TopicId};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::Runtime;
@@ -83,7 +83,7 @@ impl Fixture {
         fixture
     }
 
-    async fn propose(&self, command: Command) -> Outcome {
+    pub(super) async fn propose(&self, command: Command) -> Outcome {
         let committed = self
             .node
             .metastore
@@ -154,6 +154,10 @@ impl Fixture {
                 .expect("small");
         }
         let batch = builder.build().expect("a batch");
+        self.produce_batch(topic, partition, batch).await;
+    }
+
+    pub(super) async fn produce_batch(&self, topic: TopicId, partition: i32, batch: ValidBatch) {
         let permit = self
             .node
             .budget

@@ -118,7 +118,8 @@ async fn tables_and_columns_are_listed() {
         | tarn          | system             | groups        | VIEW       |
         | tarn          | system             | group_offsets | VIEW       |
         | tarn          | system             | tables        | VIEW       |
-        | tarn          | system             | columns       | VIEW       |"#]]
+        | tarn          | system             | columns       | VIEW       |
+        | tarn          | system             | undecodable   | VIEW       |"#]]
     .assert_eq(&ours.join("\n"));
     expect![[r#"
         +------------------+-----------------------------------------+-------------+
