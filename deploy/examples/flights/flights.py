@@ -19,6 +19,7 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
 from datetime import datetime
 from pathlib import Path
@@ -95,9 +96,11 @@ def flights(path: Path) -> list[dict]:
 def produce(ready: dict, folder: Path, partitions: int, rate: float | None) -> None:
     from confluent_kafka import Producer
     from confluent_kafka.admin import AdminClient, NewTopic
-    from confluent_kafka.schema_registry import SchemaRegistryClient
-    from confluent_kafka.schema_registry.avro import AvroSerializer
-    from confluent_kafka.serialization import MessageField, SerializationContext
+    # A library of the client's complains about another one, whatever the filters say.
+    with warnings.catch_warnings(record=True):
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+        from confluent_kafka.schema_registry.avro import AvroSerializer
+        from confluent_kafka.serialization import MessageField, SerializationContext
 
     admin = AdminClient({"bootstrap.servers": ready["kafka"]})
     admin.create_topics([NewTopic(TOPIC, partitions, 1)])[TOPIC].result(30)
