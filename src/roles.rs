@@ -210,6 +210,7 @@ fn agent_settings(settings: &Settings) -> AgentSettings {
     AgentSettings {
         auto_create_topics: settings.produce.auto_create_topics,
         partitions_default: settings.produce.partitions,
+        table_interval: settings.table.interval.0,
         small_request_bytes: settings.memory.small_requests(),
         replication_factor_strict: settings.replication.factor.strict,
         response_bytes: settings.memory.responses(),

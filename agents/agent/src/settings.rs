@@ -38,6 +38,9 @@ pub struct AgentSettings {
     /// Is a replication factor of more than there are agents refused, as Kafka refuses it? Else any
     /// positive one is taken: object storage replicates.
     pub replication_factor_strict: bool,
+    /// How often the tables of topics that do not say get their new records: what DescribeConfigs shows as
+    /// `tarn.table.interval.ms`. Whoever writes the tables has it in settings of its own.
+    pub table_interval: Duration,
     /// How long the first rebalance of an empty group waits for more members, Kafka's
     /// `group.initial.rebalance.delay.ms`. Zero is best for development, 3 s for large groups.
     pub group_initial_delay: Duration,
@@ -70,6 +73,7 @@ impl Default for AgentSettings {
             fetch_sessions_max: 10_000,
             auto_create_topics: true,
             partitions_default: 1,
+            table_interval: Duration::from_secs(60),
             replication_factor_strict: false,
             group_initial_delay: Duration::ZERO,
             group_session_timeout_min: Duration::from_secs(6),

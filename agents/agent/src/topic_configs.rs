@@ -3,9 +3,15 @@
 //! CreateTopics, IncrementalAlterConfigs and DescribeConfigs follow from the table. A topic stores
 //! only what was set for it; the rest is the default here.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tarn_state::Topic;
+
+use crate::AgentSettings;
+
+/// Its default is a setting.
+const TABLE_INTERVAL: &str = "tarn.table.interval.ms";
 use tarn_topics::BATCH_BYTES_MAX;
 
 /// How a config's value reads, with Kafka's number for it.
@@ -151,6 +157,14 @@ impl TopicConfig {
             },
             Allowed::Text { max } => (value.len() > max || value.contains('\0'))
                 .then(|| format!("a text of at most {max} bytes")),
+        }
+    }
+
+    /// The value for topics that do not say, in this process.
+    pub(crate) fn default_in(&self, settings: &AgentSettings) -> Cow<'static, str> {
+        match self.name {
+            TABLE_INTERVAL => Cow::Owned(settings.table_interval.as_millis().to_string()),
+            _ => Cow::Borrowed(self.default),
         }
     }
 

@@ -80,7 +80,7 @@ pub(crate) async fn handle(
             create(agent, topic.clone(), deadline).await.map(Some)
         };
         match result {
-            Ok(created) => succeeded(asked, &topic, created.as_deref()),
+            Ok(created) => succeeded(agent, asked, &topic, created.as_deref()),
             Err(refused) => failed(asked, refused),
         }
     });
@@ -252,6 +252,7 @@ fn failed(asked: &CreatableTopic, (code, message): Refused) -> CreatableTopicRes
 }
 
 fn succeeded(
+    agent: &Agent,
     asked: &CreatableTopic,
     topic: &NewTopic,
     created: Option<&Topic>,
@@ -260,7 +261,8 @@ fn succeeded(
         .iter()
         .map(|config| {
             let set = topic.configs.get(config.name);
-            let value = set.map_or(config.default, String::as_str);
+            let default = config.default_in(&agent.settings);
+            let value = set.map_or(&*default, String::as_str);
             let source = if set.is_some() {
                 super::describe_configs::SET_HERE
             } else {

@@ -105,7 +105,7 @@ fn describe(
                     "there is no such topic".to_owned(),
                 )
             })?;
-            Ok(of_topic(topic, request, wanted))
+            Ok(of_topic(agent, topic, request, wanted))
         }
         BROKER => {
             let node = agent.metastore.node().0;
@@ -140,6 +140,7 @@ fn describe(
 }
 
 fn of_topic(
+    agent: &Agent,
     topic: &Topic,
     request: &DescribeConfigsRequest,
     wanted: impl Fn(&str) -> bool,
@@ -149,6 +150,7 @@ fn of_topic(
         .filter(|config| wanted(config.name))
         .map(|config| {
             let set = topic.configs.get(config.name);
+            let default = config.default_in(&agent.settings);
             let synonym = |value: &str, source: i8| {
                 DescribeConfigsSynonym::default()
                     .with_name(StrBytes::from_static_str(config.name))
@@ -158,11 +160,11 @@ fn of_topic(
             let mut synonyms = Vec::new();
             if request.include_synonyms {
                 synonyms.extend(set.map(|value| synonym(value, SET_HERE)));
-                synonyms.push(synonym(config.default, DEFAULT));
+                synonyms.push(synonym(&default, DEFAULT));
             }
             DescribeConfigsResourceResult::default()
                 .with_name(StrBytes::from_static_str(config.name))
-                .with_value(Some(text(config.value_of(topic))))
+                .with_value(Some(text(set.map_or(&*default, String::as_str))))
                 .with_config_source(if set.is_some() { SET_HERE } else { DEFAULT })
                 .with_synonyms(synonyms)
                 .with_config_type(config.kind.wire())

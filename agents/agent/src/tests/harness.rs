@@ -45,6 +45,8 @@ pub(crate) struct TestAgent {
 pub(crate) fn settings() -> AgentSettings {
     AgentSettings {
         writer: WriterSettings::local(),
+        // Not what it is without settings.
+        table_interval: Duration::from_secs(7),
         ..AgentSettings::default()
     }
 }

@@ -814,7 +814,12 @@ async fn configs_are_described_and_altered() {
             resource(
                 2,
                 "orders",
-                Some(vec!["retention.ms", "cleanup.policy", "tarn.table"]),
+                Some(vec![
+                    "retention.ms",
+                    "cleanup.policy",
+                    "tarn.table",
+                    "tarn.table.interval.ms",
+                ]),
             ),
             resource(2, "orders", None),
             resource(4, &node, None),
@@ -841,7 +846,8 @@ async fn configs_are_described_and_altered() {
         [
             ("cleanup.policy", "delete,compact", 1),
             ("retention.ms", "2000", 1),
-            ("tarn.table", "on", 5)
+            ("tarn.table", "on", 5),
+            ("tarn.table.interval.ms", "7000", 5)
         ]
     );
     assert_eq!(
