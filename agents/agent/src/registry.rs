@@ -15,6 +15,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
 use bytes::Bytes;
 use tarn_model::ByteSize;
 use tarn_replica::Metastore;
@@ -98,6 +100,21 @@ impl Registry {
             Err(_) => Err(BodyError::Broken),
         }
     }
+}
+
+/// What is said of a path or a query that is malformed, in the form of an API: before a handler has a say
+/// it is plain text.
+async fn in_form(response: Response, form: fn(u16, String) -> Response) -> Response {
+    const TEXT_BYTES_MAX: usize = 4 << 10;
+    let status = response.status();
+    let kind = response.headers().get(CONTENT_TYPE);
+    let is_text = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !status.is_client_error() || !is_text {
+        return response;
+    }
+    let text = to_bytes(response.into_body(), TEXT_BYTES_MAX).await;
+    let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+    form(status.as_u16(), text)
 }
 
 /// Why a body was not read.

@@ -6,6 +6,7 @@
 use axum::Router;
 use axum::extract::{Path, Query, Request, State as Shared};
 use axum::http::{StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -20,7 +21,7 @@ use super::schemas::{
     AVRO, SchemaError, Version, Which, find_guid, find_subject, find_version, guid, level_name,
     parse_level, parse_schema, versions_of,
 };
-use super::{BodyError, Registry};
+use super::{BodyError, Registry, in_form};
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
@@ -57,7 +58,14 @@ pub(super) fn router(registry: Registry) -> Router {
         .method_not_allowed_fallback(|| async {
             Failure::new(405, 405, "HTTP 405 Method Not Allowed")
         })
+        .layer(map_response(|response: Response| {
+            in_form(response, rejected)
+        }))
         .with_state(registry)
+}
+
+fn rejected(status: u16, why: String) -> Response {
+    Failure::new(status, u32::from(status), why).into_response()
 }
 
 /// An error as Confluent writes it.

@@ -210,6 +210,9 @@ async fn wrong_requests_get_confluents_codes() {
         ("/config/orders-value", (404, 40408)),
         ("/mode/orders-value", (404, 40409)),
         ("/nowhere", (404, 404)),
+        // Malformed before any handler sees it.
+        ("/subjects/%ff/versions", (400, 400)),
+        ("/config/orders-value?defaultToGlobal=perhaps", (400, 400)),
     ] {
         assert_eq!(code(&get(&registry, path).await), expected, "{path}");
     }
@@ -401,6 +404,8 @@ async fn the_briefs_registry_is_a_layer_over_the_same_subjects() {
         ("/v1/schemas/orders?version=x", 400),
         ("/v1/schemas/nothing", 404),
         ("/v1/schemas/no%20name", 400),
+        ("/v1/schemas/%ff", 400),
+        ("/v1/schemas/orders?version=1&version=2", 400),
     ] {
         let response = call(&v1, Method::GET, path, Body::empty()).await;
         assert_eq!(

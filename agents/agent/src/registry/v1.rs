@@ -11,6 +11,7 @@
 use axum::Router;
 use axum::extract::{Path, Query, Request, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde::Deserialize;
@@ -21,12 +22,15 @@ use tarn_state::Schema;
 use super::schemas::{
     SchemaError, Which, find_subject, find_version, guid, level_name, parse_level, parse_schema,
 };
-use super::{BodyError, Registry};
+use super::{BodyError, Registry, in_form};
 use crate::topic_name;
 
 pub(super) fn router(registry: Registry) -> Router {
     Router::new()
         .route("/v1/schemas/{topic}", post(register).get(get_schema))
+        .layer(map_response(|response: Response| {
+            in_form(response, |_, why| malformed(why).into_response())
+        }))
         .with_state(registry)
 }
 
