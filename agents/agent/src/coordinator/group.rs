@@ -15,6 +15,7 @@
 //! and does not fence it.
 
 pub(super) mod brought;
+mod describe;
 mod follow;
 mod join;
 mod member;
@@ -35,6 +36,7 @@ use super::{
     Answer, GroupError, Join, JoinAnswer, JoinRefused, Joined, JoinedMember, MemberRef, Sync,
     Synced,
 };
+pub(crate) use describe::{Described, DescribedMember};
 use member::{incarnation, metadata};
 use members::Members;
 
@@ -66,26 +68,6 @@ pub(super) struct Complete {
     pub(super) members: Vec<GroupMember>,
     /// What they brought, in the same order.
     pub(super) brought: Vec<BroughtByMember>,
-}
-
-/// A group as DescribeGroups and ListGroups show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Described {
-    /// In Kafka's words.
-    pub(crate) state: &'static str,
-    pub(crate) protocol_type: String,
-    pub(crate) protocol: String,
-    pub(crate) members: Vec<DescribedMember>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DescribedMember {
-    pub(crate) id: String,
-    pub(crate) instance: Option<String>,
-    pub(crate) client_id: String,
-    pub(crate) client_host: String,
-    pub(crate) metadata: Bytes,
-    pub(crate) assignment: Bytes,
 }
 
 /// One group in its coordinator's memory.
@@ -432,47 +414,6 @@ impl Group {
             .chain(self.promised.values().copied())
             .chain(phase)
             .min()
-    }
-
-    pub(super) fn describe(&self) -> Described {
-        let state = match self.phase {
-            Phase::Empty => "Empty",
-            Phase::Joining { .. } => "PreparingRebalance",
-            Phase::Syncing { .. } => "CompletingRebalance",
-            Phase::Stable => "Stable",
-        };
-        let stable = self.phase == Phase::Stable;
-        let members = self
-            .members
-            .iter()
-            .map(|(id, member)| DescribedMember {
-                id: id.clone(),
-                instance: member.instance.clone(),
-                client_id: member.client_id.clone(),
-                client_host: member.client_host.clone(),
-                metadata: if stable {
-                    metadata(member, &self.protocol)
-                } else {
-                    Bytes::new()
-                },
-                assignment: if stable {
-                    member.assignment.clone()
-                } else {
-                    Bytes::new()
-                },
-            })
-            .collect();
-        let protocol = if stable {
-            self.protocol.clone()
-        } else {
-            String::new()
-        };
-        Described {
-            state,
-            protocol_type: self.protocol_type.clone(),
-            protocol,
-            members,
-        }
     }
 
     /// Answers everybody who waits; the task ends or begins anew.

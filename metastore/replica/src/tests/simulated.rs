@@ -750,3 +750,32 @@ fn a_process_may_die_at_any_step() {
         }
     }
 }
+
+#[test]
+fn a_lone_clock_that_is_days_ahead_moves_time_and_deletes_nothing() {
+    simulate(|mut world| async move {
+        const THREE_DAYS: i64 = 3 * 86_400_000;
+        world.settings.alone = true;
+        let host = world.machine();
+        let (node, _) = world.open(&host).await.expect("it opens");
+        take_id(&node).await.expect("nothing fails here");
+        let before = node.metastore.view().cluster_time;
+        let id = node.metastore.node();
+        node.drain().await;
+
+        host.step_wall_clock(THREE_DAYS);
+        let (node, _) = world.open(&host).await.expect("it opens");
+        let view = node.metastore.barrier(soon()).await;
+        let view = view.expect("the log answers");
+        assert!(view.cluster_time.since(before) > 2 * Duration::from_secs(86_400));
+        assert!(!view.deletes_by_age());
+        assert_eq!(node.metastore.node(), id, "a node outlives its sessions");
+        node.drain().await;
+
+        // By now it is the newest time that the log knows.
+        let (node, _) = world.open(&host).await.expect("it opens");
+        assert!(node.metastore.view().deletes_by_age());
+        assert_eq!(node.metastore.node(), id);
+        node.drain().await;
+    });
+}

@@ -1,0 +1,179 @@
+use super::*;
+use crate::harness::{Cluster, at, batch, session};
+use std::sync::Arc;
+use tarn_model::{ClusterTime, LivenessTime, NodeId};
+
+/// A sound state that has something of most kinds.
+fn sound() -> Cluster {
+    let mut cluster = Cluster::with_topic("orders", 2);
+    cluster.open(2);
+    cluster.produce(at(7, 0), vec![batch(3)]);
+    cluster.produce(at(7, 0), vec![crate::harness::idempotent(2, 1, 0, 0)]);
+    cluster.state.check_invariants().unwrap();
+    cluster
+}
+
+fn found(spoil: impl FnOnce(&mut State)) -> &'static str {
+    let mut state = sound().state;
+    spoil(&mut state);
+    state.check_invariants().unwrap_err().name
+}
+
+fn spoil_partition(state: &mut State, spoil: impl FnOnce(&mut Partition)) {
+    spoil(Arc::make_mut(state.partitions.get_mut(&at(7, 0)).unwrap()));
+}
+
+#[test]
+fn every_forged_state_is_found() {
+    let partition = |spoil: fn(&mut Partition)| found(|state| spoil_partition(state, spoil));
+    assert_eq!(
+        partition(|partition| partition.high_watermark = Offset(9)),
+        "offsets-are-dense"
+    );
+    assert_eq!(
+        partition(|partition| {
+            let _ = partition.extents.remove(&Offset(0));
+        }),
+        "offsets-are-dense"
+    );
+    assert_eq!(
+        partition(|partition| partition.log_start = Offset(6)),
+        "log-start-is-not-above-the-high-watermark"
+    );
+    assert_eq!(
+        partition(|partition| partition.bytes += 1),
+        "partitions-count-their-bytes"
+    );
+}
+
+#[test]
+fn references_that_lead_nowhere_are_found() {
+    assert_eq!(
+        found(|state| {
+            let first = *state.segments.get_min().unwrap();
+            state.segments.remove(&first.0);
+        }),
+        "extents-lie-in-segments"
+    );
+    assert_eq!(
+        found(|state| {
+            let first = *state.segments.get_min().unwrap();
+            state.segments.get_mut(&first.0).unwrap().extents += 1;
+        }),
+        "segments-count-their-extents"
+    );
+    assert_eq!(
+        found(|state| {
+            let _ = state.topic_names.remove("orders");
+        }),
+        "names-and-topics-agree"
+    );
+    assert_eq!(
+        found(|state| {
+            let _ = state.partitions.remove(&at(7, 1));
+        }),
+        "partitions-belong-to-topics"
+    );
+    assert_eq!(
+        found(|state| {
+            let _ = state.producer_counts.remove(&at(7, 0));
+        }),
+        "producers-are-counted"
+    );
+    let table = |spoil: fn(&mut Table)| {
+        found(|state| {
+            spoil(Arc::make_mut(
+                state.tables.get_mut(&crate::harness::topic(7)).unwrap(),
+            ))
+        })
+    };
+    assert_eq!(
+        table(|table| table.detached = true),
+        "tables-belong-to-topics"
+    );
+    assert_eq!(
+        table(|table| table.last_field_id = 98),
+        "field-ids-are-unique"
+    );
+    assert_eq!(
+        table(|table| {
+            table.materialized.insert(PartitionId(0), Offset(6));
+            table.counters.insert(
+                PartitionId(0),
+                Counters {
+                    rows: 6,
+                    undecodable: 0,
+                    deleted: 0,
+                },
+            );
+        }),
+        "m-is-stable"
+    );
+    assert_eq!(
+        table(|table| {
+            let _ = table.materialized.insert(PartitionId(0), Offset(2));
+        }),
+        "counters-account-for-m"
+    );
+}
+
+#[test]
+fn sessions_that_contradict_each_other_are_found() {
+    assert_eq!(
+        found(|state| state.sessions.get_mut(&session(2)).unwrap().node = NodeId(1)),
+        "node-ids-are-unique"
+    );
+    assert_eq!(
+        found(|state| {
+            let tombstone = crate::Tombstone {
+                sequence: 0,
+                closed_at: 1,
+                node: None,
+                opened: LivenessTime::default(),
+            };
+            state.tombstones.insert(session(2), tombstone);
+        }),
+        "sessions-are-open-or-closed"
+    );
+}
+
+#[test]
+fn steps_back_are_found() {
+    let before = sound().state;
+    let step = |spoil: &dyn Fn(&mut State)| {
+        let mut after = before.clone();
+        spoil(&mut after);
+        State::check_step(&before, &after)
+            .err()
+            .map(|broken| broken.name)
+    };
+    assert_eq!(step(&|_| {}), None);
+    assert_eq!(
+        step(&|state| state.cluster_time = ClusterTime(0)),
+        Some("clocks-never-go-back")
+    );
+    let partition = |spoil: fn(&mut Partition)| step(&|state| spoil_partition(state, spoil));
+    assert_eq!(
+        partition(|partition| partition.high_watermark = Offset(3)),
+        Some("offsets-never-go-back")
+    );
+    assert_eq!(
+        partition(|partition| partition.high_watermark = Offset(6)),
+        Some("offsets-are-dense")
+    );
+    assert_eq!(
+        partition(|partition| {
+            let _ = partition.extents.remove(&Offset(0));
+        }),
+        Some("what-was-committed-stays")
+    );
+    assert_eq!(
+        partition(|partition| partition
+            .extents
+            .get_mut(&Offset(0))
+            .unwrap()
+            .position
+            .start += 1),
+        Some("what-was-committed-stays")
+    );
+}
