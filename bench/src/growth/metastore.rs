@@ -86,7 +86,7 @@ pub(crate) const LINES: &[Line] = &[
         name: "tick",
         what: "an entry with nothing in it, applied",
         grows: "groups",
-        sizes: &[10, 1_000, 100_000],
+        sizes: &[100, 1_000, 100_000],
         bar: Bar::Flat,
         measure: |size, _| in_process(size, tick),
     },
