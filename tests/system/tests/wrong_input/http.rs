@@ -228,25 +228,25 @@ fn the_catalog_answers_in_icebergs_words() -> Result<()> {
         (
             "POST",
             "/catalog/v1/namespaces",
-            405,
+            406,
             "UnsupportedOperationException",
         ),
         (
             "DELETE",
             "/catalog/v1/namespaces/events",
-            405,
+            406,
             "UnsupportedOperationException",
         ),
         (
             "POST",
             "/catalog/v1/namespaces/events/tables",
-            405,
+            406,
             "UnsupportedOperationException",
         ),
         (
             "DELETE",
             "/catalog/v1/namespaces/events/tables/x",
-            405,
+            406,
             "UnsupportedOperationException",
         ),
     ] {
