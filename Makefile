@@ -5,13 +5,14 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 SEEDS ?= 200
 
-.PHONY: help build demo test lint unit sim system clients release bench clean-demo
+.PHONY: help build demo test lint unit sim system clients fuzz-sql release bench clean-demo
 
 help:
 	@echo "make demo               build, start, feed real flights, show SQL over them, stay up"
 	@echo "make test               every check that CI runs"
 	@echo "make clients            every call of ten Kafka clients, as a table"
 	@echo "make sim SEEDS=1000     the simulator over this many fresh seeds"
+	@echo "make fuzz-sql           20,000 random queries, compared with DuckDB's answers"
 	@echo "make release            an optimized binary (about 40 minutes on two cores)"
 	@echo "make bench              measure it: freshness, producing, memory under load"
 
@@ -43,6 +44,11 @@ clients: build
 
 sim:
 	TARN_SIM_SEEDS=$(SEEDS) $(CARGO) test --profile sim -p tarn-sim --test seeds -- --nocapture
+
+# The short run is one of the system tests. QUERIES and SEED as they are wished.
+QUERIES ?= 20000
+fuzz-sql: build
+	scripts/fuzz-sql $(TARGET)/debug/tarn --queries $(QUERIES) $(if $(SEED),--seed $(SEED))
 
 release:
 	$(CARGO) build --release --bin tarn

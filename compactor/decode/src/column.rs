@@ -174,11 +174,16 @@ impl Column {
         self.mark_valid();
     }
 
+    /// One zero and one NaN (ADR 14): another NaN, or −0.0, is not kept apart.
     pub(crate) fn push_float(&mut self, value: f32) {
         let Values::Float(values) = &mut self.values else {
             mispaired("float")
         };
-        values.push(value);
+        values.push(if value.is_nan() {
+            f32::NAN
+        } else {
+            value + 0.0
+        });
         self.mark_valid();
     }
 
@@ -186,7 +191,11 @@ impl Column {
         let Values::Double(values) = &mut self.values else {
             mispaired("double")
         };
-        values.push(value);
+        values.push(if value.is_nan() {
+            f64::NAN
+        } else {
+            value + 0.0
+        });
         self.mark_valid();
     }
 

@@ -6,8 +6,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use datafusion::arrow::datatypes::{FieldRef, Fields, Schema, SchemaRef};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::DataFusionError;
 use datafusion::execution::cache::DefaultFilesMetadataCache;
@@ -27,6 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug, error, info_span};
 
+use crate::functions::calendar::Zone;
 use crate::limits::{QueryLimits, QueryMemory};
 use crate::metrics::{EngineMetrics, Measured};
 use crate::session::{self, QueryContext};
@@ -58,6 +59,15 @@ impl fmt::Debug for Engine {
             .field("settings", &self.inner.settings)
             .finish_non_exhaustive()
     }
+}
+
+/// What a statement depends on beside its text and its cut: what `SET` sets on a connection, and what a
+/// request brings along.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SqlSession {
+    /// A name of the tz database or an offset; UTC if it is `None`. It says what a `timestamptz` is as a
+    /// date or timestamp, what a moment is whose text names no zone, and where a day begins.
+    pub time_zone: Option<String>,
 }
 
 /// Where a query stood: its Lsn, and S, M and H of each topic that it read.
@@ -127,11 +137,21 @@ impl Engine {
     /// Begins a query: takes its cut, plans it and starts it. It sees everything that was
     /// acknowledged before the call.
     pub async fn query(&self, sql: &str) -> Result<QueryResult, QueryError> {
+        self.query_in(&SqlSession::default(), sql).await
+    }
+
+    /// The same within a SQL session: what it has set is what the statement means.
+    pub async fn query_in(
+        &self,
+        sql_session: &SqlSession,
+        sql: &str,
+    ) -> Result<QueryResult, QueryError> {
         let mut measured = self.inner.metrics.begin();
         let deadline = Instant::now() + self.inner.settings.time_limit;
         let span = info_span!("query");
-        let begin =
-            AssertUnwindSafe(Box::pin(self.begin(sql, deadline, &mut measured)).instrument(span));
+        let begin = AssertUnwindSafe(
+            Box::pin(self.begin(sql_session, sql, deadline, &mut measured)).instrument(span),
+        );
         let begun = match timeout_at(deadline, begin.catch_unwind()).await {
             Ok(Ok(begun)) => begun,
             Ok(Err(panic)) => Err(self.panicked(panic.as_ref())),
@@ -139,7 +159,7 @@ impl Engine {
         };
         match begun {
             Ok(begun) => Ok(QueryResult {
-                schema: begun.rows.schema(),
+                schema: shown(&begun.rows.schema()),
                 cut: begun.cut,
                 rows: Some(begun.rows),
                 seen: 0,
@@ -157,11 +177,13 @@ impl Engine {
 
     async fn begin(
         &self,
+        sql_session: &SqlSession,
         sql: &str,
         deadline: Instant,
         measured: &mut Measured,
     ) -> Result<Begun, QueryError> {
         let inner = &self.inner;
+        let zone = sql_session.zone()?;
         let (mut statement, class) = statement::parse(sql)?;
         measured.class(class);
         let place = Arc::clone(&inner.places)
@@ -186,8 +208,15 @@ impl Engine {
         ));
         let limits = QueryLimits::new(&inner.memory, inner.settings.time_limit, deadline);
         let runtime = &inner.node.runtime;
-        let mut session = session::open(&inner.base, &context, &inner.memory, &limits, runtime)
-            .map_err(|error| self.failure(&error))?;
+        let mut session = session::open(
+            &inner.base,
+            &context,
+            &inner.memory,
+            &limits,
+            &zone,
+            runtime,
+        )
+        .map_err(|error| self.failure(&error))?;
         let rows = poll_on_large_stack(run(&mut session, &limits, &mut statement))
             .await
             .map_err(|error| self.failure(&error))?;
@@ -228,6 +257,16 @@ impl Engine {
     }
 }
 
+impl SqlSession {
+    fn zone(&self) -> Result<Zone, QueryError> {
+        let name = self.time_zone.as_deref().unwrap_or("UTC");
+        Zone::parse(name).ok_or_else(|| QueryError::Invalid {
+            message: format!("invalid value for the time zone: \"{name}\""),
+            position: None,
+        })
+    }
+}
+
 /// A query whose first row may be asked for.
 struct Begun {
     rows: SendableRecordBatchStream,
@@ -241,6 +280,7 @@ async fn run(
     statement: &mut Statement,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
     names::unfold(session, statement).await?;
+    statement::rewrite(statement)?;
     let plan = session.statement_to_plan(statement.clone()).await?;
     if let LogicalPlan::DescribeTable(table) = &plan {
         return describe(table, session);
@@ -281,6 +321,20 @@ fn describe(
         MemorySourceConfig::try_new_exec(&[vec![rows]], schema, None)?,
         session.task_ctx(),
     )
+}
+
+/// The columns under the names that are shown, of which several may be the same.
+fn shown(schema: &SchemaRef) -> SchemaRef {
+    let is_marked = |field: &FieldRef| statement::shown(field.name()) != field.name();
+    if !schema.fields().iter().any(is_marked) {
+        return Arc::clone(schema);
+    }
+    let shown = |field: &FieldRef| {
+        let name = statement::shown(field.name());
+        Arc::new(field.as_ref().clone().with_name(name))
+    };
+    let fields: Fields = schema.fields().iter().map(shown).collect();
+    Arc::new(Schema::new(fields))
 }
 
 impl QueryResult {
@@ -340,6 +394,12 @@ impl QueryResult {
             return Err(QueryError::RowLimit { limit });
         }
         self.measured.rows(batch.num_rows());
-        Ok(batch)
+        if batch.schema_ref() == &self.schema {
+            return Ok(batch);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let columns = batch.columns().to_vec();
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .map_err(|error| self.engine.failure(&error.into()))
     }
 }

@@ -32,6 +32,9 @@ pub enum QueryError {
         message: String,
         position: Option<Position>,
     },
+    /// A value that its type cannot hold: SQLSTATE 22003.
+    #[error("{message}")]
+    OutOfRange { message: String },
     #[error("there is no table {name}")]
     NoSuchTable { name: String },
     #[error("{what}")]
@@ -55,6 +58,7 @@ impl QueryError {
         match self {
             QueryError::Syntax { .. }
             | QueryError::Invalid { .. }
+            | QueryError::OutOfRange { .. }
             | QueryError::NotSupported { .. }
             | QueryError::RowLimit { .. } => Kind::Invalid,
             QueryError::NoSuchTable { .. } => Kind::NotFound,
@@ -69,6 +73,7 @@ impl QueryError {
         match self {
             QueryError::Syntax { .. } => "syntax",
             QueryError::Invalid { .. } => "invalid",
+            QueryError::OutOfRange { .. } => "out-of-range",
             QueryError::NoSuchTable { .. } => "no-such-table",
             QueryError::NotSupported { .. } => "not-supported",
             QueryError::TimeLimit { .. } => "time-limit",
@@ -82,7 +87,8 @@ impl QueryError {
     pub fn position(&self) -> Option<Position> {
         match self {
             QueryError::Syntax { position, .. } | QueryError::Invalid { position, .. } => *position,
-            QueryError::NoSuchTable { .. }
+            QueryError::OutOfRange { .. }
+            | QueryError::NoSuchTable { .. }
             | QueryError::NotSupported { .. }
             | QueryError::TimeLimit { .. }
             | QueryError::MemoryLimit { .. }
@@ -221,12 +227,18 @@ fn has_object_store_error(error: &DataFusionError) -> bool {
 
 fn of_arrow(error: &ArrowError, message: String, memory: ByteSize) -> QueryError {
     match error {
+        ArrowError::ArithmeticOverflow(_) => QueryError::OutOfRange { message },
+        ArrowError::ComputeError(_) if message.contains("overflow") => {
+            QueryError::OutOfRange { message }
+        }
+        ArrowError::CastError(_) if message.contains("Can't cast value") => {
+            QueryError::OutOfRange { message }
+        }
         ArrowError::CastError(_)
         | ArrowError::ParseError(_)
         | ArrowError::ComputeError(_)
         | ArrowError::InvalidArgumentError(_)
         | ArrowError::DivideByZero
-        | ArrowError::ArithmeticOverflow(_)
         | ArrowError::DictionaryKeyOverflowError
         | ArrowError::RunEndIndexOverflowError => QueryError::Invalid {
             message,
@@ -257,6 +269,13 @@ fn of_arrow(error: &ArrowError, message: String, memory: ByteSize) -> QueryError
 fn of_external(other: &(dyn Error + Send + Sync + 'static), message: String) -> QueryError {
     if other.is::<object_store::Error>() {
         return QueryError::Unavailable { why: message };
+    }
+    // Of one of two crates, by which operator it is.
+    if message.starts_with("regex parse error") {
+        return QueryError::Invalid {
+            message: format!("invalid regular expression: {message}"),
+            position: None,
+        };
     }
     QueryError::Internal { why: message }
 }

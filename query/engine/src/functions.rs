@@ -1,18 +1,26 @@
-//! Functions and operators beyond DataFusion's own: JSON in text and in `_value`.
+//! Functions and operators beyond DataFusion's own, and those that PostgreSQL means otherwise.
 //!
 //! | SQL | gives |
 //! | --- | --- |
 //! | `json(value)` | the payload as text; null if its bytes are not UTF-8 |
-//! | `value -> key` | the part of a JSON document, as JSON text |
-//! | `value ->> key` | the same as plain text: cast it to what it is, as in `(_value ->> 'n')::int` |
+//! | `value -> key`, `value #> path` | the part of a JSON document, as JSON text |
+//! | `value ->> key`, `value #>> path` | the same as plain text: cast it to what it is, as in `(_value ->> 'n')::int` |
 //! | `value ? key` | does the document have the key? |
 //!
-//! A key is a name or a place in an array; `value` is text or binary. What is not JSON gives null. The
-//! functions of `datafusion-functions-json` (`json_get`, `json_length`, …) are there by name.
+//! A key is a name or a place in an array; `value` is text or binary. What is not JSON gives null.
 
+pub(crate) mod arithmetic;
+pub(crate) mod calendar;
+pub(crate) mod casts;
+pub(crate) mod floats;
 pub(crate) mod guard;
 mod json;
 mod json_operators;
+mod json_path;
+pub(crate) mod literals;
+mod sum;
+pub(crate) mod time;
+mod to_char;
 mod tuple_key;
 
 use std::sync::Arc;
@@ -22,8 +30,19 @@ use datafusion::execution::{FunctionRegistry, SessionState};
 
 pub(crate) fn register(state: &mut SessionState) -> Result<(), DataFusionError> {
     state.register_udf(json::function())?;
+    state.register_udaf(Arc::new(sum::function()))?;
     // Before the library's: the first planner that knows an operator plans it.
     state.register_expr_planner(Arc::new(json_operators::JsonOperators))?;
     state.register_expr_planner(Arc::new(tuple_key::CountDistinctTuples))?;
-    datafusion_functions_json::register_all(state)
+    for function in time::functions().into_iter().chain(json_path::functions()) {
+        state.register_udf(function)?;
+    }
+    state.register_udf(to_char::function())?;
+    let series = state.table_functions().get("generate_series").cloned();
+    if let Some(series) = series {
+        state.register_udtf("generate_series", Arc::new(time::Series(series)));
+    }
+    let to_timestamp = state.udf("to_timestamp")?;
+    state.register_udf(Arc::new(time::in_micros(&to_timestamp)))?;
+    Ok(())
 }

@@ -21,6 +21,7 @@ mod metrics;
 mod names;
 mod ranges;
 mod scan;
+mod semantics;
 mod session;
 mod settings;
 mod stack;
@@ -29,7 +30,7 @@ mod system;
 mod table;
 mod types;
 
-pub use engine::{Engine, QueryCut, QueryResult};
+pub use engine::{Engine, QueryCut, QueryResult, SqlSession};
 pub use error::{Position, QueryError};
 pub use settings::EngineSettings;
 pub use types::type_name;

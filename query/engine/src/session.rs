@@ -14,8 +14,12 @@ use datafusion::execution::cache::cache_manager::{CacheManagerConfig, FileMetada
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::OptimizerRule;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use tarn_hot::{Cut, HotTier, TableCut};
@@ -27,8 +31,11 @@ use tarn_topics::Reader;
 
 use crate::catalog::{CATALOG, CutCatalog, EVENTS};
 use crate::functions;
-use crate::functions::guard::{GuardFunctions, NoFixedWidths, guard, note_constants};
+use crate::functions::calendar::{UTC, Zone};
+use crate::functions::guard::{GuardFunctions, guard, note_constants};
 use crate::limits::{QueryLimits, QueryMemory};
+use crate::semantics::{CheckedValues, LateralUnnest, MatchOperands, PostgresOperators};
+use crate::types::SqlTypes;
 
 /// Rows of one Arrow batch.
 const BATCH_ROWS: usize = 8192;
@@ -112,16 +119,27 @@ pub(crate) fn base(parallelism: usize) -> Result<SessionState, DataFusionError> 
     let options = config.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;
     options.sql_parser.collect_spans = true;
+    // A number with a point is exact, as in PostgreSQL.
+    options.sql_parser.parse_float_as_decimal = true;
     // Text is one type everywhere: what a cast makes, and what tables have.
     options.sql_parser.map_string_types_to_utf8view = false;
-    options.execution.time_zone = Some("UTC".to_owned());
+    options.execution.time_zone = Some(UTC.to_owned());
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
-        .with_type_planner(Arc::new(NoFixedWidths))
+        .with_type_planner(Arc::new(SqlTypes))
+        .with_optimizer_rules(optimizer_rules())
         .build();
     functions::register(&mut state)?;
     Ok(state)
+}
+
+/// DataFusion's, but one.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    // SUBTLE: without its constants, a `GROUP BY` of nothing else gives a row where there is none.
+    rules.retain(|rule| rule.name() != "eliminate_group_by_constant");
+    rules
 }
 
 /// A session for one query.
@@ -130,6 +148,7 @@ pub(crate) fn open(
     context: &Arc<QueryContext>,
     memory: &QueryMemory,
     limits: &Arc<QueryLimits>,
+    zone: &Zone,
     runtime: &Runtime,
 ) -> Result<SessionState, DataFusionError> {
     let caches =
@@ -147,15 +166,25 @@ pub(crate) fn open(
     );
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_owned(), Arc::new(CutCatalog::new(context)));
-    let functions = base.scalar_functions().values();
-    let guarded = functions.map(|function| guard(function, limits));
+    // Under their own names: each brings its aliases, and one that was replaced may still be there by an alias.
+    let functions = base.scalar_functions().iter();
+    let named = functions.filter(|(name, function)| *name == function.name());
+    let guarded = named.map(|(_, function)| guard(function, limits));
     let mut state = SessionStateBuilder::new_from_existing(base.clone())
         .with_scalar_functions(guarded.collect())
-        .with_analyzer_rule(Arc::new(GuardFunctions(Arc::clone(limits))))
+        .with_analyzer_rules(vec![
+            Arc::new(ResolveGroupingFunction::new()),
+            Arc::new(LateralUnnest),
+            Arc::new(MatchOperands { zone: zone.clone() }),
+            Arc::new(TypeCoercion::new()),
+            Arc::new(CheckedValues { zone: zone.clone() }),
+            Arc::new(GuardFunctions(Arc::clone(limits))),
+        ])
         .with_session_id(runtime.random().uuid().to_string())
         .with_runtime_env(environment)
         .with_catalog_list(Arc::new(catalogs))
         .build();
+    state.register_expr_planner(Arc::new(PostgresOperators { zone: zone.clone() }))?;
     // What now() says.
     let now = chrono::DateTime::from_timestamp_millis(runtime.clock().wall().0).unwrap_or_default();
     state.execution_props_mut().query_execution_start_time = Some(now);

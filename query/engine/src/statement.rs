@@ -2,6 +2,12 @@
 //! stack might not hold it.
 
 mod depth;
+mod rewrite;
+mod signs;
+mod titles;
+
+pub(crate) use rewrite::rewrite;
+pub(crate) use titles::shown;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
@@ -34,6 +40,7 @@ impl Class {
 
 /// The one statement of a text, in PostgreSQL's dialect.
 pub(crate) fn parse(sql: &str) -> Result<(Statement, Class), QueryError> {
+    let sql = &*signs::apart(sql);
     depth::check_text(sql)?;
     // What is too deep is taken apart again before this returns.
     stack::on_large_stack(|| parse_short(sql))

@@ -6,6 +6,7 @@ mod harness;
 mod hostile;
 mod hot;
 mod names;
+mod postgres;
 mod system;
 mod typed;
 mod undecodable;
@@ -230,14 +231,14 @@ async fn json_in_values_is_read_without_a_schema() {
                FROM clicks ORDER BY _offset";
     let hot = fixture.ask(sql).await;
     expect![[r#"
-        +-------------------+-------------------------------+------+--------+-----+-------+
-        | _value ->> 'page' | _value -> 'user'              | next | second | ms  | timed |
-        +-------------------+-------------------------------+------+--------+-----+-------+
-        | /                 | {"id": 7, "tags": ["a", "b"]} | 8    | b      | 1.5 | true  |
-        | /cart             | null                          |      |        |     | false |
-        |                   |                               |      |        |     | false |
-        |                   |                               |      |        |     | false |
-        +-------------------+-------------------------------+------+--------+-----+-------+"#]]
+        +----------+-------------------------------+------+--------+-----+-------+
+        | ?column? | ?column?                      | next | second | ms  | timed |
+        +----------+-------------------------------+------+--------+-----+-------+
+        | /        | {"id": 7, "tags": ["a", "b"]} | 8    | b      | 1.5 | true  |
+        | /cart    | null                          |      |        |     | false |
+        |          |                               |      |        |     |       |
+        |          |                               |      |        |     |       |
+        +----------+-------------------------------+------+--------+-----+-------+"#]]
     .assert_eq(&hot);
     fixture.materialize(CLICKS).await;
     assert_eq!(fixture.ask(sql).await, hot);

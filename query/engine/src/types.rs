@@ -1,6 +1,44 @@
-//! SQL's names of Arrow's types, as answers and `DESCRIBE` show them.
+//! SQL's types: what a name in a statement means, and the names that answers and `DESCRIBE` show.
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, DataType as SqlType, ExactNumberInfo, TimezoneInfo,
+};
+
+use crate::functions::calendar::UTC;
+use crate::functions::guard::no_fixed_width;
+
+/// Types of a statement that are others in DataFusion. Times count microseconds, as those of tables do:
+/// nanoseconds end in the year 2262.
+#[derive(Debug)]
+pub(crate) struct SqlTypes;
+
+impl TypePlanner for SqlTypes {
+    fn plan_type(&self, kind: &SqlType) -> Result<Option<DataType>, DataFusionError> {
+        let is_zoned =
+            |zone: &TimezoneInfo| matches!(zone, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone);
+        Ok(Some(match kind {
+            // Of a null, too, each value would have the width that the type says.
+            SqlType::Array(ArrayElemTypeDef::SquareBracket(_, Some(_))) => {
+                return Err(no_fixed_width(kind));
+            }
+            SqlType::Timestamp(_, zone) => {
+                DataType::Timestamp(TimeUnit::Microsecond, is_zoned(zone).then(|| UTC.into()))
+            }
+            SqlType::Time(_, zone) if !is_zoned(zone) => DataType::Time64(TimeUnit::Microsecond),
+            SqlType::Uuid => DataType::FixedSizeBinary(16),
+            SqlType::Bytea => DataType::LargeBinary,
+            SqlType::JSON | SqlType::JSONB => DataType::Utf8,
+            // Without digits behind the point as numeric has them, and with as many as there is room for.
+            SqlType::Numeric(ExactNumberInfo::None)
+            | SqlType::Decimal(ExactNumberInfo::None)
+            | SqlType::Dec(ExactNumberInfo::None) => DataType::Decimal128(38, 16),
+            _ => return Ok(None),
+        }))
+    }
+}
 
 /// The name of a column's type. What has no name of its own is shown as text and so is a `varchar`.
 pub fn type_name(kind: &DataType) -> String {

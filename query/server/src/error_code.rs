@@ -60,6 +60,12 @@ pub(crate) fn query(error: &QueryError) -> ErrorCode {
     match error {
         QueryError::Syntax { .. } => of(StatusCode::BAD_REQUEST, "TARN-1201", "Not SQL", None),
         QueryError::Invalid { .. } => of(StatusCode::BAD_REQUEST, "TARN-1202", "Wrong SQL", None),
+        QueryError::OutOfRange { .. } => of(
+            StatusCode::BAD_REQUEST,
+            "TARN-1211",
+            "Out of range",
+            Some("cast to a wider type first, as in n::decimal(38,0)"),
+        ),
         QueryError::NoSuchTable { .. } => of(
             StatusCode::NOT_FOUND,
             "TARN-1203",

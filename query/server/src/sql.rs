@@ -1,7 +1,7 @@
 //! `POST /v1/sql`: one statement in, rows out as they come.
 //!
 //! ```text
-//! {"query": "SELECT …"}  ─▶  {"columns": […], "rows": [[…], …], "cut": {…}}
+//! {"query": "SELECT …", "time_zone": "Europe/Oslo"}  ─▶  {"columns": […], "rows": [[…], …], "cut": {…}}
 //! ```
 //!
 //! The first megabytes are made before the status is sent, so that nearly every failure has its own.
@@ -27,10 +27,10 @@ use axum::routing::post;
 use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
-use tarn_engine::{Engine, QueryError, QueryResult};
+use tarn_engine::{Engine, QueryError, QueryResult, SqlSession};
 use tarn_model::ByteSize;
 use tarn_replica::Node;
-use tarn_runtime::{Budget, Permit, Pool, Scope};
+use tarn_runtime::{Budget, Permit, Pool, Scope, Task};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
@@ -67,6 +67,7 @@ struct SqlService {
 #[derive(Debug, Deserialize)]
 struct Request {
     query: String,
+    time_zone: Option<String>,
 }
 
 pub(crate) fn router(node: &Node, engine: Engine) -> Router {
@@ -98,7 +99,8 @@ impl SqlService {
         let limit = self.engine.settings().time_limit;
         let service = self.clone();
         let work = async move { Box::pin(service.run(request, permit)).await };
-        match timeout(limit + PLANNING_GRACE, self.pool.spawn("sql.query", work)).await {
+        let mut query = Awaited(self.pool.spawn("sql.query", work));
+        match timeout(limit + PLANNING_GRACE, &mut query.0).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(QueryError::Internal {
                 why: "a defect in the query engine; the log says more".to_owned(),
@@ -111,7 +113,10 @@ impl SqlService {
 
     /// Plans and runs a query on the pool's threads, up to the first bytes of its answer.
     async fn run(&self, request: Request, permit: Permit) -> Result<Response, Problem> {
-        let result = Box::pin(self.engine.query(&request.query)).await?;
+        let sql_session = SqlSession {
+            time_zone: request.time_zone.clone(),
+        };
+        let result = Box::pin(self.engine.query_in(&sql_session, &request.query)).await?;
         // The text is not needed any more.
         drop((request, permit));
         let mut answer = Answer::new(result, self.engine.settings().query_memory);
@@ -195,6 +200,15 @@ impl SqlService {
             }
         });
         Body::from_stream(chunks)
+    }
+}
+
+/// A query that ends when nobody waits for it any more: with the request whose client went away.
+struct Awaited<T>(Task<T>);
+
+impl<T> Drop for Awaited<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

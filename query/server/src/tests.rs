@@ -362,6 +362,57 @@ async fn a_query_ends_with_the_client_that_asked() {
     fixture.node.drain().await;
 }
 
+/// It runs in a task of its own, which must end when nobody waits for it any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_ends_when_its_client_goes_before_the_first_row() {
+    let fixture = Fixture::with(EngineSettings {
+        time_limit: Duration::from_secs(600),
+        queries_at_once: 1,
+        ..EngineSettings::default()
+    })
+    .await;
+    let endless = "SELECT count(*) FROM generate_series(1, 100000000) a, generate_series(1, 100000000) b \
+                   WHERE a.value % 7 = b.value % 3";
+    let client = fixture.query(endless);
+    let gone = timeout(Duration::from_secs(1), client).await;
+    assert!(gone.is_err(), "it cannot have ended: {gone:?}");
+    // Its place is free, long before its time limit.
+    let next = timeout(Duration::from_secs(60), fixture.query("SELECT 1")).await;
+    assert!(next.is_ok_and(|answer| answer.starts_with("200 ")));
+    fixture.node.drain().await;
+}
+
+/// Half past midnight in Oslo is a day and an hour of its own there; as PostgreSQL 15 answers after
+/// `SET TIME ZONE`.
+#[tokio::test]
+async fn a_request_brings_its_time_zone() {
+    let fixture = Fixture::new().await;
+    let rows = async |zone: &str| {
+        let sql = "SELECT '2024-07-15 01:30'::timestamptz, timestamptz '2024-07-15 22:30Z'::date, \
+                   date_trunc('day', timestamptz '2024-07-15 22:30Z'), \
+                   extract(hour FROM timestamptz '2024-07-15 22:30Z'), \
+                   timestamptz '2024-07-15 22:30Z'::text, \
+                   timestamptz '2024-07-15 22:30Z' > timestamp '2024-07-16 00:00'";
+        let body = serde_json::json!({ "query": sql, "time_zone": zone });
+        let (_, _, answer) = fixture.sql(body.to_string()).await;
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        match answer["detail"].as_str() {
+            Some(detail) => detail.to_owned(),
+            None => answer["rows"].to_string(),
+        }
+    };
+    expect![[r#"[["2024-07-15T01:30:00.000000Z","2024-07-15","2024-07-15T00:00:00.000000Z",22,"2024-07-15 22:30:00+00",false]]"#]]
+        .assert_eq(&rows("UTC").await);
+    expect![[r#"[["2024-07-14T23:30:00.000000Z","2024-07-16","2024-07-15T22:00:00.000000Z",0,"2024-07-16 00:30:00+02",true]]"#]]
+        .assert_eq(&rows("Europe/Oslo").await);
+    let detail = rows("Nowhere").await;
+    assert!(
+        detail.contains("time zone") && detail.contains("Nowhere"),
+        "{detail}"
+    );
+    fixture.node.drain().await;
+}
+
 #[tokio::test]
 async fn what_needs_too_much_memory_is_told_so() {
     let fixture = Fixture::with(EngineSettings {

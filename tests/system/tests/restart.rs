@@ -146,7 +146,7 @@ fn command_line_round_trip() -> Result<()> {
         "%p %o %k %v\\n",
     ]))?;
     ensure!(consumed.lines().count() == 100, "{consumed}");
-    let sum = tarn.value("SELECT sum(json_get_int(_value::text, 'n')) FROM events.greetings")?;
+    let sum = tarn.value("SELECT sum((_value->>'n')::int) FROM events.greetings")?;
     ensure!(sum == 4950, "{sum}");
     let listed: Value =
         serde_json::from_str(&run(&mut tarn.cli(&["topic", "list", "-o", "json"]))?)?;

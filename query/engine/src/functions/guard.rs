@@ -44,7 +44,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use self::growth::{Argument, Cost, Growth, Row};
-pub(crate) use self::rule::{GuardFunctions, NoFixedWidths, note_constants};
+pub(crate) use self::rule::{GuardFunctions, no_fixed_width, note_constants};
 use crate::limits::QueryLimits;
 
 /// A constant of a plan is no wider, unless the statement itself holds it.

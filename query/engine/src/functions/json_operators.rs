@@ -1,17 +1,16 @@
-//! `->`, `->>` and `?` on JSON, as in PostgreSQL; on binary columns, too, through `json()`.
-//!
-//! Parts are text and never the library's union of types, so that every client can show them.
+//! `->`, `->>`, `#>`, `#>>` and `?` on JSON, as in PostgreSQL; on binary columns, too, through `json()`.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::expr::{Alias, ScalarFunction};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::{Expr, ExprSchemable, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
-use datafusion_functions_json::udfs::{json_as_text_udf, json_contains_udf, json_get_json_udf};
 
 use super::json;
+use super::json_path::{self, Which};
+use crate::QueryError;
 
 #[derive(Debug)]
 pub(super) struct JsonOperators;
@@ -22,28 +21,25 @@ impl ExprPlanner for JsonOperators {
         operation: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>, DataFusionError> {
-        let (function, sign) = match operation.op {
-            BinaryOperator::Arrow => (json_get_json_udf(), "->"),
-            BinaryOperator::LongArrow => (json_as_text_udf(), "->>"),
-            BinaryOperator::Question => (json_contains_udf(), "?"),
+        let which = match operation.op {
+            BinaryOperator::Arrow => Which::Part { as_text: false },
+            BinaryOperator::LongArrow => Which::Part { as_text: true },
+            BinaryOperator::HashArrow => Which::Path { as_text: false },
+            BinaryOperator::HashLongArrow => Which::Path { as_text: true },
+            BinaryOperator::Question => Which::Exists,
             _ => return Ok(PlannerResult::Original(operation)),
         };
-        let title = format!(
-            "{} {sign} {}",
-            title(&operation.left),
-            title(&operation.right)
-        );
-        let mut arguments = match inner_path(&operation.left) {
-            Some(path) => path,
-            None => vec![as_text(operation.left, schema)?],
+        let steps = match which {
+            Which::Path { .. } => path(operation.right)?,
+            _ => vec![operation.right],
         };
-        arguments.push(operation.right);
-        let call = Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments));
-        Ok(PlannerResult::Planned(Expr::Alias(Alias::new(
-            call,
-            None::<&str>,
-            title,
-        ))))
+        let mut arguments = match (which, inner_path(&operation.left)) {
+            (Which::Part { .. }, Some(path)) => path,
+            _ => vec![as_text(operation.left, schema)?],
+        };
+        arguments.extend(steps);
+        let call = ScalarFunction::new_udf(json_path::function(which), arguments);
+        Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
     }
 }
 
@@ -53,35 +49,43 @@ fn as_text(document: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
         kind,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView
     ) {
-        return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(
-            json::function(),
-            vec![document],
-        )));
+        let call = ScalarFunction::new_udf(json::function(), vec![document]);
+        return Ok(Expr::ScalarFunction(call));
     }
     Ok(document)
+}
+
+/// The steps of `'{a,b,0}'` or `ARRAY['a', 'b']`.
+fn path(path: Expr) -> Result<Vec<Expr>, DataFusionError> {
+    let unknown = || QueryError::NotSupported {
+        what: "a path is a constant: '{a,b,0}' or ARRAY['a', 'b', '0']".to_owned(),
+    };
+    match path {
+        Expr::ScalarFunction(call) if call.func.name() == "make_array" => Ok(call.args),
+        Expr::Literal(value, _) => {
+            let text = value.try_as_str().flatten().map(str::trim);
+            let inner = text.and_then(|text| text.strip_prefix('{')?.strip_suffix('}'));
+            let inner = inner.ok_or_else(unknown)?;
+            if inner.trim().is_empty() {
+                return Ok(Vec::new());
+            }
+            let step = |step: &str| {
+                let step = step.trim();
+                let quoted = step
+                    .strip_prefix('"')
+                    .and_then(|step| step.strip_suffix('"'));
+                lit(quoted.unwrap_or(step).replace("\\\"", "\""))
+            };
+            Ok(inner.split(',').map(step).collect())
+        }
+        _ => Err(unknown().into()),
+    }
 }
 
 /// `a -> 'b' -> 'c'` parses the document once: the path so far, if that is what stands to the left.
 fn inner_path(expression: &Expr) -> Option<Vec<Expr>> {
     match expression {
-        Expr::Alias(alias) => inner_path(&alias.expr),
-        Expr::ScalarFunction(call) if call.func.name() == "json_get_json" => {
-            Some(call.args.clone())
-        }
+        Expr::ScalarFunction(call) if call.func.name() == "json_part" => Some(call.args.clone()),
         _ => None,
-    }
-}
-
-/// What the column of the answer is called: the expression as it was written.
-fn title(expression: &Expr) -> String {
-    match expression {
-        Expr::Column(column) => column.name.clone(),
-        Expr::Alias(alias) => alias.name.clone(),
-        Expr::Cast(cast) => title(&cast.expr),
-        Expr::Literal(value, _) => match value.try_as_str() {
-            Some(Some(text)) => format!("'{text}'"),
-            _ => value.to_string(),
-        },
-        other => other.to_string(),
     }
 }

@@ -68,7 +68,7 @@ async fn wrong_sql_is_told_from_a_table_that_is_not_there() {
         "SELECT 1 / 0"
             invalid: Divide by zero error
         "SELECT 'a'::int"
-            invalid: Cast error: Cannot cast string 'a' to value of Int32 type
+            invalid: invalid input syntax for type integer: "a"
         "SELECT _offset + true FROM clicks"
             invalid 1:8: Cannot coerce arithmetic expression Int64 + Boolean to valid types
         "INSERT INTO clicks SELECT * FROM clicks"

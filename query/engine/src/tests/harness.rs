@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
 use arrow::util::pretty::pretty_format_batches;
 use tarn_commit_log::MemoryLog;
 use tarn_compactor::{CompactorHandle, CompactorSettings};
@@ -185,6 +186,17 @@ impl Fixture {
         self.engine.query(sql).await?.collect().await
     }
 
+    /// The names of the answer's columns, and its rows.
+    pub(super) async fn named_rows(
+        &self,
+        sql: &str,
+    ) -> Result<(Vec<String>, Vec<RecordBatch>), QueryError> {
+        let result = self.engine.query(sql).await?;
+        let names = result.schema().fields().iter();
+        let names = names.map(|field| field.name().clone()).collect();
+        Ok((names, result.collect().await?))
+    }
+
     /// The answer as a table.
     pub(super) async fn ask(&self, sql: &str) -> String {
         let batches = self
@@ -206,9 +218,14 @@ impl Fixture {
             panic!("{sql}: {batches:?}")
         };
         assert_eq!(batch.num_rows(), 1, "{sql}");
-        let number = |column: &arrow::array::ArrayRef| match column.is_null(0) {
-            true => 0,
-            false => u64::try_from(column.as_primitive::<Int64Type>().value(0)).expect("a count"),
+        let number = |column: &arrow::array::ArrayRef| {
+            let column = cast(column, &DataType::Int64).expect("it is a number");
+            match column.is_null(0) {
+                true => 0,
+                false => {
+                    u64::try_from(column.as_primitive::<Int64Type>().value(0)).expect("a count")
+                }
+            }
         };
         batch.columns().iter().map(number).collect()
     }

@@ -20,7 +20,7 @@ fn over_rows(expression: &str) -> String {
 fn made(count: usize) -> Vec<String> {
     vec![
         over_rows(&format!("({})", chain("_offset", " + _offset", count))),
-        over_rows(&format!("({})", chain("_offset", " * 1.5", count))),
+        over_rows(&format!("({})", chain("_offset", " * 1.0", count))),
         over_rows(&format!(
             "({})",
             chain("_offset = 0", " OR _offset = _topic_partition + 1", count)

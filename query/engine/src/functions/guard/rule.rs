@@ -12,14 +12,12 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr, expressions};
-use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType as SqlType};
 
 use super::growth::{STATES_SIMPLE, states};
 use super::{CONSTANT_BYTES_MAX, guard};
@@ -136,24 +134,7 @@ pub(super) fn constant_bytes(expressions: &[Expr]) -> u64 {
     expressions.iter().map(bytes).sum()
 }
 
-/// Types whose values all have the width that the type says, be they null.
-///
-/// `int[1000000000]` is one: a null of it takes gigabytes, and nothing asks for them.
-#[derive(Debug)]
-pub(crate) struct NoFixedWidths;
-
-impl TypePlanner for NoFixedWidths {
-    fn plan_type(&self, kind: &SqlType) -> Result<Option<DataType>, DataFusionError> {
-        match kind {
-            SqlType::Array(ArrayElemTypeDef::SquareBracket(_, Some(_))) => {
-                Err(no_fixed_width(kind))
-            }
-            _ => Ok(None),
-        }
-    }
-}
-
-fn no_fixed_width(kind: &impl std::fmt::Display) -> DataFusionError {
+pub(crate) fn no_fixed_width(kind: &impl std::fmt::Display) -> DataFusionError {
     DataFusionError::NotImplemented(format!(
         "{kind}: values have no fixed length here; write an array as int[]"
     ))
@@ -161,7 +142,9 @@ fn no_fixed_width(kind: &impl std::fmt::Display) -> DataFusionError {
 
 fn has_fixed_width(kind: &DataType) -> bool {
     match kind {
-        DataType::FixedSizeBinary(_) | DataType::FixedSizeList(..) => true,
+        // A uuid has sixteen bytes.
+        DataType::FixedSizeBinary(width) => *width != 16,
+        DataType::FixedSizeList(..) => true,
         DataType::List(field)
         | DataType::LargeList(field)
         | DataType::ListView(field)

@@ -1,0 +1,17 @@
+//! PostgreSQL's meaning of what DataFusion takes otherwise.
+//!
+//! | step | when | what |
+//! | --- | --- | --- |
+//! | `lateral` | first | `FROM t, unnest(t.items)` |
+//! | `operands` | before types are matched | which type two operands meet in |
+//! | `rule` | after | checked arithmetic, casts, one zero and one NaN |
+//!
+//! What is not named here is DataFusion's own.
+
+mod lateral;
+mod operands;
+mod rule;
+
+pub(crate) use lateral::LateralUnnest;
+pub(crate) use operands::{MatchOperands, PostgresOperators};
+pub(crate) use rule::CheckedValues;

@@ -1,0 +1,338 @@
+//! The last step before functions are guarded: each expression has its type, and the operators, casts
+//! and aggregates that would give another value than PostgreSQL's are replaced.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::expr::{AggregateFunction, Cast, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF,
+    Window, WindowFunctionDefinition,
+};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::scalar::ScalarValue;
+
+use crate::functions::calendar::Zone;
+use crate::functions::floats::{self, is_float};
+use crate::functions::{arithmetic, casts, time};
+
+/// Replaces what would wrap around, round otherwise or make a second zero.
+#[derive(Debug)]
+pub(crate) struct CheckedValues {
+    /// Of the SQL session.
+    pub(crate) zone: Zone,
+}
+
+impl AnalyzerRule for CheckedValues {
+    fn name(&self) -> &'static str {
+        "checked_values"
+    }
+
+    fn analyze(
+        &self,
+        plan: LogicalPlan,
+        _: &ConfigOptions,
+    ) -> Result<LogicalPlan, DataFusionError> {
+        plan.transform_up_with_subqueries(|plan| {
+            let schema = input_schema(&plan)?;
+            let names = NamePreserver::new(&plan);
+            let plan = plan.map_expressions(|expression| {
+                let name = names.save(&expression);
+                let checked = expression.transform_up(|part| checked(part, &schema, &self.zone))?;
+                Ok(checked.update_data(|expression| name.restore(expression)))
+            })?;
+            plan.transform_data(|plan| match plan {
+                LogicalPlan::Aggregate(aggregate) => float_aggregates(aggregate),
+                LogicalPlan::Window(window) => float_windows(window),
+                other => Ok(Transformed::no(other)),
+            })
+        })
+        .map(|plan| plan.data)
+    }
+}
+
+/// The columns that a plan's expressions are about.
+pub(super) fn input_schema(plan: &LogicalPlan) -> Result<DFSchema, DataFusionError> {
+    let mut schema = merge_schema(&plan.inputs());
+    if let LogicalPlan::TableScan(scan) = plan {
+        let source =
+            DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
+        schema.merge(&source);
+    }
+    Ok(schema)
+}
+
+fn checked(
+    part: Expr,
+    schema: &DFSchema,
+    zone: &Zone,
+) -> Result<Transformed<Expr>, DataFusionError> {
+    match part {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_arithmetic(op) => {
+            let (left_type, right_type) = (left.get_type(schema)?, right.get_type(schema)?);
+            if !left_type.is_numeric() || !right_type.is_numeric() {
+                let same = Expr::BinaryExpr(BinaryExpr { left, op, right });
+                return Ok(Transformed::no(same));
+            }
+            let whole = Expr::BinaryExpr(BinaryExpr::new(left.clone(), op, right.clone()));
+            let kind = whole.get_type(schema)?;
+            Ok(Transformed::yes(arithmetic::operation(
+                *left, op, *right, kind,
+            )))
+        }
+        Expr::Negative(inner) => {
+            let kind = inner.get_type(schema)?;
+            if !kind.is_numeric() {
+                return Ok(Transformed::no(Expr::Negative(inner)));
+            }
+            let zero = Expr::Literal(ScalarValue::new_zero(&kind)?, None);
+            let negative = arithmetic::operation(zero, Operator::Minus, *inner, kind);
+            Ok(Transformed::yes(negative))
+        }
+        Expr::Literal(value, metadata) => Ok(match floats_of(&value) {
+            true => {
+                let value = floats::canonical_array(&value.to_array()?);
+                let value = ScalarValue::try_from_array(&value, 0)?;
+                Transformed::yes(Expr::Literal(value, metadata))
+            }
+            false => Transformed::no(Expr::Literal(value, metadata)),
+        }),
+        Expr::ScalarFunction(call) => {
+            let call = Expr::ScalarFunction(zoned(call, schema, zone)?);
+            let is_float = call.get_type(schema).is_ok_and(|kind| is_float(&kind));
+            Ok(match is_float && !is_canonical(&call) {
+                true => Transformed::yes(of_function(floats::canonical_function(), call)),
+                false => Transformed::no(call),
+            })
+        }
+        Expr::Cast(Cast { expr, data_type }) => {
+            let from = expr.get_type(schema)?;
+            Ok(match casts::replaced(*expr, &from, &data_type, zone) {
+                Ok(replaced) => Transformed::yes(replaced),
+                Err(expr) => Transformed::no(Expr::Cast(Cast::new(expr, data_type))),
+            })
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// A moment is divided by the clock of the session's zone, and a half is rounded to the even number.
+fn zoned(
+    mut call: ScalarFunction,
+    schema: &DFSchema,
+    zone: &Zone,
+) -> Result<ScalarFunction, DataFusionError> {
+    let is_utc = zone.is_utc();
+    let zone = || Expr::Literal(ScalarValue::from(zone.name()), None);
+    let is_moment = |time: &Expr| {
+        Ok::<bool, DataFusionError>(matches!(
+            time.get_type(schema)?,
+            DataType::Timestamp(_, Some(_))
+        ))
+    };
+    match (call.func.name(), call.args.as_mut_slice()) {
+        ("date_trunc", [_, time]) if !is_utc && is_moment(time)? => call.args.push(zone()),
+        ("to_char", [time, _]) if !is_utc && is_moment(time)? => {
+            let moment = std::mem::take(time);
+            let local = ScalarFunction::new_udf(time::timezone(), vec![zone(), moment]);
+            *time = Expr::ScalarFunction(local);
+        }
+        ("date_part", [field, time]) if !is_utc && is_moment(time)? => {
+            let is_epoch = matches!(
+                field,
+                Expr::Literal(value, _)
+                    if value.try_as_str().flatten().is_some_and(|field| field.eq_ignore_ascii_case("epoch"))
+            );
+            if !is_epoch {
+                let moment = std::mem::take(time);
+                let local = ScalarFunction::new_udf(time::timezone(), vec![zone(), moment]);
+                *time = Expr::ScalarFunction(local);
+            }
+        }
+        ("round", [number]) if is_float(&number.get_type(schema)?) => {
+            call.func = floats::round_function();
+        }
+        _ => {}
+    }
+    Ok(call)
+}
+
+fn is_arithmetic(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo
+    )
+}
+
+fn floats_of(value: &ScalarValue) -> bool {
+    match value {
+        ScalarValue::Float64(Some(value)) => value.is_nan() || value.to_bits() == 1 << 63,
+        ScalarValue::Float32(Some(value)) => value.is_nan() || value.to_bits() == 1 << 31,
+        _ => false,
+    }
+}
+
+/// Functions that give canonical floats themselves.
+fn is_canonical(call: &Expr) -> bool {
+    match call {
+        Expr::ScalarFunction(call) => {
+            arithmetic::is_one(&call.func)
+                || casts::is_one(&call.func)
+                || ["canonical_float", "float_of_rank", "coalesce", "nullif"]
+                    .contains(&call.func.name())
+        }
+        _ => false,
+    }
+}
+
+fn of_function(function: Arc<ScalarUDF>, argument: Expr) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![argument]))
+}
+
+/// What has to be done with an aggregate of floats after it was computed.
+enum After {
+    Nothing,
+    Canonical,
+    /// It was one of ranks, for a column of this type.
+    OfRank(DataType),
+}
+
+impl After {
+    fn applied(self, column: Expr) -> Expr {
+        match self {
+            After::Nothing => column,
+            After::Canonical => of_function(floats::canonical_function(), column),
+            After::OfRank(kind) => {
+                let double = of_function(floats::of_rank_function(), column);
+                match kind {
+                    DataType::Float64 => double,
+                    other => Expr::Cast(Cast::new(Box::new(double), other)),
+                }
+            }
+        }
+    }
+}
+
+/// The arguments that a function has to get instead, and what follows.
+fn ranked(name: &str, arguments: &mut [Expr], kind: &DataType) -> After {
+    match (name, arguments) {
+        _ if !is_float(kind) => After::Nothing,
+        ("min" | "max", [argument]) => {
+            let inner = std::mem::replace(argument, Expr::Literal(ScalarValue::Null, None));
+            *argument = of_function(floats::rank_function(), inner);
+            After::OfRank(kind.clone())
+        }
+        _ => After::Canonical,
+    }
+}
+
+fn float_aggregates(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    let schema = Arc::clone(&aggregate.schema);
+    let groups = schema.fields().len() - aggregate.aggr_expr.len();
+    let (mut computed, mut after) = (Vec::new(), Vec::new());
+    for (place, expression) in aggregate.aggr_expr.iter().enumerate() {
+        let (qualifier, field) = schema.qualified_field(groups + place);
+        let mut changed = expression.clone();
+        let next = match call_of(&mut changed) {
+            Call::Aggregate(call) => {
+                ranked(call.func.name(), &mut call.params.args, field.data_type())
+            }
+            _ => After::Nothing,
+        };
+        if let After::OfRank(_) = next {
+            changed = changed
+                .unalias()
+                .alias_qualified(qualifier.cloned(), field.name());
+        }
+        computed.push(changed);
+        after.push(next);
+    }
+    if after.iter().all(|after| matches!(after, After::Nothing)) {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    }
+    let computed = Aggregate::try_new(aggregate.input, aggregate.group_expr, computed)?;
+    projected(LogicalPlan::Aggregate(computed), &schema, groups, after)
+}
+
+fn float_windows(window: Window) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    let schema = Arc::clone(&window.schema);
+    let inputs = schema.fields().len() - window.window_expr.len();
+    let (mut computed, mut after) = (Vec::new(), Vec::new());
+    for (place, expression) in window.window_expr.iter().enumerate() {
+        let (qualifier, field) = schema.qualified_field(inputs + place);
+        let mut changed = expression.clone();
+        let next = match call_of(&mut changed) {
+            Call::Window(call) => match &call.fun {
+                WindowFunctionDefinition::AggregateUDF(function) => {
+                    let name = function.name().to_owned();
+                    ranked(&name, &mut call.params.args, field.data_type())
+                }
+                WindowFunctionDefinition::WindowUDF(_) => After::Nothing,
+            },
+            _ => After::Nothing,
+        };
+        if let After::OfRank(_) = next {
+            changed = changed
+                .unalias()
+                .alias_qualified(qualifier.cloned(), field.name());
+        }
+        computed.push(changed);
+        after.push(next);
+    }
+    if after.iter().all(|after| matches!(after, After::Nothing)) {
+        return Ok(Transformed::no(LogicalPlan::Window(window)));
+    }
+    let computed = Window::try_new(computed, window.input)?;
+    projected(LogicalPlan::Window(computed), &schema, inputs, after)
+}
+
+enum Call<'a> {
+    Aggregate(&'a mut AggregateFunction),
+    Window(&'a mut WindowFunction),
+    Other,
+}
+
+fn call_of(expression: &mut Expr) -> Call<'_> {
+    match expression {
+        Expr::Alias(alias) => call_of(&mut alias.expr),
+        Expr::AggregateFunction(call) => Call::Aggregate(call),
+        Expr::WindowFunction(call) => Call::Window(call),
+        _ => Call::Other,
+    }
+}
+
+/// The plan's columns under the names of `schema`, those from `first` on with what follows on them.
+fn projected(
+    plan: LogicalPlan,
+    schema: &DFSchemaRef,
+    first: usize,
+    after: Vec<After>,
+) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    let mut columns: Vec<Expr> = plan
+        .schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .collect();
+    for (place, after) in (first..).zip(after) {
+        let Some(column) = columns.get_mut(place) else {
+            continue;
+        };
+        if let After::Nothing = after {
+            continue;
+        }
+        let (qualifier, field) = schema.qualified_field(place);
+        let inner = std::mem::replace(column, Expr::Column(Column::from_name("")));
+        *column = after
+            .applied(inner)
+            .alias_qualified(qualifier.cloned(), field.name());
+    }
+    let projection = Projection::try_new(columns, Arc::new(plan))?;
+    Ok(Transformed::yes(LogicalPlan::Projection(projection)))
+}

@@ -1,0 +1,369 @@
+//! A statement as DataFusion takes it, from one as PostgreSQL takes it.
+//!
+//! | as written | as planned |
+//! | --- | --- |
+//! | `FETCH FIRST n ROWS ONLY` | `LIMIT n` |
+//! | `t AT TIME ZONE z` | `timezone(z, t)` |
+//! | `a->-1`, `a=-1` | the operator, and a negative number |
+//! | `1e300` | a double: no decimal holds it |
+//! | `SELECT EXISTS (…)` | whether there is more than nothing to count |
+//! | `unnest(items) AS item` in `FROM` | a table and its only column of this name |
+//! | `CURRENT_DATE`, `LOCALTIMESTAMP` | casts of `now()`, by the session's time zone |
+//! | a column of the answer without a name | one with the name that PostgreSQL gives it (`titles`) |
+
+use std::ops::ControlFlow;
+
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, LimitClause, ObjectName, Query, SetExpr,
+    Statement as SqlStatement, TableAlias, TableAliasColumnDef, TableFactor, TimezoneInfo,
+    UnaryOperator, Value, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use super::titles;
+use crate::QueryError;
+
+/// Rewrites the statement, after its names are known.
+pub(crate) fn rewrite(statement: &mut Statement) -> Result<(), DataFusionError> {
+    match statement {
+        Statement::Statement(statement) => match statement.visit(&mut Rewriter) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(error) => Err(error.into()),
+        },
+        Statement::Explain(explain) => rewrite(&mut explain.statement),
+        Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => Ok(()),
+    }
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = QueryError;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<QueryError> {
+        if let Err(error) = fetch(query) {
+            return ControlFlow::Break(error);
+        }
+        titled(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<QueryError> {
+        unnest(factor);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<QueryError> {
+        operators(expression);
+        let replaced = match expression {
+            Expr::AtTimeZone {
+                timestamp,
+                time_zone,
+            } => call("timezone", vec![take(time_zone), take(timestamp)]),
+            Expr::BinaryOp {
+                left,
+                op: BinaryOperator::PGExp,
+                right,
+            } => call("power", vec![take(left), take(right)]),
+            Expr::Extract { field, expr, .. } => {
+                let field = Expr::value(Value::SingleQuotedString(field.to_string()));
+                call("date_part", vec![field, take(expr)])
+            }
+            Expr::Value(value) => match wide_number(&value.value) {
+                Some(number) => number,
+                None => return ControlFlow::Continue(()),
+            },
+            Expr::Function(function) => match moment(function)
+                .or_else(|| constant(function))
+                .or_else(|| modulo(function))
+            {
+                Some(other) => other,
+                None => {
+                    renamed(function);
+                    return ControlFlow::Continue(());
+                }
+            },
+            Expr::Identifier(name) if name.quote_style.is_none() => {
+                match named_moment(&name.value) {
+                    Some(moment) => moment,
+                    None => return ControlFlow::Continue(()),
+                }
+            }
+            _ => return ControlFlow::Continue(()),
+        };
+        *expression = replaced;
+        ControlFlow::Continue(())
+    }
+}
+
+/// A number that no decimal holds is a double.
+fn wide_number(value: &Value) -> Option<Expr> {
+    let Value::Number(text, _) = value else {
+        return None;
+    };
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
+    let exponent: i64 = exponent.parse().unwrap_or(0);
+    let is_wide = digits > 76 || exponent.abs() + i64::try_from(digits).unwrap_or(0) > 38;
+    (is_wide && (digits > 76 || exponent != 0)).then(|| {
+        let text = Expr::value(Value::SingleQuotedString(text.clone()));
+        cast(text, DataType::DoublePrecision)
+    })
+}
+
+/// PostgreSQL's names of functions that have other ones.
+fn renamed(function: &mut Function) {
+    let plain = match function.name.to_string().to_ascii_lowercase().as_str() {
+        "sign" => "signum",
+        "ceiling" => "ceil",
+        "stddev" => "stddev_samp",
+        "variance" => "var_samp",
+        "every" => "bool_and",
+        _ => return,
+    };
+    function.name = ObjectName::from(Ident::new(plain));
+}
+
+/// `mod(a, b)` is an operator here.
+fn modulo(function: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let is_mod = function.name.to_string().eq_ignore_ascii_case("mod");
+    match list.args.as_slice() {
+        [
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(left)),
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(right)),
+        ] if is_mod => Some(Expr::Nested(Box::new(Expr::BinaryOp {
+            left: Box::new(Expr::Nested(Box::new(left.clone()))),
+            op: BinaryOperator::Modulo,
+            right: Box::new(Expr::Nested(Box::new(right.clone()))),
+        }))),
+        _ => None,
+    }
+}
+
+/// Constants that are called.
+fn constant(function: &Function) -> Option<Expr> {
+    let text = match function.name.to_string().to_ascii_lowercase().as_str() {
+        "current_schema" => crate::catalog::EVENTS,
+        "current_database" | "current_catalog" => crate::catalog::CATALOG,
+        _ => return None,
+    };
+    Some(Expr::value(Value::SingleQuotedString(text.to_owned())))
+}
+
+/// `EXISTS` as a value, which DataFusion has only as a filter: is there more than nothing to count?
+struct ExistsAsValue;
+
+impl VisitorMut for ExistsAsValue {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+        let Expr::Exists { subquery, negated } = expression else {
+            return ControlFlow::Continue(());
+        };
+        let sign = if *negated { "=" } else { ">" };
+        let sql = format!("SELECT count(*) {sign} 0 FROM ({subquery}) AS some_row");
+        let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &sql);
+        if let Ok([SqlStatement::Query(query)]) = parsed.as_deref() {
+            *expression = Expr::Subquery(query.clone());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn take(expression: &mut Expr) -> Expr {
+    std::mem::replace(expression, Expr::Identifier(Ident::new("")))
+}
+
+fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    let arguments = arguments
+        .into_iter()
+        .map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)))
+        .collect();
+    Expr::Function(Function {
+        name: ObjectName::from(Ident::new(name)),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: arguments,
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+fn titled(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            titles::give(select);
+            let _ = select.projection.visit(&mut ExistsAsValue);
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            titled(left);
+            titled(right);
+        }
+        // A query in brackets is visited by itself.
+        _ => {}
+    }
+}
+
+fn fetch(query: &mut Query) -> Result<(), QueryError> {
+    let Some(fetch) = query.fetch.take() else {
+        return Ok(());
+    };
+    if fetch.with_ties || fetch.percent {
+        return Err(QueryError::NotSupported {
+            what: "FETCH takes a number of rows: FETCH FIRST 10 ROWS ONLY".to_owned(),
+        });
+    }
+    let one = || Expr::value(Value::Number("1".to_owned(), false));
+    let quantity = fetch.quantity.unwrap_or_else(one);
+    match &mut query.limit_clause {
+        Some(LimitClause::LimitOffset { limit, .. }) if limit.is_none() => *limit = Some(quantity),
+        Some(_) => {
+            return Err(QueryError::NotSupported {
+                what: "LIMIT and FETCH stand in one query".to_owned(),
+            });
+        }
+        None => {
+            query.limit_clause = Some(LimitClause::LimitOffset {
+                limit: Some(quantity),
+                offset: None,
+                limit_by: Vec::new(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What stands in `FROM` is a table whose only column has its name.
+fn unnest(factor: &mut TableFactor) {
+    let is_unnest = |name: &ObjectName| name.to_string().eq_ignore_ascii_case("unnest");
+    let list = |arguments: &[FunctionArg]| -> Option<Vec<Expr>> {
+        let argument = |argument: &FunctionArg| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => Some(argument.clone()),
+            _ => None,
+        };
+        arguments.iter().map(argument).collect()
+    };
+    let called = match factor {
+        TableFactor::Function {
+            name, args, alias, ..
+        } if is_unnest(name) => list(args).map(|lists| (lists, alias.take())),
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            ..
+        } if is_unnest(name) => list(&args.args).map(|lists| (lists, alias.take())),
+        _ => None,
+    };
+    if let Some((array_exprs, alias)) = called {
+        *factor = TableFactor::UNNEST {
+            alias,
+            array_exprs,
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: false,
+        };
+    }
+    if let TableFactor::UNNEST {
+        alias, array_exprs, ..
+    } = factor
+        && array_exprs.len() == 1
+    {
+        let alias = alias.get_or_insert_with(|| TableAlias {
+            explicit: true,
+            name: Ident::new("unnest"),
+            columns: Vec::new(),
+        });
+        if alias.columns.is_empty() {
+            alias.columns.push(TableAliasColumnDef {
+                name: alias.name.clone(),
+                data_type: None,
+            });
+        }
+    }
+}
+
+/// A sign at the end of an operator belongs to what follows, as PostgreSQL reads it.
+fn operators(expression: &mut Expr) {
+    let Expr::BinaryOp { op, right, .. } = expression else {
+        return;
+    };
+    let BinaryOperator::Custom(text) = &op else {
+        return;
+    };
+    let plain = match text.trim_end_matches('-') {
+        _ if !text.ends_with('-') => return,
+        "->" if text == "->-" => BinaryOperator::Arrow,
+        "->>" => BinaryOperator::LongArrow,
+        "" | "-" => return,
+        "=" => BinaryOperator::Eq,
+        "<" => BinaryOperator::Lt,
+        "<=" => BinaryOperator::LtEq,
+        ">" => BinaryOperator::Gt,
+        ">=" => BinaryOperator::GtEq,
+        "<>" | "!=" => BinaryOperator::NotEq,
+        "+" => BinaryOperator::Plus,
+        "*" => BinaryOperator::Multiply,
+        "/" => BinaryOperator::Divide,
+        "%" => BinaryOperator::Modulo,
+        _ => return,
+    };
+    *op = plain;
+    let inner = take(right);
+    **right = Expr::UnaryOp {
+        op: UnaryOperator::Minus,
+        expr: Box::new(inner),
+    };
+}
+
+/// What has no brackets in SQL, or had them left out.
+fn moment(function: &Function) -> Option<Expr> {
+    let is_empty = match &function.args {
+        FunctionArguments::None => true,
+        FunctionArguments::List(list) => list.args.is_empty(),
+        FunctionArguments::Subquery(_) => false,
+    };
+    if !is_empty || function.over.is_some() {
+        return None;
+    }
+    named_moment(&function.name.to_string())
+}
+
+fn named_moment(name: &str) -> Option<Expr> {
+    let kind = match name.to_ascii_lowercase().as_str() {
+        "current_date" => DataType::Date,
+        "localtimestamp" => DataType::Timestamp(None, TimezoneInfo::None),
+        "current_time" | "localtime" => DataType::Time(None, TimezoneInfo::None),
+        _ => return None,
+    };
+    let now = call("now", Vec::new());
+    let now = match kind {
+        // Through the clock of the session's zone.
+        DataType::Time(..) => cast(now, DataType::Timestamp(None, TimezoneInfo::None)),
+        _ => now,
+    };
+    Some(cast(now, kind))
+}
+
+fn cast(expression: Expr, data_type: DataType) -> Expr {
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(expression),
+        data_type,
+        array: false,
+        format: None,
+    }
+}
