@@ -202,7 +202,7 @@ impl Loaded {
                 self.refs.values().any(|named| id == Some(*named))
             };
             for list in ["snapshots", "snapshot-log"] {
-                if let Some(list) = json[list].as_array_mut() {
+                if let Some(list) = json.get_mut(list).and_then(Value::as_array_mut) {
                     list.retain(is_named);
                 }
             }

@@ -226,7 +226,8 @@ pub(crate) fn to_json(metadata: &TableMetadata) -> Result<Value, serde_json::Err
         ("partition-specs", "spec-id"),
         ("sort-orders", "order-id"),
     ] {
-        if let Some(list) = json[list].as_array_mut() {
+        // Indexing would add a list that is missing, as null.
+        if let Some(list) = json.get_mut(list).and_then(Value::as_array_mut) {
             list.sort_by_key(|item| item[key].as_i64());
         }
     }

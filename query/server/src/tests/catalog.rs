@@ -50,6 +50,10 @@ async fn the_catalog_lists_and_loads_tables() {
     assert_eq!(status, StatusCode::OK);
     let empty: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(empty.get("metadata-location"), None);
+    // PyIceberg takes no table whose list of snapshots is null.
+    for list in ["snapshots", "snapshot-log", "schemas"] {
+        assert_ne!(empty["metadata"].get(list), Some(&Value::Null), "{list}");
+    }
     let metadata: iceberg::spec::TableMetadata =
         serde_json::from_value(empty["metadata"].clone()).expect("Iceberg's metadata");
     assert!(metadata.current_snapshot().is_none());
