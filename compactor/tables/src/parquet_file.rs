@@ -5,14 +5,14 @@
 //! retries. Non-generic on purpose: the writer of `parquet` is instantiated here once.
 //!
 //! What a reader may skip by is ours, not a library's: bounds of a file come from all its row groups
-//! (`metrics`), cut as Iceberg cuts them (`bounds`), and floats have none inside the file, because
-//! engines disagree about NaN there (`floats`).
+//! (`metrics`), cut as Iceberg cuts them (`bounds`), and floats and uuids have none inside the file,
+//! because engines do not order them alike (`unordered`).
 
 mod bounds;
-mod floats;
 mod metrics;
 mod partition;
 mod schema;
+mod unordered;
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{DataFile, Schema, Struct};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, Encoding, Type as PhysicalType, ZstdLevel};
+use parquet::basic::{Compression, Encoding, LogicalType, Type as PhysicalType, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 use tarn_model::Kind;
@@ -34,8 +34,8 @@ use tarn_store::{Path, paths};
 use uuid::Uuid;
 
 use crate::catalog::Loaded;
-use floats::Floats;
 use partition::Partitioner;
+use unordered::Unordered;
 
 /// A file is closed when it has grown to this. One attempt of an upload is patient enough for it.
 pub const FILE_BYTES_TARGET: usize = 64 << 20;
@@ -156,7 +156,7 @@ struct Files<'a> {
 /// A file that still takes rows.
 struct Open {
     writer: ArrowWriter<Vec<u8>>,
-    floats: Floats,
+    unordered: Unordered,
 }
 
 impl Files<'_> {
@@ -172,7 +172,7 @@ impl Files<'_> {
                 Some(file) => file,
                 none => none.insert(self.open()?),
             };
-            file.floats.add(self.schema.as_struct(), &batch);
+            file.unordered.add(self.schema.as_struct(), &batch);
             file.writer.write(&batch)?;
             let size = file.writer.bytes_written() + file.writer.in_progress_size();
             if size >= self.limits.file_bytes
@@ -194,16 +194,19 @@ impl Files<'_> {
         let target = Arc::clone(self.target);
         Ok(Open {
             writer: ArrowWriter::try_new_with_options(Vec::new(), target, options)?,
-            floats: Floats::default(),
+            unordered: Unordered::default(),
         })
     }
 
     fn finish(&mut self, folder: &str, values: &Struct, file: Open) -> Result<(), ParquetError> {
-        let Open { mut writer, floats } = file;
+        let Open {
+            mut writer,
+            unordered,
+        } = file;
         let metadata = writer.finish()?;
         let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
         let path = paths::table_data_file(self.loaded.folder(), folder, self.uuid, self.done.len());
-        let file = metrics::describe(self.schema, &metadata, floats)?
+        let file = metrics::describe(self.schema, &metadata, &unordered)?
             .file_path(format!("{}/{path}", self.base_url))
             .file_size_in_bytes(bytes.len() as u64)
             .partition(values.clone())
@@ -230,13 +233,17 @@ fn properties(schema: &SchemaDescriptor, limits: Limits) -> WriterProperties {
         .set_column_dictionary_enabled(column(VALUE), false);
     for leaf in schema.columns() {
         // Parquet leaves NaN out of a row group's and a page's extremes, and engines that count it
-        // as the greatest number would skip rows by them.
-        if matches!(
+        // as the greatest number would skip rows by them; by a dictionary they would miss −0.0 for
+        // 0.0, and uuids in the order of their text.
+        let is_unordered = matches!(
             leaf.physical_type(),
             PhysicalType::FLOAT | PhysicalType::DOUBLE
-        ) {
+        ) || leaf.logical_type_ref() == Some(&LogicalType::Uuid);
+        if is_unordered {
+            let path = leaf.path().clone();
             properties = properties
-                .set_column_statistics_enabled(leaf.path().clone(), EnabledStatistics::None);
+                .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
+                .set_column_dictionary_enabled(path, false);
         }
     }
     properties.build()

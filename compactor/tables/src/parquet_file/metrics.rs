@@ -16,13 +16,13 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 
 use super::bounds;
-use super::floats::{Float, Floats};
+use super::unordered::{Counted, Unordered};
 
 /// A builder that still needs the file's path, size and partition.
 pub(super) fn describe(
     schema: &Schema,
     metadata: &ParquetMetaData,
-    floats: Floats,
+    unordered: &Unordered,
 ) -> Result<DataFileBuilder> {
     let mut columns: HashMap<i32, Column> = HashMap::new();
     for group in metadata.row_groups() {
@@ -44,7 +44,7 @@ pub(super) fn describe(
     }
     let mut described = Described::default();
     for (field, column) in columns {
-        described.add(field, column, floats.get(field));
+        described.add(field, column, unordered.get(field));
     }
     let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
     let starts = metadata
@@ -78,18 +78,20 @@ struct Described {
 }
 
 impl Described {
-    fn add(&mut self, field: i32, column: Column, float: Option<&Float>) {
+    fn add(&mut self, field: i32, column: Column, counted: Option<&Counted>) {
         self.sizes.insert(field, column.bytes);
         self.values.insert(field, column.values);
-        let (lower, upper) = match float {
-            Some(float) => {
-                self.nulls.insert(field, float.nulls);
+        let (lower, upper) = match counted {
+            Some(counted) => {
+                self.nulls.insert(field, counted.nulls);
                 // SUBTLE: where all are NaN the count stays away. Iceberg skips a file of nothing but
                 // NaN for `d > 2`, and to Spark and to us NaN is greater than 2.
-                if float.nans < column.values {
-                    self.nans.insert(field, float.nans);
+                if let Some(nans) = counted.nans
+                    && nans < column.values
+                {
+                    self.nans.insert(field, nans);
                 }
-                (float.lower(&column.kind), float.upper(&column.kind))
+                (counted.lower(&column.kind), counted.upper(&column.kind))
             }
             None => {
                 if let Some(nulls) = column.nulls {

@@ -1,7 +1,9 @@
-//! What the file says of its floats, since Parquet's statistics are off for them.
+//! What the file says of columns whose values engines do not order alike: floats and uuids. Parquet's
+//! statistics and dictionaries are off for them, since readers would skip row groups by either.
 //!
 //! NaN is counted and is never a bound. −0.0 and 0.0 are one number to some engines and two to
-//! others, so that a bound of zero has the sign that lets through both.
+//! others, so that a bound of zero has the sign that lets through both. A uuid has no bounds: Java
+//! compares it as two signed numbers, everybody else as text.
 
 use std::collections::BTreeMap;
 
@@ -10,28 +12,33 @@ use ::arrow::buffer::NullBuffer;
 use ::arrow::datatypes::{Float32Type, Float64Type};
 use iceberg::spec::{Datum, PrimitiveType, StructType, Type};
 
-/// By field id, the float columns that a filter can name: not those in lists and maps.
+/// By field id, such columns that a filter can name: not those in lists and maps.
 #[derive(Debug, Default)]
-pub(super) struct Floats {
-    columns: BTreeMap<i32, Float>,
+pub(super) struct Unordered {
+    columns: BTreeMap<i32, Counted>,
 }
 
 /// One column of a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Float {
+pub(super) struct Counted {
     pub(super) nulls: u64,
-    pub(super) nans: u64,
+    /// `None` of what is no float.
+    pub(super) nans: Option<u64>,
     least: f64,
     greatest: f64,
 }
 
-impl Floats {
+impl Unordered {
     pub(super) fn add(&mut self, table: &StructType, batch: &RecordBatch) {
         self.add_columns(table, batch.columns(), None);
     }
 
-    pub(super) fn get(&self, field: i32) -> Option<&Float> {
+    pub(super) fn get(&self, field: i32) -> Option<&Counted> {
         self.columns.get(&field)
+    }
+
+    fn of(&mut self, field: i32) -> &mut Counted {
+        self.columns.entry(field).or_default()
     }
 
     fn add_columns(
@@ -46,18 +53,16 @@ impl Floats {
                 Type::Primitive(PrimitiveType::Float) => {
                     let values = column.as_primitive::<Float32Type>().values();
                     let values = values.iter().map(|value| f64::from(*value));
-                    self.columns
-                        .entry(field.id)
-                        .or_default()
-                        .add(values, valid.as_ref());
+                    self.of(field.id).add_floats(values, valid.as_ref());
                 }
                 Type::Primitive(PrimitiveType::Double) => {
                     let values = column.as_primitive::<Float64Type>().values();
-                    let values = values.iter().copied();
-                    self.columns
-                        .entry(field.id)
-                        .or_default()
-                        .add(values, valid.as_ref());
+                    self.of(field.id)
+                        .add_floats(values.iter().copied(), valid.as_ref());
+                }
+                Type::Primitive(PrimitiveType::Uuid) => {
+                    let nulls = valid.as_ref().map_or(0, NullBuffer::null_count);
+                    self.of(field.id).nulls += nulls as u64;
                 }
                 Type::Struct(inner) => {
                     let rows: &StructArray = column.as_struct();
@@ -69,29 +74,31 @@ impl Floats {
     }
 }
 
-impl Default for Float {
-    fn default() -> Float {
-        Float {
+impl Default for Counted {
+    fn default() -> Counted {
+        Counted {
             nulls: 0,
-            nans: 0,
+            nans: None,
             least: f64::INFINITY,
             greatest: f64::NEG_INFINITY,
         }
     }
 }
 
-impl Float {
-    fn add(&mut self, values: impl Iterator<Item = f64>, valid: Option<&NullBuffer>) {
+impl Counted {
+    fn add_floats(&mut self, values: impl Iterator<Item = f64>, valid: Option<&NullBuffer>) {
+        let mut nans = 0;
         for (row, value) in values.enumerate() {
             if valid.is_some_and(|valid| valid.is_null(row)) {
                 self.nulls += 1;
             } else if value.is_nan() {
-                self.nans += 1;
+                nans += 1;
             } else {
                 self.least = self.least.min(value);
                 self.greatest = self.greatest.max(value);
             }
         }
+        self.nans = Some(self.nans.unwrap_or(0) + nans);
     }
 
     fn has_numbers(&self) -> bool {
@@ -110,13 +117,12 @@ impl Float {
         } else {
             self.greatest
         };
-        (self.has_numbers() && self.nans == 0).then(|| datum(greatest, kind))
+        (self.has_numbers() && self.nans == Some(0)).then(|| datum(greatest, kind))
     }
 }
 
 fn datum(value: f64, kind: &PrimitiveType) -> Datum {
     match kind {
-        // It was one before it was widened.
         #[expect(
             clippy::cast_possible_truncation,
             reason = "it was an f32 before it was widened"
