@@ -11,6 +11,7 @@
 
 mod agents;
 mod metastore;
+mod tables;
 
 use std::time::Duration;
 
@@ -66,7 +67,6 @@ pub(crate) enum Bar {
 
 /// What one operation took.
 #[derive(Debug, Clone)]
-#[expect(dead_code, reason = "no line counts bytes yet")]
 pub(crate) enum Cost {
     /// The server's CPU time, or time in this process, in microseconds.
     Micros(Samples),
@@ -98,6 +98,7 @@ impl Growth {
         let lines: Vec<&Line> = agents::LINES
             .iter()
             .chain(metastore::LINES)
+            .chain(tables::LINES)
             .filter(|line| self.wants(line.name))
             .collect();
         ensure!(!lines.is_empty(), "no line has such a name");
