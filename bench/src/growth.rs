@@ -11,6 +11,7 @@
 
 mod agents;
 mod metastore;
+mod queries;
 mod tables;
 
 use std::time::Duration;
@@ -99,6 +100,7 @@ impl Growth {
             .iter()
             .chain(metastore::LINES)
             .chain(tables::LINES)
+            .chain(queries::LINES)
             .filter(|line| self.wants(line.name))
             .collect();
         ensure!(!lines.is_empty(), "no line has such a name");

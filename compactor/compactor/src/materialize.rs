@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tarn_decode::{DecodeError, Decoder, TableShape};
+use tarn_decode::{DecodeError, Decoders};
 use tarn_model::{Fate, Kind, TopicId};
 use tarn_replica::{BarrierError, Node, View};
 use tarn_runtime::{Scope, TaskError, step};
@@ -128,6 +128,7 @@ pub(crate) struct Materializer {
     catalog: Catalog,
     committer: Committer,
     reader: Reader,
+    decoders: Arc<Decoders>,
     metrics: CompactorMetrics,
     memory: u64,
 }
@@ -146,6 +147,7 @@ impl Materializer {
             committer: Committer::new(node, catalog),
             catalog: catalog.clone(),
             reader: Reader::new(node),
+            decoders: Arc::default(),
             metrics: metrics.clone(),
             memory: memory.min(node.budget.total().0 / 2).max(MEMORY_MIN),
         }
@@ -172,7 +174,7 @@ impl Materializer {
             .map(String::as_str);
         let loaded = self.catalog.load_to_commit(table, event_time).await?;
 
-        let decoder = Arc::new(Decoder::new(&TableShape::of(view, table)));
+        let decoder = self.decoders.of(view, table);
         plan::oldest_first(&mut waiting);
         let rows = Box::pin(self.read(view, topic, &decoder, waiting, memory.bytes())).await?;
         step!(self.node.runtime, "materialize.read");

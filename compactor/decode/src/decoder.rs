@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -196,7 +197,7 @@ pub struct Decoder {
     columns: Vec<Field>,
     with_value: bool,
     typed_since: Option<Lsn>,
-    writers: HashMap<SchemaId, Writer>,
+    writers: HashMap<SchemaId, Arc<Writer>>,
     /// The earliest registered first.
     by_guid: HashMap<[u8; 16], Vec<SchemaId>>,
     schema: SchemaRef,
@@ -205,7 +206,10 @@ pub struct Decoder {
 #[derive(Debug)]
 struct Writer {
     registered: Lsn,
-    plan: Result<RecordPlan, UnusableSchema>,
+    schema: WriterSchema,
+    /// Compiled when a record first names the schema: a table may have hundreds, and its new records
+    /// name the newest.
+    plan: OnceLock<Result<RecordPlan, UnusableSchema>>,
 }
 
 /// Cuts records into runs that [`Decoder::decode`] takes.
@@ -231,19 +235,21 @@ pub fn split(records: &[DecodeRecord]) -> Vec<&[DecodeRecord]> {
 
 impl Decoder {
     pub fn new(shape: &TableShape) -> Decoder {
+        Decoder::grown(shape, None)
+    }
+
+    /// The decoder of a table that grew: what was compiled before is kept if its columns are the same.
+    pub(crate) fn grown(shape: &TableShape, before: Option<&Decoder>) -> Decoder {
+        let before = before.filter(|before| before.columns == shape.columns);
         let mut writers = HashMap::new();
         let mut by_guid: HashMap<[u8; 16], Vec<SchemaId>> = HashMap::new();
         let mut schemas: Vec<&WriterSchema> = shape.schemas.iter().collect();
         schemas.sort_by_key(|schema| (schema.registered, schema.id));
         for schema in schemas {
-            let plan = writer_plan(schema, &shape.columns);
-            writers.insert(
-                schema.id,
-                Writer {
-                    registered: schema.registered,
-                    plan,
-                },
-            );
+            let known = before.and_then(|before| before.writers.get(&schema.id));
+            let known = known.filter(|known| known.registered == schema.registered);
+            let writer = known.map_or_else(|| Arc::new(Writer::new(schema)), Arc::clone);
+            writers.insert(schema.id, writer);
             by_guid.entry(schema.guid).or_default().push(schema.id);
         }
         Decoder {
@@ -266,7 +272,7 @@ impl Decoder {
         let mut unusable: Vec<_> = self
             .writers
             .iter()
-            .filter_map(|(id, writer)| Some((*id, writer.plan.as_ref().err()?)))
+            .filter_map(|(id, writer)| Some((*id, writer.plan(&self.columns).as_ref().err()?)))
             .collect();
         unusable.sort_by_key(|(id, _)| *id);
         unusable
@@ -356,7 +362,8 @@ impl Decoder {
             }
         };
         let writer = writer.ok_or(Reason::UnknownSchema)?;
-        let plan = writer.plan.as_ref().map_err(|_| Reason::UnusableSchema)?;
+        let plan = writer.plan(&self.columns).as_ref();
+        let plan = plan.map_err(|_| Reason::UnusableSchema)?;
         let mut cursor = Cursor::new(bytes);
         plan.read(&mut cursor, payload)?;
         if cursor.remaining() > 0 {
@@ -367,9 +374,22 @@ impl Decoder {
 
     /// The schema of this id, if it was there when the record was committed.
     fn writer(&self, id: SchemaId, lsn: Lsn) -> Option<&Writer> {
-        self.writers
-            .get(&id)
-            .filter(|writer| writer.registered < lsn)
+        let writer = self.writers.get(&id)?.as_ref();
+        (writer.registered < lsn).then_some(writer)
+    }
+}
+
+impl Writer {
+    fn new(schema: &WriterSchema) -> Writer {
+        Writer {
+            registered: schema.registered,
+            schema: schema.clone(),
+            plan: OnceLock::new(),
+        }
+    }
+
+    fn plan(&self, columns: &[Field]) -> &Result<RecordPlan, UnusableSchema> {
+        self.plan.get_or_init(|| writer_plan(&self.schema, columns))
     }
 }
 

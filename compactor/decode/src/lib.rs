@@ -29,6 +29,7 @@ mod chunk;
 mod column;
 mod cursor;
 mod decoder;
+mod decoders;
 mod event_time;
 mod plan;
 mod shape;
@@ -41,3 +42,4 @@ pub use decoder::{
     BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeError, DecodeRecord, Decoded, Decoder, Reason,
     TableShape, Undecodable, UnusableSchema, WriterSchema, split,
 };
+pub use decoders::Decoders;

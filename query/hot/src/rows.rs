@@ -1,8 +1,10 @@
 //! The hot rows of one cut, batch by batch: what is kept from memory, the rest from segments.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use tarn_decode::Decoder;
 use tarn_model::{OffsetRange, TopicPartition};
 
 use crate::tail::{Stretch, Times};
@@ -14,6 +16,8 @@ use crate::{HotError, HotTier, TableCut};
 pub struct HotRows {
     tier: HotTier,
     cut: TableCut,
+    /// For what is not kept; the cut's shape of the table, whatever it became since.
+    decoder: Option<Arc<Decoder>>,
     times: Option<Times>,
     ranges: VecDeque<(TopicPartition, OffsetRange)>,
     stretches: VecDeque<Next>,
@@ -38,6 +42,7 @@ impl HotRows {
         HotRows {
             tier: tier.clone(),
             cut: cut.clone(),
+            decoder: None,
             times: None,
             ranges,
             stretches: VecDeque::new(),
@@ -92,7 +97,14 @@ impl HotRows {
 
     /// Reads the beginning of a missing range and puts what is left of it back in front.
     async fn read(&mut self, at: TopicPartition, range: OffsetRange) -> Result<(), HotError> {
-        let read = self.tier.read_again(&self.cut, at, range).await?;
+        let decoder = match &self.decoder {
+            Some(decoder) => decoder,
+            None => {
+                let decoder = self.tier.decoder(&self.cut.view, &self.cut.table);
+                self.decoder.insert(decoder)
+            }
+        };
+        let read = self.tier.read_again(&self.cut, decoder, at, range).await?;
         if read.to < range.end {
             let left = OffsetRange::new(read.to, range.end);
             self.stretches.push_front(Next::Missing(at, left));

@@ -1,10 +1,10 @@
 //! Follows the log, decodes what is new, and answers the hot part of a cut.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tarn_decode::{DecodeError, Decoder, TableShape, decode_batches};
-use tarn_model::{ByteSize, Kind, Offset, OffsetRange, TopicId, TopicPartition, defect};
+use tarn_decode::{DecodeError, Decoder, Decoders, decode_batches};
+use tarn_model::{ByteSize, Kind, Offset, OffsetRange, TopicPartition, defect};
 use tarn_replica::{Metastore, Node, View};
 use tarn_runtime::{Budget, Scope, TaskError};
 use tarn_state::{Partition, Table};
@@ -68,12 +68,9 @@ pub(crate) struct Inner {
     pub(crate) metastore: Metastore,
     pub(crate) scope: Scope,
     kept: Mutex<Kept>,
-    decoders: Mutex<BTreeMap<TopicId, Shaped>>,
+    decoders: Decoders,
     metrics: HotMetrics,
 }
-
-/// A decoder and the table whose shape it has.
-type Shaped = (Arc<Table>, Arc<Decoder>);
 
 /// Rows of the beginning of a range.
 pub(crate) struct ReadRows {
@@ -95,7 +92,7 @@ impl HotTier {
                 metastore: node.metastore.clone(),
                 scope: node.scope.child("hot"),
                 kept: Mutex::default(),
-                decoders: Mutex::default(),
+                decoders: Decoders::default(),
                 metrics: HotMetrics::register(node.runtime.metrics()),
             }),
         };
@@ -148,11 +145,11 @@ impl HotTier {
     pub(crate) async fn read_again(
         &self,
         cut: &TableCut,
+        decoder: &Arc<Decoder>,
         at: TopicPartition,
         range: OffsetRange,
     ) -> Result<ReadRows, HotError> {
-        let decoder = self.decoder(&cut.view, &cut.table);
-        let read = self.read(&cut.view, at, range, &decoder).await?;
+        let read = self.read(&cut.view, at, range, decoder).await?;
         let rows = read.pieces.iter().map(|piece| piece.rows.num_rows() as u64);
         self.inner.metrics.reread_rows.inc_by(rows.sum());
         Ok(read)
@@ -264,28 +261,8 @@ impl HotTier {
         Ok(self.inner.scope.blocking("hot.decode", decode).await??)
     }
 
-    fn decoder(&self, view: &View, table: &Arc<Table>) -> Arc<Decoder> {
-        let mut decoders = self
-            .inner
-            .decoders
-            .lock()
-            .expect("making a decoder does not panic");
-        if let Some((for_table, decoder)) = decoders.get(&table.topic)
-            && for_table.columns == table.columns
-            && for_table.schemas == table.schemas
-            && for_table.with_value == table.with_value
-        {
-            return Arc::clone(decoder);
-        }
-        let decoder = Arc::new(Decoder::new(&TableShape::of(view, table)));
-        // A query at an older cut must not take the place of the newest shape.
-        if decoders
-            .get(&table.topic)
-            .is_none_or(|(newest, _)| newest.schemas.len() <= table.schemas.len())
-        {
-            decoders.insert(table.topic, (Arc::clone(table), Arc::clone(&decoder)));
-        }
-        decoder
+    pub(crate) fn decoder(&self, view: &View, table: &Arc<Table>) -> Arc<Decoder> {
+        self.inner.decoders.of(view, table)
     }
 
     pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {

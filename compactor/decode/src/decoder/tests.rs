@@ -13,6 +13,7 @@ use tarn_schema::{VALUE_SCHEMA_ID_HEADER, columns, frame_by_id, header_by_guid, 
 
 use super::*;
 
+mod compiled;
 mod property;
 
 /// Ids from 100 on, in the order of a walk.

@@ -202,3 +202,35 @@ async fn a_deleted_topic_loses_no_row() {
     assert!(fixture.node.metastore.view().leftovers.is_empty());
     fixture.node.drain().await;
 }
+
+/// A join's build side and `ORDER BY … LIMIT` tell the scan which files cannot matter any more.
+#[tokio::test]
+async fn a_filter_that_comes_up_later_leaves_files_unopened() {
+    const DAY_MS: i64 = 86_400_000;
+    let fixture = Fixture::new().await;
+    for day in 1..=6 {
+        let rows = numbered("d", 3);
+        fixture.produce_at(CLICKS, 0, &rows, day * DAY_MS).await;
+        fixture.materialize(CLICKS).await;
+    }
+    let newest =
+        "SELECT _offset FROM \"clicks$cold\" ORDER BY _timestamp DESC, _offset DESC LIMIT 2";
+    let plan = fixture.ask(&format!("EXPLAIN ANALYZE {newest}")).await;
+    let pruned = plan.contains("files_ranges_pruned_statistics=6 total")
+        && !plan.contains("6 total → 6 matched");
+    assert!(pruned, "{plan}");
+    expect![[r#"
+        +---------+
+        | _offset |
+        +---------+
+        | 17      |
+        | 16      |
+        +---------+"#]]
+    .assert_eq(&fixture.ask(newest).await);
+    // Bounds are no values: what the least one is, files have to say.
+    let least = "SELECT min(_offset) AS a, max(_offset) AS z FROM \"clicks$cold\"";
+    let plan = fixture.ask(&format!("EXPLAIN {least}")).await;
+    assert!(plan.contains("DataSourceExec"), "{plan}");
+    assert_eq!(fixture.numbers(least).await, [0, 17]);
+    fixture.node.drain().await;
+}

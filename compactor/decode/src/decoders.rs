@@ -1,0 +1,71 @@
+//! The decoders of the tables that a process works on, made once per shape of a table.
+//!
+//! Holds: asking for one costs a look while the table's columns and schemas stay as they are, whatever
+//! else of the table moves, and nothing is parsed here: a schema is compiled when a record first names
+//! it, where records are decoded. A new version leaves what was compiled before as it is, unless it
+//! changed the columns.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tarn_model::TopicId;
+use tarn_state::{State, Table};
+
+use crate::{Decoder, TableShape};
+
+/// Tables whose decoders are kept. Another costs making one again.
+const DECODERS_MAX: usize = 4_096;
+
+/// Decoders by topic.
+#[derive(Debug, Default)]
+pub struct Decoders {
+    known: Mutex<BTreeMap<TopicId, Known>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    /// As it was when it was last asked for.
+    table: Arc<Table>,
+    decoder: Arc<Decoder>,
+}
+
+impl Decoders {
+    /// The decoder of a table as a state has it.
+    pub fn of(&self, state: &State, table: &Arc<Table>) -> Arc<Decoder> {
+        let known = self.known().get(&table.topic).cloned();
+        let decoder = match &known {
+            Some(known) if Arc::ptr_eq(&known.table, table) => return Arc::clone(&known.decoder),
+            Some(known) if is_same_shape(&known.table, table) => Arc::clone(&known.decoder),
+            _ => {
+                let before = known.as_ref().map(|known| known.decoder.as_ref());
+                Arc::new(Decoder::grown(&TableShape::of(state, table), before))
+            }
+        };
+        // A query at an older cut must not take the place of the newest shape.
+        if known.is_none_or(|known| known.table.schemas.len() <= table.schemas.len()) {
+            let mut all = self.known();
+            let made = Known {
+                table: Arc::clone(table),
+                decoder: Arc::clone(&decoder),
+            };
+            all.insert(table.topic, made);
+            if all.len() > DECODERS_MAX
+                && let Some(other) = all.keys().find(|topic| **topic != table.topic).copied()
+            {
+                all.remove(&other);
+            }
+        }
+        decoder
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<TopicId, Known>> {
+        self.known.lock().expect("nobody panics while holding it")
+    }
+}
+
+fn is_same_shape(one: &Table, other: &Table) -> bool {
+    one.uuid == other.uuid
+        && one.with_value == other.with_value
+        && one.schemas == other.schemas
+        && one.columns == other.columns
+}
