@@ -211,6 +211,9 @@ struct Inner {
     session_timeout_min: Duration,
     session_timeout_max: Duration,
     scope: Scope,
+    /// Bytes that the members of all groups brought and were assigned.
+    held: AtomicU64,
+    held_max: u64,
     groups: Mutex<BTreeMap<String, mpsc::Sender<Message>>>,
     /// Counts the times that members could not be heard, because this process was fenced or their
     /// requests waited to be read: they get a full session timeout afterwards.
@@ -235,6 +238,8 @@ impl Coordinator {
             session_timeout_min: settings.group_session_timeout_min,
             session_timeout_max: settings.group_session_timeout_max,
             scope: scope.clone(),
+            held: AtomicU64::new(0),
+            held_max: settings.group_bytes.0,
             groups: Mutex::default(),
             unheard: AtomicU64::new(0),
             waiting_outside: AtomicBool::new(false),

@@ -44,6 +44,9 @@ pub struct AgentSettings {
     /// How long the first rebalance of an empty group waits for more members, Kafka's
     /// `group.initial.rebalance.delay.ms`. Zero is best for development, 3 s for large groups.
     pub group_initial_delay: Duration,
+    /// What the members of all groups that an agent coordinates may bring and be assigned together, in
+    /// memory. Whoever would bring more gets GROUP_MAX_SIZE_REACHED, and the log says so.
+    pub group_bytes: ByteSize,
     /// Shortest session timeout that a member may choose.
     pub group_session_timeout_min: Duration,
     /// Longest session timeout that a member may choose.
@@ -76,6 +79,7 @@ impl Default for AgentSettings {
             table_interval: Duration::from_secs(60),
             replication_factor_strict: false,
             group_initial_delay: Duration::ZERO,
+            group_bytes: ByteSize::mib(256),
             group_session_timeout_min: Duration::from_secs(6),
             group_session_timeout_max: Duration::from_secs(1800),
             request_deadline: Duration::from_secs(30),

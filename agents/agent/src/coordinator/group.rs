@@ -26,7 +26,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tarn_model::caps;
 use tarn_state::{BroughtByMember, GroupMember};
 use tokio::time::Instant;
@@ -94,6 +93,8 @@ pub(super) struct Group {
     /// The newest generation that was proposed.
     proposed: Option<i32>,
     rebalances: u64,
+    /// Bytes of all assignments of the present generation.
+    assigned: usize,
 }
 
 impl Group {
@@ -113,7 +114,20 @@ impl Group {
             complete: None,
             proposed: None,
             rebalances: 0,
+            assigned: 0,
         }
+    }
+
+    /// What its members brought and were assigned.
+    pub(super) fn bytes(&self) -> usize {
+        if self.members.is_empty() {
+            return 0;
+        }
+        self.members.bytes() + self.assigned
+    }
+
+    pub(super) fn assigned(&self) -> usize {
+        self.assigned
     }
 
     /// Nobody is in it or on the way into it.
@@ -211,51 +225,6 @@ impl Group {
             Phase::Empty => Err(GroupError::UnknownMember),
             Phase::Syncing { .. } | Phase::Stable => Ok(id),
         }
-    }
-
-    /// The leader has spoken: what it does not name gets nothing.
-    fn assign(&mut self, assignments: Vec<(String, Bytes)>) {
-        let mut assignments: BTreeMap<String, Bytes> = assignments.into_iter().collect();
-        for (id, member) in self.members.iter_mut() {
-            // SUBTLE: a copy, since a slice would hold the whole request for as long as the group lives.
-            member.assignment = assignments
-                .remove(id)
-                .map(|bytes| Bytes::copy_from_slice(&bytes))
-                .unwrap_or_default();
-        }
-        let members = self
-            .members
-            .iter()
-            .map(|(id, member)| GroupMember {
-                id: id.clone(),
-                instance: member.instance.clone(),
-                client_id: member.client_id.clone(),
-                client_host: member.client_host.clone(),
-                session_timeout_ms: wire_millis(member.session_timeout),
-                rebalance_timeout_ms: wire_millis(member.rebalance_timeout),
-            })
-            .collect();
-        let brought = self
-            .members
-            .iter()
-            .map(|(id, member)| BroughtByMember {
-                id: id.clone(),
-                protocols: member
-                    .protocols
-                    .iter()
-                    .map(|(name, metadata)| (name.clone(), metadata.to_vec().into()))
-                    .collect(),
-                assignment: member.assignment.to_vec().into(),
-            })
-            .collect();
-        self.complete = Some(Complete {
-            generation: self.generation,
-            protocol_type: self.protocol_type.clone(),
-            protocol: self.protocol.clone(),
-            leader: self.leader.clone(),
-            members,
-            brought,
-        });
     }
 
     /// The log has taken the generation, or has not.

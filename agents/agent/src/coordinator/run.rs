@@ -52,6 +52,8 @@ struct Task {
     /// away, so it may ring too early, never too late, and nobody looks through all members for each
     /// one's heartbeat.
     rings: Option<Instant>,
+    /// Its part of what all groups hold.
+    held: u64,
 }
 
 pub(super) async fn run(inner: Arc<Inner>, name: String, mut inbox: mpsc::Receiver<Message>) {
@@ -67,6 +69,7 @@ pub(super) async fn run(inner: Arc<Inner>, name: String, mut inbox: mpsc::Receiv
         inner,
         name,
         rings: None,
+        held: 0,
     };
     let view = match task.inner.metastore.barrier(now + LOAD_WITHIN).await {
         Ok(view) => view,
@@ -94,6 +97,7 @@ impl Task {
                 return error;
             }
             self.propose();
+            self.count_bytes();
             let ring = match self.rings {
                 Some(ring) => ring,
                 None => self.next_ring(used),
@@ -156,8 +160,21 @@ impl Task {
     fn handle(&mut self, now: Instant, message: Message) {
         self.renew_unheard(now);
         match message {
-            Message::Join(join, answer) => self.group.join(now, join, answer),
-            Message::Sync(sync, answer) => self.group.sync(now, sync, answer),
+            Message::Join(join, answer) => {
+                if self.has_room(join.offered(), self.group.bytes_replaced(&join)) {
+                    self.group.join(now, join, answer);
+                } else {
+                    refuse(Message::Join(join, answer), GroupError::Full);
+                }
+            }
+            Message::Sync(sync, answer) => {
+                let assigned = sync.assignments.iter().map(|(_, bytes)| bytes.len()).sum();
+                if self.has_room(assigned, self.group.assigned()) {
+                    self.group.sync(now, sync, answer);
+                } else {
+                    refuse(Message::Sync(sync, answer), GroupError::Full);
+                }
+            }
             Message::Heartbeat(member, answer) => {
                 let _ = answer.send(self.group.heartbeat(now, &member));
             }
@@ -186,6 +203,34 @@ impl Task {
                     Err(GroupError::NotFound)
                 });
             }
+        }
+    }
+
+    /// May the group hold so much more, for so much less of its own? A member that asks again for what it
+    /// brought before is never refused.
+    fn has_room(&self, more: usize, less: usize) -> bool {
+        let (held, max) = (self.inner.held.load(Ordering::Relaxed), self.inner.held_max);
+        let after = held.saturating_add(more as u64).saturating_sub(less as u64);
+        let fits = more <= less || after <= max;
+        if !fits {
+            info!(
+                group = self.name,
+                bytes = more,
+                held,
+                max,
+                "what a member brings does not fit beside what all groups hold"
+            );
+        }
+        fits
+    }
+
+    /// Tells the others what this group holds now.
+    fn count_bytes(&mut self) {
+        let bytes = self.group.bytes() as u64;
+        if bytes != self.held {
+            self.inner.held.fetch_add(bytes, Ordering::Relaxed);
+            self.inner.held.fetch_sub(self.held, Ordering::Relaxed);
+            self.held = bytes;
         }
     }
 
@@ -290,6 +335,8 @@ impl Task {
         while let Ok(message) = inbox.try_recv() {
             refuse(message, error);
         }
+        self.inner.held.fetch_sub(self.held, Ordering::Relaxed);
+        self.held = 0;
         self.inner.forget_closed(&self.name);
     }
 }

@@ -19,7 +19,10 @@ use kafka_protocol::messages::{
     OffsetFetchRequest, SyncGroupRequest,
 };
 use tarn_kafka::ErrorCode;
+use tarn_model::ByteSize;
 use tokio::time::{Instant, sleep};
+
+use crate::AgentSettings;
 
 use super::harness::{Client, Cluster, PATIENCE, agent, code, name, settings, text};
 
@@ -648,4 +651,37 @@ async fn negative_offsets_are_committed_and_fetched() {
         );
         assert_eq!(committed(&mut client, "orders").await, offset);
     }
+}
+
+/// Many groups of one client are bounded together, and what is given back can be had again.
+#[tokio::test]
+async fn what_all_groups_hold_is_bounded() {
+    let settings = AgentSettings {
+        group_bytes: ByteSize::mib(1),
+        ..settings()
+    };
+    let agent = Cluster::new().agent(settings).await;
+    let mut client = agent.client().await;
+    let asked = |group: &str, member: &str| {
+        let protocol = JoinGroupRequestProtocol::default()
+            .with_name(text("range"))
+            .with_metadata(Bytes::from(vec![7; 700_000]));
+        join(member, None)
+            .with_group_id(GroupId(text(group)))
+            .with_protocols(vec![protocol])
+    };
+    // Below version 4 a member joins without asking for its id first.
+    let first = client.call(3, asked("one", "")).await;
+    assert_eq!(code(first.error_code), ErrorCode::None);
+    let second = client.call(3, asked("two", "")).await;
+    assert_eq!(code(second.error_code), ErrorCode::GroupMaxSizeReached);
+    // Who is in already may ask again.
+    let again = client.call(3, asked("one", &first.member_id)).await;
+    assert_eq!(code(again.error_code), ErrorCode::None);
+    let leave = LeaveGroupRequest::default()
+        .with_group_id(GroupId(text("one")))
+        .with_member_id(first.member_id.clone());
+    assert_eq!(client.call(1, leave).await.error_code, 0);
+    let second = client.call(3, asked("two", "")).await;
+    assert_eq!(code(second.error_code), ErrorCode::None);
 }

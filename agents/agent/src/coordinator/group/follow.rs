@@ -47,6 +47,11 @@ impl Group {
                 (member.id.clone(), loaded)
             })
             .collect();
+        self.assigned = self
+            .members
+            .values()
+            .map(|member| member.assignment.len())
+            .sum();
         self.phase = if self.members.is_empty() {
             Phase::Empty
         } else {

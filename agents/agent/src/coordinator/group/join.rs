@@ -240,14 +240,18 @@ impl Group {
             && offered.any(|(name, _)| self.members.all_offer(name, Some(&join.member)))
     }
 
-    /// Is there room for all that the members bring? Else how much it would be.
-    fn has_room(&self, join: &Join) -> Result<(), usize> {
+    /// What a join takes the place of: the same member's, or its predecessor's.
+    pub(in crate::coordinator) fn bytes_replaced(&self, join: &Join) -> usize {
         let instance = join.instance.as_ref();
         let holder = instance.and_then(|instance| self.instances.get(instance));
         let holder = holder.filter(|holder| **holder != join.member);
         let own = self.members.bytes_of(&join.member);
-        let replaced = holder.map_or(0, |holder| self.members.bytes_of(holder));
-        let others = self.members.bytes() - own - replaced;
+        own + holder.map_or(0, |holder| self.members.bytes_of(holder))
+    }
+
+    /// Is there room for all that the members bring? Else how much it would be.
+    fn has_room(&self, join: &Join) -> Result<(), usize> {
+        let others = self.members.bytes() - self.bytes_replaced(join);
         let bytes = others.saturating_add(join.client_id.len() + join.offered());
         if bytes > caps::GROUP_BYTES_MAX {
             return Err(bytes);

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
+use tarn_state::{BroughtByMember, GroupMember};
 use tokio::time::Instant;
 
 use super::member::Member;
-use super::{Group, GroupError, Phase};
+use super::{Complete, Group, GroupError, Phase, wire_millis};
 
 /// Static members that are all away are waited for in steps of at least this.
 const REJOIN_WAIT_MIN: Duration = Duration::from_secs(1);
@@ -150,5 +152,55 @@ impl Group {
             .find(|(_, count)| *count == most)
             .map(|(name, _)| name.to_owned())
             .unwrap_or_default()
+    }
+
+    /// The leader has spoken: what it does not name gets nothing.
+    pub(super) fn assign(&mut self, assignments: Vec<(String, Bytes)>) {
+        let mut assignments: BTreeMap<String, Bytes> = assignments.into_iter().collect();
+        for (id, member) in self.members.iter_mut() {
+            // SUBTLE: a copy, since a slice would hold the whole request for as long as the group lives.
+            member.assignment = assignments
+                .remove(id)
+                .map(|bytes| Bytes::copy_from_slice(&bytes))
+                .unwrap_or_default();
+        }
+        self.assigned = self
+            .members
+            .values()
+            .map(|member| member.assignment.len())
+            .sum();
+        let members = self
+            .members
+            .iter()
+            .map(|(id, member)| GroupMember {
+                id: id.clone(),
+                instance: member.instance.clone(),
+                client_id: member.client_id.clone(),
+                client_host: member.client_host.clone(),
+                session_timeout_ms: wire_millis(member.session_timeout),
+                rebalance_timeout_ms: wire_millis(member.rebalance_timeout),
+            })
+            .collect();
+        let brought = self
+            .members
+            .iter()
+            .map(|(id, member)| BroughtByMember {
+                id: id.clone(),
+                protocols: member
+                    .protocols
+                    .iter()
+                    .map(|(name, metadata)| (name.clone(), metadata.to_vec().into()))
+                    .collect(),
+                assignment: member.assignment.to_vec().into(),
+            })
+            .collect();
+        self.complete = Some(Complete {
+            generation: self.generation,
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone(),
+            leader: self.leader.clone(),
+            members,
+            brought,
+        });
     }
 }

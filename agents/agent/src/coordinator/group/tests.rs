@@ -1,4 +1,5 @@
 use super::*;
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::Receiver;
 use uuid::Uuid;
