@@ -33,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const KEPT: u64 = 90 + 31;
 /// Files of one commit, in one table partition.
 const FILES: u64 = 1_000;
+/// The column whose day is the table partition.
+const EVENT_TIME: &str = "_event_time";
 const DAY_MICROS: i64 = 86_400_000_000;
 
 pub(crate) const LINES: &[Line] = &[
@@ -172,9 +174,9 @@ impl Bench {
 fn a_file(loaded: &Loaded, day: i32, first: i64) -> Result<DataFile> {
     let schema = loaded.metadata().current_schema();
     let offset = schema.field_id_by_name("_offset").context("a column")?;
-    let time = schema.field_id_by_name("_timestamp").context("a column")?;
+    let time = schema.field_id_by_name(EVENT_TIME).context("a column")?;
     let at = i64::from(day) * DAY_MICROS;
-    let counts: HashMap<i32, u64> = (1..=10).map(|id| (id, 1_000)).collect();
+    let counted = |count: u64| -> HashMap<i32, u64> { (1..=10).map(|id| (id, count)).collect() };
     let bounds = |offset_at: i64, time_at: i64| {
         HashMap::from([
             (offset, Datum::long(offset_at)),
@@ -187,9 +189,9 @@ fn a_file(loaded: &Loaded, day: i32, first: i64) -> Result<DataFile> {
         .file_path(format!("{}/data/{day}/{first}.parquet", loaded.location()))
         .file_size_in_bytes(1 << 20)
         .record_count(1_000)
-        .column_sizes(counts.clone())
-        .value_counts(counts.clone())
-        .null_value_counts(counts)
+        .column_sizes(counted(9_000))
+        .value_counts(counted(1_000))
+        .null_value_counts(counted(0))
         .lower_bounds(bounds(first, at))
         .upper_bounds(bounds(first + 999, at + DAY_MICROS - 1))
         .partition(Struct::from_iter([Some(Literal::date(day))]))
@@ -254,7 +256,7 @@ async fn plan(files: u64, of_a_day: bool) -> Result<Cost> {
     let snapshot = snapshot.context("a table snapshot")?;
     let (filter, expected): (Predicate, u64) = match of_a_day {
         true => {
-            let time = || Reference::new("_timestamp");
+            let time = || Reference::new(EVENT_TIME);
             let day = |n: i64| Datum::timestamptz_micros(n * DAY_MICROS);
             let from = time().greater_than_or_equal_to(day(0));
             (from.and(time().less_than(day(1))), per_commit)
