@@ -120,7 +120,7 @@ configs! {
     "segment.index.bytes" Int = "10485760", Allowed::Number { min: 4, max: i32::MAX as i64 }, "Accepted for compatibility: there are no index files.";
     "segment.jitter.ms" Long = "0", ANY_LONG, "Accepted for compatibility: segments hold many partitions.";
     "segment.ms" Long = "604800000", Allowed::Number { min: 1, max: i64::MAX }, "Accepted for compatibility: segments hold many partitions.";
-    "tarn.event.time" String = "", Allowed::Text { max: 255 }, "The column with the time of an event; empty takes the record's timestamp.";
+    "tarn.event.time" String = "", Allowed::Text { max: 255 }, "The table's column with the time of an event; empty takes the record's timestamp. A change counts for records committed after it; system.tables says since when, and whether there is such a column.";
     "tarn.table" String = "on", Allowed::OneOf(&["on", "off"]), "Is the topic a table? Decided when it is created: a later change is refused.";
     "tarn.table.interval.ms" Long = "60000", Allowed::Number { min: 100, max: 86_400_000 }, "How often new records are committed to the table's files.";
     "unclean.leader.election.enable" Boolean = "false", Allowed::Boolean, "Accepted for compatibility: there are no replicas to lose records with.";

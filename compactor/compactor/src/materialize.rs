@@ -13,6 +13,7 @@
 //! files that nothing refers to, and no other trace.
 
 mod commit;
+mod days;
 mod plan;
 mod read;
 mod write;
@@ -25,16 +26,18 @@ use tarn_decode::{DecodeError, Decoders};
 use tarn_model::{Fate, Kind, TopicId};
 use tarn_replica::{BarrierError, Node, View};
 use tarn_runtime::{Scope, TaskError, step};
-use tarn_state::{Counters, Refusal};
+use tarn_state::commands::ReportTable;
+use tarn_state::{Command, Counters, Refusal};
 use tarn_tables::{Append, Catalog, CommitError, Committed, Committer, LoadError, ParquetError};
 use tarn_topics::{ReadError, Reader};
+use tokio::time::Instant;
+use tracing::debug;
 
 use crate::metrics::CompactorMetrics;
 
+pub(crate) use days::DAYS_MAX;
 pub(crate) use plan::{is_large, lag, waiting};
 
-/// Config of a topic: the column whose day is the table partition.
-const EVENT_TIME_CONFIG: &str = "tarn.event.time";
 /// How long the commit log may take for one answer.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 /// The least memory a round starts with. Less is not waited for in front of other requests.
@@ -92,6 +95,16 @@ impl MaterializeError {
         }
     }
 
+    /// Trying again does not pass it: somebody has to mend something.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self.kind() {
+            Kind::Corrupt | Kind::Invalid | Kind::Denied | Kind::Internal => {
+                self.fate() == Fate::NotDone
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn is_topic_gone(&self) -> bool {
         matches!(
             self,
@@ -116,8 +129,10 @@ pub(crate) struct Round {
     pub(crate) reasons: BTreeMap<&'static str, u64>,
     /// Records later than the header of their batch says.
     pub(crate) hidden_timestamps: u64,
-    /// Memory ended the round before the records did.
+    /// Memory, or the number of days, ended the round before the records did.
     pub(crate) is_partial: bool,
+    /// It was the days.
+    pub(crate) is_full_of_days: bool,
 }
 
 /// Materializes tables. One per process.
@@ -128,8 +143,8 @@ pub(crate) struct Materializer {
     catalog: Catalog,
     committer: Committer,
     reader: Reader,
-    decoders: Arc<Decoders>,
     metrics: CompactorMetrics,
+    decoders: Arc<Decoders>,
     memory: u64,
 }
 
@@ -147,17 +162,19 @@ impl Materializer {
             committer: Committer::new(node, catalog),
             catalog: catalog.clone(),
             reader: Reader::new(node),
-            decoders: Arc::default(),
             metrics: metrics.clone(),
+            decoders: Arc::default(),
             memory: memory.min(node.budget.total().0 / 2).max(MEMORY_MIN),
         }
     }
 
-    /// One round for the topic as the view has it. `None` if no record waits.
+    /// One round for the topic as the view has it, over at most so many days of event time. `None` if
+    /// no record waits.
     pub(crate) async fn round(
         &self,
         view: &View,
         topic: TopicId,
+        days_max: usize,
     ) -> Result<Option<Round>, MaterializeError> {
         let table = view
             .tables
@@ -168,15 +185,12 @@ impl Materializer {
             return Ok(None);
         }
         let memory = self.node.budget.acquire_some(MEMORY_MIN, self.memory).await;
-        let configs = view.topic(topic).map(|topic| &topic.configs);
-        let event_time = configs
-            .and_then(|configs| configs.get(EVENT_TIME_CONFIG))
-            .map(String::as_str);
-        let loaded = self.catalog.load_to_commit(table, event_time).await?;
+        let loaded = self.catalog.load(table).await?;
 
         let decoder = self.decoders.of(view, table);
         plan::oldest_first(&mut waiting);
-        let rows = Box::pin(self.read(view, topic, &decoder, waiting, memory.bytes())).await?;
+        let read = self.read(view, topic, &decoder, waiting, memory.bytes(), days_max);
+        let rows = Box::pin(read).await?;
         step!(self.node.runtime, "materialize.read");
 
         let files = Box::pin(self.write(&loaded, rows.batches)).await?;
@@ -208,6 +222,29 @@ impl Materializer {
             reasons: rows.reasons,
             hidden_timestamps: rows.hidden_timestamps,
             is_partial: rows.is_partial,
+            is_full_of_days: rows.days.is_full(),
         }))
+    }
+
+    /// Says in the state why nothing can be written to a table, unless it says so already.
+    pub(crate) async fn report(&self, view: &View, topic: TopicId, error: &MaterializeError) {
+        let Some(table) = view
+            .tables
+            .get(&topic)
+            .filter(|table| table.problem.is_none())
+        else {
+            return;
+        };
+        let report = ReportTable {
+            topic,
+            pointer: table.pointer.clone(),
+            problem: error.to_string(),
+        };
+        let commands = vec![Command::ReportTable(report)];
+        let deadline = Instant::now() + COMMIT_PATIENCE;
+        if let Err(error) = self.node.metastore.propose(commands, deadline).await {
+            // The next failure reports it.
+            debug!(%topic, %error, "a table's problem could not be written down");
+        }
     }
 }

@@ -5,6 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tarn_state::Counters;
 use tarn_tables::Garbage;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,6 +52,8 @@ pub(crate) struct CompactorMetrics {
     records: Family<TopicLabel, Counter>,
     undecodable: Family<ReasonLabels, Counter>,
     deleted: Family<TopicLabel, Counter>,
+    append_timed: Family<TopicLabel, Counter>,
+    nulled: Family<TopicLabel, Counter>,
     hidden_timestamps: Family<TopicLabel, Counter>,
     rounds: Family<OutcomeLabel, Counter>,
     garbage: Family<GarbageLabel, Counter>,
@@ -83,6 +86,16 @@ impl CompactorMetrics {
             "hidden_timestamps",
             "Records later than the largest timestamp that the header of their batch names",
             metrics.hidden_timestamps.clone(),
+        );
+        registry.register(
+            "append_timed_records",
+            "Rows of table files whose event time is that of their append: they claim none, or an absurd one",
+            metrics.append_timed.clone(),
+        );
+        registry.register(
+            "nulled_values",
+            "Values in rows of table files that are null because their column's type does not have them",
+            metrics.nulled.clone(),
         );
         registry.register(
             "materialize_rounds",
@@ -128,6 +141,21 @@ impl CompactorMetrics {
             self.hidden_timestamps
                 .get_or_create(&TopicLabel { topic })
                 .inc_by(records);
+        }
+    }
+
+    /// What was found in rows that records should not have.
+    pub(crate) fn count_odd(&self, topic: &str, counted: Counters) {
+        let label = TopicLabel {
+            topic: topic.to_owned(),
+        };
+        if counted.append_timed > 0 {
+            self.append_timed
+                .get_or_create(&label)
+                .inc_by(counted.append_timed);
+        }
+        if counted.nulled > 0 {
+            self.nulled.get_or_create(&label).inc_by(counted.nulled);
         }
     }
 

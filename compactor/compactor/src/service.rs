@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use crate::board;
-use crate::materialize::{MaterializeError, Materializer, is_large, lag, waiting};
+use crate::materialize::{DAYS_MAX, MaterializeError, Materializer, is_large, lag, waiting};
 use crate::metrics::{CompactorMetrics, RoundOutcome};
 use crate::settings::CompactorSettings;
 
@@ -32,6 +32,8 @@ const MOVED_PAUSE: Duration = Duration::from_millis(500);
 const REPLANS_MAX: usize = 20;
 /// How long a round may go on after the process was told to stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// Rows per day that a round should have at least, when days end it.
+const ROWS_PER_DAY_MIN: u64 = 128;
 const BARRIER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Starts the compactor of this node. It stops with the node's scope. `catalog` is the process's one.
@@ -86,6 +88,28 @@ struct Progress {
     lag_shown: Option<(String, i64)>,
 }
 
+/// A round that ended with a commit.
+#[derive(Debug)]
+struct Done {
+    view: View,
+    is_partial: bool,
+    is_full_of_days: bool,
+    rows: u64,
+}
+
+impl Done {
+    /// Days that the next round may take after one that might take `days_max`. Records that jump from
+    /// day to day would make commits of a row a day for ever: then the next may take twice as many,
+    /// up to all that event times can have.
+    fn days_next(&self, days_max: usize) -> usize {
+        if self.is_full_of_days && self.rows < days_max as u64 * ROWS_PER_DAY_MIN {
+            days_max * 2
+        } else {
+            DAYS_MAX
+        }
+    }
+}
+
 impl CompactorHandle {
     /// Materializes everything that was committed to the topic before this call, and returns when it
     /// is in the table's files.
@@ -101,7 +125,7 @@ impl CompactorHandle {
             .iter()
             .map(|waiting| (waiting.partition, waiting.readable.end))
             .collect();
-        let mut moved = 0;
+        let (mut moved, mut days_max) = (0, DAYS_MAX);
         loop {
             let table = table_of(&view, topic)?;
             if wanted
@@ -110,8 +134,11 @@ impl CompactorHandle {
             {
                 return Ok(view);
             }
-            match service.round(topic).await {
-                Ok(Some((newer, _))) => view = newer,
+            match service.round(topic, days_max).await {
+                Ok(Some(done)) => {
+                    days_max = done.days_next(days_max);
+                    view = done.view;
+                }
                 Ok(None) => return Ok(service.node.metastore.view()),
                 Err(error) if error.is_moved() && moved < REPLANS_MAX => {
                     moved += 1;
@@ -239,19 +266,26 @@ impl Service {
 
     /// Rounds until no more waits than the next interval may take, or one fails.
     async fn materialize(&self, topic: &Topic) {
+        let mut days_max = DAYS_MAX;
         loop {
             let done = tokio::select! {
-                done = self.round(topic.id) => done,
+                done = self.round(topic.id, days_max) => done,
                 // A round may be dropped anywhere: what it wrote is nothing that anybody reads.
                 () = self.out_of_time() => return,
             };
             match done {
-                Ok(Some((_, true))) if !self.scope.is_stopping() => {}
+                Ok(Some(done)) if done.is_partial && !self.scope.is_stopping() => {
+                    days_max = done.days_next(days_max);
+                }
                 Ok(_) => {
                     self.succeeded(topic);
                     return;
                 }
                 Err(error) => {
+                    if error.is_lasting() {
+                        let view = self.node.metastore.view();
+                        self.materializer.report(&view, topic.id, &error).await;
+                    }
                     self.failed(topic, &error);
                     return;
                 }
@@ -265,9 +299,12 @@ impl Service {
         sleep(DRAIN_GRACE).await;
     }
 
-    /// One round on the newest view: the view with its commit, and whether memory ended it. `None` if
-    /// nothing waits.
-    async fn round(&self, topic: TopicId) -> Result<Option<(View, bool)>, MaterializeError> {
+    /// One round on the newest view. `None` if nothing waits.
+    async fn round(
+        &self,
+        topic: TopicId,
+        days_max: usize,
+    ) -> Result<Option<Done>, MaterializeError> {
         let turn = {
             let mut progress = self
                 .progress
@@ -282,7 +319,7 @@ impl Service {
             .await
             .expect("the semaphore is never closed");
         let view = self.node.metastore.view();
-        let done = Box::pin(self.materializer.round(&view, topic)).await;
+        let done = Box::pin(self.materializer.round(&view, topic, days_max)).await;
         let Some(name) = view.tables.get(&topic).map(|table| table.name.as_str()) else {
             return Ok(None);
         };
@@ -306,7 +343,13 @@ impl Service {
                     pointer = round.committed.pointer,
                     "materialized"
                 );
-                Ok(Some((round.committed.view, round.is_partial)))
+                self.metrics.count_odd(name, round.counted);
+                Ok(Some(Done {
+                    view: round.committed.view,
+                    is_partial: round.is_partial,
+                    is_full_of_days: round.is_full_of_days,
+                    rows: round.counted.rows,
+                }))
             }
             Err(error) => {
                 let outcome = if error.is_moved() {

@@ -21,6 +21,9 @@ use tarn_tables::Catalog;
 use tarn_topics::{NewBatch, Writer, WriterSettings};
 use tokio::time::{Instant, sleep};
 
+mod event_time;
+mod lasting;
+
 use crate::{CompactorHandle, CompactorSettings, MaterializeError, start};
 
 const TOPIC: TopicId = TopicId([7; 16]);
@@ -65,6 +68,20 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
+async fn create_topic(node: &Node, id: TopicId, name: &str) {
+    let create = CreateTopic {
+        id,
+        name: name.to_owned(),
+        partitions: 2,
+        configs: BTreeMap::new(),
+        table: TableUuid([id.0[0] + 2; 16]),
+    };
+    node.metastore
+        .propose(vec![Command::CreateTopic(create)], soon())
+        .await
+        .expect("the topic is new");
+}
+
 impl Fixture {
     async fn new(settings: CompactorSettings) -> Fixture {
         let runtime = Runtime::real();
@@ -74,17 +91,7 @@ impl Fixture {
     }
 
     async fn on(node: Node, settings: CompactorSettings) -> Fixture {
-        let create = CreateTopic {
-            id: TOPIC,
-            name: "clicks".to_owned(),
-            partitions: 2,
-            configs: BTreeMap::new(),
-            table: TableUuid([9; 16]),
-        };
-        node.metastore
-            .propose(vec![Command::CreateTopic(create)], soon())
-            .await
-            .expect("the topic is new");
+        create_topic(&node, TOPIC, "clicks").await;
         let writer = Writer::start(&node, WriterSettings::local());
         let compactor = start(&node, &catalog(&node), settings);
         Fixture {
@@ -95,6 +102,10 @@ impl Fixture {
     }
 
     async fn append(&self, partition: i32, batch: ValidBatch) {
+        self.append_to(TOPIC, partition, batch).await;
+    }
+
+    async fn append_to(&self, topic: TopicId, partition: i32, batch: ValidBatch) {
         let permit = self
             .node
             .budget
@@ -102,7 +113,7 @@ impl Fixture {
             .await
             .expect("small");
         let batch = NewBatch {
-            topic: TOPIC,
+            topic,
             partition: PartitionId(partition),
             batch,
         };
@@ -122,7 +133,7 @@ impl Fixture {
             .expect("the table is written")
     }
 
-    fn counters(&self, partition: i32) -> Counters {
+    fn all_counters(&self, partition: i32) -> Counters {
         let view = self.node.metastore.view();
         view.table(TOPIC)
             .expect("a table")
@@ -130,6 +141,12 @@ impl Fixture {
             .get(&PartitionId(partition))
             .copied()
             .unwrap_or_default()
+    }
+
+    /// Rows, undecodable, deleted.
+    fn counters(&self, partition: i32) -> (u64, u64, u64) {
+        let counters = self.all_counters(partition);
+        (counters.rows, counters.undecodable, counters.deleted)
     }
 
     fn materialized(&self, partition: i32) -> Offset {
@@ -252,14 +269,7 @@ async fn what_was_produced_is_in_the_table_each_once() {
     fixture.produce(1, &c).await;
     fixture.materialize().await;
     assert_eq!(fixture.rows().await, sorted(&[a, b, c]));
-    assert_eq!(
-        fixture.counters(1),
-        Counters {
-            rows: 57,
-            undecodable: 0,
-            deleted: 0
-        }
-    );
+    assert_eq!(fixture.counters(1), (57, 0, 0));
     assert_eq!(fixture.materialized(1), Offset(57));
     fixture.node.drain().await;
 }
@@ -302,22 +312,8 @@ async fn a_batch_that_cannot_be_opened_is_counted_and_stops_nobody() {
         .await;
     fixture.materialize().await;
     assert_eq!(fixture.rows().await, sorted(&[a, b]));
-    assert_eq!(
-        fixture.counters(0),
-        Counters {
-            rows: 9,
-            undecodable: 3,
-            deleted: 0
-        }
-    );
-    assert_eq!(
-        fixture.counters(1),
-        Counters {
-            rows: 0,
-            undecodable: 2,
-            deleted: 0
-        }
-    );
+    assert_eq!(fixture.counters(0), (9, 3, 0));
+    assert_eq!(fixture.counters(1), (0, 2, 0));
     let metrics = fixture.node.runtime.metrics().encode();
     let line = r#"tarn_undecodable_records_total{topic="clicks",reason="unreadable_batch"} 5"#;
     assert!(metrics.contains(line), "{metrics}");
@@ -401,14 +397,7 @@ async fn a_topic_that_gets_a_schema_goes_on_in_the_same_table() {
         ])
         .await;
     fixture.materialize().await;
-    assert_eq!(
-        fixture.counters(0),
-        Counters {
-            rows: 5,
-            undecodable: 2,
-            deleted: 0
-        }
-    );
+    assert_eq!(fixture.counters(0), (5, 2, 0));
 
     let view = fixture.node.metastore.view();
     let loaded = catalog(&fixture.node)

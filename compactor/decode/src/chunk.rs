@@ -14,7 +14,7 @@ use tarn_model::{Offset, OffsetRange, PartitionId};
 use tarn_topics::reader::Limits;
 use tarn_topics::{RecordItem, StoredBatch, TopicRecord};
 
-use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeError, DecodeRecord, Decoder, split};
+use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeError, DecodeRecord, Decoder, Odd};
 
 /// Opened batches whose records wait to be decoded. A record keeps all of its batch in memory, so
 /// the sum of their own bytes would not do.
@@ -45,6 +45,7 @@ pub struct Chunk {
     pub reasons: BTreeMap<&'static str, u64>,
     /// Records later than the header of their batch says.
     pub hidden_timestamps: u64,
+    pub odd: Odd,
 }
 
 /// Decodes the records of one partition with offsets in `within`, until their rows take `bytes_max`:
@@ -65,9 +66,13 @@ pub fn decode_batches(
             next: within.start,
             reasons: BTreeMap::new(),
             hidden_timestamps: 0,
+            odd: Odd::default(),
         },
         records: Vec::new(),
         bytes: 0,
+        bytes_max,
+        unreadable: Vec::new(),
+        hidden: Vec::new(),
     };
     let mut opened_bytes = 0;
     let mut end = within.start;
@@ -80,29 +85,28 @@ pub fn decode_batches(
             match item {
                 RecordItem::Record(record) => {
                     end = record.offset.advance(1);
-                    open.chunk.hidden_timestamps += u64::from(record.timestamp.0 > latest);
+                    if record.timestamp.0 > latest {
+                        open.hidden.push(record.offset);
+                    }
                     open.bytes += size(&record);
                     open.records.push(decode_record(partition, record));
                 }
                 RecordItem::Undecodable(undecodable) => {
                     end = undecodable.offsets.end;
-                    let lost = undecodable.offsets.len();
-                    *open.chunk.reasons.entry(UNREADABLE_BATCH).or_default() += lost;
+                    open.unreadable.push(undecodable.offsets);
                 }
             }
             if open.records.len() >= BATCH_ROWS_MAX || open.bytes >= BATCH_BYTES_MAX {
-                open.decode(end)?;
                 opened_bytes = batch_bytes;
-                if open.chunk.bytes >= bytes_max {
+                if open.decode(end)? {
                     return Ok(open.finish(within));
                 }
             }
         }
         end = batch.offsets().end.min(within.end);
         if opened_bytes >= OPENED_BYTES_MAX {
-            open.decode(end)?;
             opened_bytes = 0;
-            if open.chunk.bytes >= bytes_max {
+            if open.decode(end)? {
                 return Ok(open.finish(within));
             }
         }
@@ -118,37 +122,54 @@ struct Open<'a> {
     /// Read and not decoded yet, and the bytes of their keys, values and headers.
     records: Vec<DecodeRecord>,
     bytes: usize,
+    bytes_max: u64,
+    /// Offsets of batches that could not be read, and of records that their headers hide, wherever the
+    /// chunk ends.
+    unreadable: Vec<OffsetRange>,
+    hidden: Vec<Offset>,
 }
 
 impl Open<'_> {
-    /// Decodes what was read; it accounts for the offsets below `end`.
-    fn decode(&mut self, end: Offset) -> Result<(), DecodeError> {
-        let mut left = self.records.len();
-        for run in split(&self.records) {
-            left -= run.len();
-            let decoded = self.decoder.decode(run)?;
+    /// Decodes what was read, which accounts for the offsets below `end`, as far as rows are allowed:
+    /// have there been as many as are?
+    fn decode(&mut self, end: Offset) -> Result<bool, DecodeError> {
+        let records = std::mem::take(&mut self.records);
+        self.bytes = 0;
+        let mut rest = records.as_slice();
+        while !rest.is_empty() {
+            let decoded = self.decoder.decode(rest)?;
+            rest = rest.get(decoded.taken..).unwrap_or_default();
             for undecodable in &decoded.undecodable {
                 let reason = undecodable.reason.label();
                 *self.chunk.reasons.entry(reason).or_default() += 1;
             }
-            let last = run.last().map_or(end, |record| record.offset.advance(1));
-            let run_end = if left == 0 { end } else { last };
+            let run_end = rest.first().map_or(end, |record| record.offset);
+            self.chunk.odd += decoded.odd;
             self.chunk.row_count += decoded.batch.num_rows() as u64;
             self.chunk.bytes += decoded.batch.get_array_memory_size() as u64;
             self.chunk.push(run_end, decoded.batch);
+            if self.chunk.bytes >= self.bytes_max {
+                return Ok(true);
+            }
         }
         if self.chunk.next < end {
             let nothing = RecordBatch::new_empty(self.decoder.schema().clone());
             self.chunk.push(end, nothing);
         }
-        self.records.clear();
-        self.bytes = 0;
-        Ok(())
+        Ok(self.chunk.bytes >= self.bytes_max)
     }
 
     fn finish(mut self, within: OffsetRange) -> Chunk {
+        let all = OffsetRange::new(within.start, self.chunk.next);
+        let unreadable = self.unreadable.iter();
+        let lost: u64 = unreadable.map(|lost| lost.intersect(all).len()).sum();
+        if lost > 0 {
+            self.chunk.reasons.insert(UNREADABLE_BATCH, lost);
+        }
+        let hidden = self.hidden.iter().filter(|offset| all.contains(**offset));
+        self.chunk.hidden_timestamps = hidden.count() as u64;
         let accounted = self.chunk.row_count + self.chunk.reasons.values().sum::<u64>();
-        let missing = OffsetRange::new(within.start, self.chunk.next).len() - accounted;
+        let missing = all.len() - accounted;
         if missing > 0 {
             self.chunk.reasons.insert(NO_RECORD, missing);
         }

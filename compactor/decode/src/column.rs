@@ -150,6 +150,15 @@ impl Column {
         self.nulls.append_non_null();
     }
 
+    /// The last row, if it is not null, of a column of longs.
+    pub(crate) fn last_long(&self) -> Option<i64> {
+        let Values::Long(values) = &self.values else {
+            mispaired("long")
+        };
+        let row = values.len().checked_sub(1)?;
+        self.nulls.is_valid(row).then(|| values.last().copied())?
+    }
+
     pub(crate) fn push_boolean(&mut self, value: bool) {
         let Values::Boolean(values) = &mut self.values else {
             mispaired("boolean")

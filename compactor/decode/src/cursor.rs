@@ -16,6 +16,8 @@ const BUDGET_MAX: usize = 1 << 30;
 pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
     budget: usize,
+    spent: usize,
+    nulled: u64,
 }
 
 impl<'a> Cursor<'a> {
@@ -27,6 +29,8 @@ impl<'a> Cursor<'a> {
         Cursor {
             rest: payload,
             budget: budget.min(BUDGET_MAX),
+            spent: 0,
+            nulled: 0,
         }
     }
 
@@ -36,7 +40,22 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn spend(&mut self, bytes: usize) -> Result<(), Reason> {
         self.budget = self.budget.checked_sub(bytes).ok_or(Reason::TooLarge)?;
+        self.spent += bytes;
         Ok(())
+    }
+
+    /// What was spent so far.
+    pub(crate) fn spent(&self) -> usize {
+        self.spent
+    }
+
+    /// A value was read that its column's type does not have: it is null in the row.
+    pub(crate) fn count_nulled(&mut self) {
+        self.nulled += 1;
+    }
+
+    pub(crate) fn nulled(&self) -> u64 {
+        self.nulled
     }
 
     /// The next `n` bytes.

@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::AddAssign;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -22,16 +23,19 @@ use bytes::Bytes;
 use meta::MetaColumns;
 use tarn_model::{ClusterTime, Field, Kind, Lsn, Offset, PartitionId, SchemaId};
 use tarn_schema::{ColumnsError, Framing, ParseError, schema_reference, table_columns};
+use tarn_state::Schema;
 
 use crate::arrow_schema::arrow_schema;
-use crate::column::Column;
+use crate::column::{Column, row_width};
 use crate::cursor::Cursor;
+use crate::event_time::{EventTimes, believed, micros};
 use crate::plan::{RecordPlan, compile};
 
 mod meta;
 
-/// Most records of one [`Decoder::decode`], and most bytes unless it is a single record. Together
-/// with the budget of each record they keep Arrow's 32-bit offsets from overflowing.
+/// Most rows of one [`Decoder::decode`], and about the most bytes of its columns: a batch is full with
+/// the record that reaches them. Together with the budget of a record they keep Arrow's 32-bit
+/// offsets from overflowing.
 pub const BATCH_ROWS_MAX: usize = 8192;
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
 
@@ -76,19 +80,22 @@ pub struct TableShape {
     pub with_value: bool,
     /// The entry that gave the topic its first schema; records committed above it need one.
     pub typed_since: Option<Lsn>,
+    /// Which column says when an event happened, and the entry from which on it does; `None` is the
+    /// record's timestamp.
+    pub event_times: Vec<(Lsn, Option<String>)>,
     /// All schemas that its records may name.
     pub schemas: Vec<WriterSchema>,
 }
 
 #[derive(Debug, Clone)]
 pub struct WriterSchema {
-    pub id: SchemaId,
-    pub guid: [u8; 16],
-    pub text: String,
+    pub schema: Arc<Schema>,
     /// Texts of the schemas that it refers to, each after those that it uses itself.
     pub references: Vec<String>,
     /// The entry that registered it.
     pub registered: Lsn,
+    /// Why its columns are not in the table, if they could not be.
+    pub unfit: Option<String>,
 }
 
 /// Why a record has no row.
@@ -105,7 +112,7 @@ pub enum Reason {
     /// The payload goes on after its last value.
     TrailingBytes,
     InvalidUtf8,
-    /// A number, a branch, a symbol, a boolean, a UUID or a time of day that is none.
+    /// A number, a branch, a symbol or a boolean that is none.
     InvalidValue,
     /// Its rows would be out of all proportion to its bytes.
     TooLarge,
@@ -154,12 +161,12 @@ pub enum UnusableSchema {
     Columns(#[from] ColumnsError),
     #[error("field {field} does not fit its column of type {column}")]
     Mismatch { field: String, column: String },
+    #[error("{0}")]
+    Unfit(String),
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    #[error("{rows} records of {bytes} bytes are too much for one Arrow batch")]
-    TooMuch { rows: usize, bytes: usize },
     #[error("the decoded columns are no Arrow batch")]
     Arrow(#[from] ArrowError),
 }
@@ -167,7 +174,6 @@ pub enum DecodeError {
 impl DecodeError {
     pub fn kind(&self) -> Kind {
         match self {
-            DecodeError::TooMuch { .. } => Kind::Invalid,
             DecodeError::Arrow(_) => Kind::Internal,
         }
     }
@@ -189,6 +195,25 @@ pub struct Decoded {
     pub batch: RecordBatch,
     /// In the order of the records.
     pub undecodable: Vec<Undecodable>,
+    /// How many of the records given are rows or undecodable; the others are for the next batch.
+    pub taken: usize,
+    pub odd: Odd,
+}
+
+/// What was found in rows that records should not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Odd {
+    /// Rows whose event time is that of their append: they claim none, or an absurd one.
+    pub append_timed: u64,
+    /// Values that their columns' types do not have: they are null.
+    pub nulled: u64,
+}
+
+impl AddAssign for Odd {
+    fn add_assign(&mut self, more: Odd) {
+        self.append_timed += more.append_timed;
+        self.nulled += more.nulled;
+    }
 }
 
 /// Decodes records of one table. Cheap to share: decoding does not change it.
@@ -197,6 +222,9 @@ pub struct Decoder {
     columns: Vec<Field>,
     with_value: bool,
     typed_since: Option<Lsn>,
+    event_times: EventTimes,
+    /// Bytes that a row takes in the columns, whatever is in it.
+    row_width: usize,
     writers: HashMap<SchemaId, Arc<Writer>>,
     /// The earliest registered first.
     by_guid: HashMap<[u8; 16], Vec<SchemaId>>,
@@ -205,32 +233,10 @@ pub struct Decoder {
 
 #[derive(Debug)]
 struct Writer {
-    registered: Lsn,
     schema: WriterSchema,
     /// Compiled when a record first names the schema: a table may have hundreds, and its new records
     /// name the newest.
     plan: OnceLock<Result<RecordPlan, UnusableSchema>>,
-}
-
-/// Cuts records into runs that [`Decoder::decode`] takes.
-pub fn split(records: &[DecodeRecord]) -> Vec<&[DecodeRecord]> {
-    let mut runs = Vec::new();
-    let mut rest = records;
-    while !rest.is_empty() {
-        let mut bytes = 0_usize;
-        let mut rows = 0;
-        for record in rest.iter().take(BATCH_ROWS_MAX) {
-            bytes = bytes.saturating_add(record.size());
-            if rows > 0 && bytes > BATCH_BYTES_MAX {
-                break;
-            }
-            rows += 1;
-        }
-        let (run, after) = rest.split_at(rows);
-        runs.push(run);
-        rest = after;
-    }
-    runs
 }
 
 impl Decoder {
@@ -244,16 +250,21 @@ impl Decoder {
         let mut writers = HashMap::new();
         let mut by_guid: HashMap<[u8; 16], Vec<SchemaId>> = HashMap::new();
         let mut schemas: Vec<&WriterSchema> = shape.schemas.iter().collect();
-        schemas.sort_by_key(|schema| (schema.registered, schema.id));
+        schemas.sort_by_key(|schema| (schema.registered, schema.schema.id));
         for schema in schemas {
-            let known = before.and_then(|before| before.writers.get(&schema.id));
-            let known = known.filter(|known| known.registered == schema.registered);
+            let (id, guid) = (schema.schema.id, schema.schema.guid);
+            let known = before.and_then(|before| before.writers.get(&id));
+            let known = known.filter(|known| known.schema.registered == schema.registered);
             let writer = known.map_or_else(|| Arc::new(Writer::new(schema)), Arc::clone);
-            writers.insert(schema.id, writer);
-            by_guid.entry(schema.guid).or_default().push(schema.id);
+            writers.insert(id, writer);
+            by_guid.entry(guid).or_default().push(id);
         }
+        let columns = table_columns(&shape.columns, shape.with_value);
+        let widths = columns.iter().map(|column| row_width(&column.kind));
         Decoder {
-            schema: arrow_schema(&table_columns(&shape.columns, shape.with_value)),
+            schema: arrow_schema(&columns),
+            row_width: widths.fold(0, usize::saturating_add),
+            event_times: EventTimes::new(&shape.event_times, &shape.columns),
             columns: shape.columns.clone(),
             with_value: shape.with_value,
             typed_since: shape.typed_since,
@@ -278,17 +289,9 @@ impl Decoder {
         unusable
     }
 
-    /// One row for each record that decodes, in the given order.
+    /// One row for each record that decodes, in the given order, until a batch is full: at least one
+    /// record is taken if there is any.
     pub fn decode(&self, records: &[DecodeRecord]) -> Result<Decoded, DecodeError> {
-        let bytes = records
-            .iter()
-            .fold(0, |sum: usize, record| sum.saturating_add(record.size()));
-        if records.len() > BATCH_ROWS_MAX || (records.len() > 1 && bytes > BATCH_BYTES_MAX) {
-            return Err(DecodeError::TooMuch {
-                rows: records.len(),
-                bytes,
-            });
-        }
         let mut payload: Vec<Column> = self
             .columns
             .iter()
@@ -296,13 +299,23 @@ impl Decoder {
             .collect();
         let mut meta = MetaColumns::new(self.with_value);
         let mut undecodable = Vec::new();
-        let mut rows = 0;
-        for (index, record) in records.iter().enumerate() {
-            let appended = self
-                .append(record, &mut payload)
-                .and_then(|(schema_id, value)| meta.append(record, schema_id, value));
+        let (mut rows, mut bytes, mut taken) = (0, 0_usize, 0);
+        let mut odd = Odd::default();
+        for (index, record) in records.iter().take(BATCH_ROWS_MAX).enumerate() {
+            taken += 1;
+            bytes = bytes.saturating_add(record.size());
+            let appended = self.append(record, &mut payload).and_then(|origin| {
+                let event_time = self.event_time(record, &payload);
+                meta.append(record, &origin, event_time)?;
+                Ok((origin, event_time))
+            });
             match appended {
-                Ok(()) => rows += 1,
+                Ok((origin, event_time)) => {
+                    rows += 1;
+                    bytes = bytes.saturating_add(self.row_width + origin.spent);
+                    odd.append_timed += u64::from(event_time.is_none());
+                    odd.nulled += origin.nulled;
+                }
                 Err(reason) => {
                     payload.iter_mut().for_each(|column| column.truncate(rows));
                     let DecodeRecord {
@@ -316,6 +329,9 @@ impl Decoder {
                     });
                 }
             }
+            if bytes >= BATCH_BYTES_MAX {
+                break;
+            }
         }
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for (column, field) in payload.into_iter().zip(self.schema.fields()) {
@@ -325,22 +341,35 @@ impl Decoder {
         Ok(Decoded {
             batch: RecordBatch::try_new(self.schema.clone(), arrays)?,
             undecodable,
+            taken,
+            odd,
         })
     }
 
-    /// Appends a row to the payload's columns, and gives `_schema_id` and `_value` of the row.
+    /// When the record happened, as it claims; `None` if it claims nothing that can be believed. Its
+    /// payload is the last row of the columns.
+    fn event_time(&self, record: &DecodeRecord, payload: &[Column]) -> Option<i64> {
+        let timestamp = micros(record.timestamp_ms);
+        let claimed = self.event_times.claimed(record.lsn, timestamp, payload);
+        believed(claimed, micros(record.committed.0))
+    }
+
+    /// Appends a row to the payload's columns.
     fn append<'r>(
         &self,
         record: &'r DecodeRecord,
         payload: &mut [Column],
-    ) -> Result<(Option<SchemaId>, Option<&'r Bytes>), Reason> {
+    ) -> Result<Origin<'r>, Reason> {
         let typed = self.typed_since.is_some_and(|since| since < record.lsn);
         let value = match &record.value {
             Some(value) if typed => value,
             // Without a schema there is nothing to judge a record by, and `_value` takes all of it.
             value if typed || self.with_value => {
                 payload.iter_mut().for_each(Column::append_null);
-                return Ok((None, value.as_ref()));
+                return Ok(Origin {
+                    value: value.as_ref(),
+                    ..Origin::default()
+                });
             }
             _ => return Err(Reason::NoSchema),
         };
@@ -369,33 +398,51 @@ impl Decoder {
         if cursor.remaining() > 0 {
             return Err(Reason::TrailingBytes);
         }
-        Ok((Some(id), None))
+        Ok(Origin {
+            schema_id: Some(id),
+            value: None,
+            spent: cursor.spent(),
+            nulled: cursor.nulled(),
+        })
     }
 
     /// The schema of this id, if it was there when the record was committed.
     fn writer(&self, id: SchemaId, lsn: Lsn) -> Option<&Writer> {
         let writer = self.writers.get(&id)?.as_ref();
-        (writer.registered < lsn).then_some(writer)
+        (writer.schema.registered < lsn).then_some(writer)
     }
+}
+
+/// What a row has besides its payload, and what making it took.
+#[derive(Debug, Default)]
+struct Origin<'r> {
+    schema_id: Option<SchemaId>,
+    /// For `_value`.
+    value: Option<&'r Bytes>,
+    spent: usize,
+    nulled: u64,
 }
 
 impl Writer {
     fn new(schema: &WriterSchema) -> Writer {
         Writer {
-            registered: schema.registered,
             schema: schema.clone(),
             plan: OnceLock::new(),
         }
     }
 
     fn plan(&self, columns: &[Field]) -> &Result<RecordPlan, UnusableSchema> {
-        self.plan.get_or_init(|| writer_plan(&self.schema, columns))
+        self.plan.get_or_init(|| {
+            if let Some(why) = &self.schema.unfit {
+                return Err(UnusableSchema::Unfit(why.clone()));
+            }
+            let references: Vec<&str> = self.schema.references.iter().map(String::as_str).collect();
+            compile(
+                &tarn_schema::parse(&self.schema.schema.text, &references)?,
+                columns,
+            )
+        })
     }
-}
-
-fn writer_plan(schema: &WriterSchema, columns: &[Field]) -> Result<RecordPlan, UnusableSchema> {
-    let references: Vec<&str> = schema.references.iter().map(String::as_str).collect();
-    compile(&tarn_schema::parse(&schema.text, &references)?, columns)
 }
 
 #[cfg(test)]

@@ -68,4 +68,6 @@ fn is_same_shape(one: &Table, other: &Table) -> bool {
         && one.with_value == other.with_value
         && one.schemas == other.schemas
         && one.columns == other.columns
+        && one.event_times == other.event_times
+        && one.unfit == other.unfit
 }

@@ -39,7 +39,7 @@ pub use chunk::{
     Chunk, NO_RECORD, OPENED_BYTES_MAX, Run, UNREADABLE_BATCH, decode_batches, decode_record,
 };
 pub use decoder::{
-    BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeError, DecodeRecord, Decoded, Decoder, Reason,
-    TableShape, Undecodable, UnusableSchema, WriterSchema, split,
+    BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeError, DecodeRecord, Decoded, Decoder, Odd, Reason,
+    TableShape, Undecodable, UnusableSchema, WriterSchema,
 };
 pub use decoders::Decoders;

@@ -4,6 +4,10 @@
 //! takes is read all the same, so that whether a record is decodable does not depend on which
 //! columns the table has by now. Promotions are Iceberg's: int to long, float to double, a decimal
 //! to a longer one of the same scale.
+//!
+//! A value that is sound as Avro encodes it but none of its logical type is null, and counted: a time
+//! beyond the years 1 to 9999, 24:00:00, a decimal with too many digits, a text that is no UUID. Only
+//! what breaks the encoding costs the record.
 
 use tarn_model::{ColumnType, Field};
 use tarn_schema::{
@@ -14,9 +18,9 @@ use tarn_schema::{
 use crate::column::{Column, Values, last, length, mispaired, offset, row_width};
 use crate::cursor::Cursor;
 use crate::decoder::{Reason, UnusableSchema};
+use crate::event_time::{date, time_of_day, timestamp};
 
 const MICROS_PER_MILLI: i64 = 1_000;
-const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// Reads one value and appends one row.
 #[derive(Debug)]
@@ -26,9 +30,11 @@ pub(crate) enum Plan {
     Int,
     IntToLong,
     Long,
+    Date,
     TimeMillis,
     TimeMicros,
     TimestampMillis,
+    TimestampMicros,
     Float,
     FloatToDouble,
     Double,
@@ -160,11 +166,12 @@ impl Compiler<'_> {
         Ok(match (kind, column) {
             (Type::Null, _) => Plan::Null,
             (Type::Boolean, ColumnType::Boolean) => Plan::Boolean,
-            (Type::Int, ColumnType::Int) | (Type::Date, ColumnType::Date) => Plan::Int,
+            (Type::Int, ColumnType::Int) => Plan::Int,
+            (Type::Date, ColumnType::Date) => Plan::Date,
             (Type::Int, ColumnType::Long) => Plan::IntToLong,
-            (Type::Long | Type::TimestampNanos, ColumnType::Long)
-            | (Type::TimestampMicros, ColumnType::TimestampTz)
-            | (Type::LocalTimestampMicros, ColumnType::Timestamp) => Plan::Long,
+            (Type::Long | Type::TimestampNanos, ColumnType::Long) => Plan::Long,
+            (Type::TimestampMicros, ColumnType::TimestampTz)
+            | (Type::LocalTimestampMicros, ColumnType::Timestamp) => Plan::TimestampMicros,
             (Type::TimestampMillis, ColumnType::TimestampTz)
             | (Type::LocalTimestampMillis, ColumnType::Timestamp) => Plan::TimestampMillis,
             (Type::TimeMillis, ColumnType::Time) => Plan::TimeMillis,
@@ -334,17 +341,20 @@ impl Plan {
             Plan::Int => column.push_int(cursor.int()?),
             Plan::IntToLong => column.push_long(i64::from(cursor.int()?)),
             Plan::Long => column.push_long(cursor.long()?),
+            Plan::Date => match date(cursor.int()?) {
+                Some(days) => column.push_int(days),
+                None => nulled(cursor, column),
+            },
             Plan::TimeMillis => {
-                column.push_long(time_of_day(i64::from(cursor.int()?) * MICROS_PER_MILLI)?);
+                let micros = i64::from(cursor.int()?) * MICROS_PER_MILLI;
+                push_or_null(time_of_day(micros), cursor, column);
             }
-            Plan::TimeMicros => column.push_long(time_of_day(cursor.long()?)?),
+            Plan::TimeMicros => push_or_null(time_of_day(cursor.long()?), cursor, column),
             Plan::TimestampMillis => {
-                let micros = cursor
-                    .long()?
-                    .checked_mul(MICROS_PER_MILLI)
-                    .ok_or(Reason::InvalidValue)?;
-                column.push_long(micros);
+                let micros = cursor.long()?.checked_mul(MICROS_PER_MILLI);
+                push_or_null(micros.and_then(timestamp), cursor, column);
             }
+            Plan::TimestampMicros => push_or_null(timestamp(cursor.long()?), cursor, column),
             Plan::Float => column.push_float(f32::from_le_bytes(cursor.array()?)),
             Plan::FloatToDouble => {
                 column.push_double(f64::from(f32::from_le_bytes(cursor.array()?)))
@@ -360,11 +370,10 @@ impl Plan {
                 cursor.spend(symbol.len())?;
                 column.push_string(symbol)?;
             }
-            Plan::UuidText => {
-                let uuid = uuid::Uuid::try_parse_ascii(cursor.bytes()?)
-                    .map_err(|_| Reason::InvalidValue)?;
-                column.push_fixed(uuid.as_bytes());
-            }
+            Plan::UuidText => match uuid::Uuid::try_parse_ascii(cursor.text()?.as_bytes()) {
+                Ok(uuid) => column.push_fixed(uuid.as_bytes()),
+                Err(_) => nulled(cursor, column),
+            },
             Plan::Fixed(size) => column.push_fixed(cursor.take(*size)?),
             Plan::FixedToBinary(size) => column.push_binary(cursor.take(*size)?)?,
             Plan::Decimal { size, limit } => {
@@ -372,11 +381,10 @@ impl Plan {
                     Some(size) => cursor.take(*size)?,
                     None => cursor.bytes()?,
                 };
-                let value = two_s_complement(bytes).ok_or(Reason::InvalidValue)?;
-                if value.unsigned_abs() >= *limit {
-                    return Err(Reason::InvalidValue);
+                match two_s_complement(bytes).filter(|value| value.unsigned_abs() < *limit) {
+                    Some(value) => column.push_decimal(value),
+                    None => nulled(cursor, column),
                 }
-                column.push_decimal(value);
             }
             Plan::Record(plan) => {
                 let Values::Struct(children) = &mut column.values else {
@@ -440,11 +448,17 @@ fn branch<'p, T>(cursor: &mut Cursor<'_>, branches: &'p [T]) -> Result<&'p T, Re
         .ok_or(Reason::InvalidValue)
 }
 
-fn time_of_day(micros: i64) -> Result<i64, Reason> {
-    if (0..MICROS_PER_DAY).contains(&micros) {
-        Ok(micros)
-    } else {
-        Err(Reason::InvalidValue)
+/// The value that was read is none of its logical type: a sentinel, or a mistake of one field that is
+/// to cost neither the record nor a query over it.
+fn nulled(cursor: &mut Cursor<'_>, column: &mut Column) {
+    cursor.count_nulled();
+    column.append_null();
+}
+
+fn push_or_null(value: Option<i64>, cursor: &mut Cursor<'_>, column: &mut Column) {
+    match value {
+        Some(value) => column.push_long(value),
+        None => nulled(cursor, column),
     }
 }
 

@@ -1,27 +1,54 @@
 //! What the state says about a table, in the form that the decoder takes.
 
-use tarn_state::{State, Table};
+use std::sync::Arc;
+
+use tarn_model::{ClusterTime, Lsn, SchemaId};
+use tarn_state::{Schema, State, Table};
 
 use crate::{TableShape, WriterSchema};
 
 impl TableShape {
-    /// The shape of a table at a state. Equal for all states between two registrations.
+    /// The shape of a table at a state. Equal for all states between two changes of its schemas or of
+    /// its event time.
     pub fn of(state: &State, table: &Table) -> TableShape {
         let schemas = table.schemas.iter().filter_map(|(id, registered)| {
-            let schema = state.schema(*id)?;
             Some(WriterSchema {
-                id: *id,
-                guid: schema.guid,
-                text: schema.text.clone(),
+                schema: Arc::clone(state.schema(*id)?),
                 references: Vec::new(),
                 registered: *registered,
+                unfit: table.unfit.get(id).cloned(),
             })
         });
+        let event_times = table.event_times.iter();
         TableShape {
             columns: table.columns.clone(),
             with_value: table.with_value,
             typed_since: table.typed_since(),
+            event_times: event_times
+                .map(|named| (named.since, named.column.clone()))
+                .collect(),
             schemas: schemas.collect(),
+        }
+    }
+}
+
+impl WriterSchema {
+    /// A schema that no state has.
+    pub fn of_text(id: SchemaId, guid: [u8; 16], text: &str, registered: Lsn) -> WriterSchema {
+        let schema = Schema {
+            id,
+            guid,
+            format: "AVRO".to_owned(),
+            text: text.to_owned(),
+            columns: Vec::new(),
+            registered_at: registered,
+            registered_time: ClusterTime::default(),
+        };
+        WriterSchema {
+            schema: Arc::new(schema),
+            references: Vec::new(),
+            registered,
+            unfit: None,
         }
     }
 }

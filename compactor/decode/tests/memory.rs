@@ -55,6 +55,7 @@ fn batches_of_kilobytes_that_open_to_a_gigabyte_are_not_all_open_at_once() {
         columns: Vec::new(),
         with_value: true,
         typed_since: None,
+        event_times: Vec::new(),
         schemas: Vec::new(),
     });
     let bytes = bomb();

@@ -244,20 +244,10 @@ impl Catalog {
         &self.inner.manifests
     }
 
-    /// The table as the state has it, for readers.
+    /// The table as the state has it, for readers and for a commit.
     pub async fn load(&self, table: &tarn_state::Table) -> Result<Loaded, LoadError> {
-        self.load_to_commit(table, None).await
-    }
-
-    /// The same. A table without a pointer is partitioned by the day of `event_time`, the topic's
-    /// config `tarn.event.time`, if that is a timestamp column, else of `_timestamp`.
-    pub async fn load_to_commit(
-        &self,
-        table: &tarn_state::Table,
-        event_time: Option<&str>,
-    ) -> Result<Loaded, LoadError> {
         let Some(pointer) = &table.pointer else {
-            return self.load_fresh(table, event_time);
+            return self.load_fresh(table);
         };
         let known = self.read(table, pointer).await?;
         let shown = match known.grown(table) {
@@ -277,20 +267,15 @@ impl Catalog {
         self.loaded(table, shown, Some(pointer.clone()), Arc::clone(&known.refs))
     }
 
-    fn load_fresh(
-        &self,
-        table: &tarn_state::Table,
-        event_time: Option<&str>,
-    ) -> Result<Loaded, LoadError> {
+    fn load_fresh(&self, table: &tarn_state::Table) -> Result<Loaded, LoadError> {
         let name = || format!("{}.{}", table.namespace, table.name);
         let wanted = table_schema(table).map_err(|source| metadata_error(name(), source))?;
         let folder = paths::table(&table.namespace, &table.name, table.uuid);
         let location = storage::url(&self.inner.store, &folder);
-        let metadata =
-            fresh(table, &wanted, &location, event_time).map_err(|source| LoadError::Json {
-                table: name(),
-                source,
-            })?;
+        let metadata = fresh(table, &wanted, &location).map_err(|source| LoadError::Json {
+            table: name(),
+            source,
+        })?;
         let built = self.build(table, metadata, None)?;
         self.loaded(table, built, None, Refs::default())
     }

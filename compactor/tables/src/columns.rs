@@ -1,7 +1,7 @@
 //! Our columns as Iceberg's schema and partition spec.
 //!
 //! Field ids are the state's: a payload column has the id that `apply` gave it, the metadata columns
-//! have theirs for ever. Rows are partitioned by the day of their event time, under the name
+//! have theirs for ever. Rows are partitioned by the day of `_event_time`, under the name
 //! [`EVENT_DATE`], or that name with a number where the payload has a column of this name:
 //! Iceberg allows no column and partition field of one name.
 
@@ -72,21 +72,10 @@ fn field_type(kind: &ColumnType) -> Type {
     Type::Primitive(primitive)
 }
 
-/// The column whose day is the table partition: the one that is named, if it is a top-level
-/// timestamp, else `_event_time`.
-pub(crate) fn event_time_column<'s>(schema: &'s Schema, named: Option<&str>) -> &'s NestedFieldRef {
-    let is_timestamp = |field: &&NestedFieldRef| {
-        matches!(
-            field.field_type.as_ref(),
-            Type::Primitive(PrimitiveType::Timestamp | PrimitiveType::Timestamptz)
-        )
-    };
-    let fields = schema.as_struct();
-    named
-        .and_then(|name| fields.field_by_name(name))
-        .filter(is_timestamp)
-        .or_else(|| fields.field_by_name(EVENT_TIME))
-        .expect("every table has the metadata columns")
+/// The column whose day is the table partition.
+pub(crate) fn event_time_column(schema: &Schema) -> &NestedFieldRef {
+    let column = schema.as_struct().field_by_name(EVENT_TIME);
+    column.expect("every table has the metadata columns")
 }
 
 /// A partition field's name that no column has.

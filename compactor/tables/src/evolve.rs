@@ -29,9 +29,8 @@ pub(crate) fn fresh(
     table: &Table,
     schema: &Schema,
     location: &str,
-    event_time: Option<&str>,
 ) -> Result<TableMetadata, serde_json::Error> {
-    let source = event_time_column(schema, event_time);
+    let source = event_time_column(schema);
     let name = free_partition_name(|name| schema.field_id_by_name(name).is_some());
     let id = schema_id(table);
     let metadata = json!({

@@ -55,6 +55,9 @@ fn a_table(columns: Vec<Field>, typed: bool) -> Table {
         detached: false,
         with_value: !typed,
         detached_at: ClusterTime::default(),
+        event_times: Vec::new(),
+        unfit: BTreeMap::new(),
+        problem: None,
     }
 }
 
@@ -380,40 +383,6 @@ async fn a_column_is_there_as_soon_as_the_state_has_it() {
             .id,
         100
     );
-}
-
-#[tokio::test]
-async fn event_time_is_the_named_timestamp_column() {
-    let mut table = untyped();
-    table
-        .columns
-        .insert(0, column(100, "at", ColumnType::TimestampTz));
-    table
-        .columns
-        .insert(0, column(101, "amount", ColumnType::Long));
-    let mut fixture = Fixture::new(table);
-    let loaded = fixture
-        .catalog
-        .load_to_commit(&fixture.table, Some("at"))
-        .await
-        .expect("loads");
-    let source = |loaded: &Loaded| loaded.metadata().default_partition_spec().fields()[0].source_id;
-    assert_eq!(source(&loaded), 100);
-    let at = TimestampMicrosecondArray::from(vec![None, Some(0)]).with_timezone("+00:00");
-    let at: ArrayRef = Arc::new(at);
-    fixture
-        .commit_to(loaded, &[EPOCH_MS, EPOCH_MS], &[("at", at)])
-        .await;
-    assert_eq!(fixture.offsets().await, [0, 1]);
-    for unusable in ["amount", "nothing"] {
-        fixture.table.pointer = None;
-        let loaded = fixture
-            .catalog
-            .load_to_commit(&fixture.table, Some(unusable))
-            .await
-            .expect("loads");
-        assert_eq!(source(&loaded), 11, "{unusable} falls back to _event_time");
-    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::commands::{
     AllocateProducerId, AlterTopicConfigs, CloseSession, CommitGroupOffsets, CommitSegment,
     CommitTable, CompleteGroup, CreatePartitions, CreateTopic, DeleteGroup, DeleteGroupOffsets,
     DeleteTopic, ExpireSession, OpenSession, RaiseLevel, RegisterSchema, RemoveGroupMembers,
-    SetCompatibility,
+    ReportTable, SetCompatibility,
 };
 use crate::nesting::COLUMN_LEVELS_MAX;
 use crate::{Context, State, TableColumnsError};
@@ -58,6 +58,8 @@ pub enum Command {
     SetCompatibility(#[n(0)] SetCompatibility),
     #[n(50)]
     CommitTable(#[n(0)] CommitTable),
+    #[n(51)]
+    ReportTable(#[n(0)] ReportTable),
 }
 
 impl Command {
@@ -83,6 +85,7 @@ impl Command {
             Command::RegisterSchema(command) => command.apply(state, ctx),
             Command::SetCompatibility(command) => command.apply(state, ctx),
             Command::CommitTable(command) => command.apply(state, ctx),
+            Command::ReportTable(command) => command.apply(state, ctx),
         }
     }
 }

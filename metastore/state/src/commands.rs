@@ -17,6 +17,7 @@ mod open_session;
 mod raise_level;
 mod register_schema;
 mod remove_group_members;
+mod report_table;
 mod set_compatibility;
 
 pub use allocate_producer_id::AllocateProducerId;
@@ -36,4 +37,5 @@ pub use open_session::{Closes, OpenSession};
 pub use raise_level::RaiseLevel;
 pub use register_schema::RegisterSchema;
 pub use remove_group_members::RemoveGroupMembers;
+pub use report_table::ReportTable;
 pub use set_compatibility::SetCompatibility;

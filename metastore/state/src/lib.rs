@@ -43,5 +43,5 @@ pub use schemas::{Compatibility, Schema, Subject};
 pub use sessions::{Advertised, ClockTrust, Session, Tombstone};
 pub use snapshot::SnapshotError;
 pub use state::State;
-pub use tables::{Counters, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError};
+pub use tables::{Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError};
 pub use topics::{Extent, Partition, Position, Segment, Topic, is_internal, past_commit_deadline};

@@ -185,8 +185,7 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
             let rows = u64::from(c % 4);
             let counted = Counters {
                 rows,
-                undecodable: 0,
-                deleted: 0,
+                ..Counters::default()
             };
             Command::CommitTable(CommitTable {
                 topic: topic(id),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 use tarn_model::{
-    ClusterTime, Field, Lsn, Offset, PartitionId, SchemaId, TableUuid, TopicId, caps,
+    ClusterTime, ColumnType, Field, Lsn, Offset, PartitionId, SchemaId, TableUuid, TopicId, caps,
 };
 
-use crate::State;
+use crate::{Context, Refusal, State};
 
 /// Ids of payload columns start here; the metadata columns have the ones below.
 pub const FIRST_PAYLOAD_FIELD_ID: i32 = 100;
@@ -64,12 +64,96 @@ pub struct Table {
     /// When the topic was deleted, if it was.
     #[n(15)]
     pub detached_at: ClusterTime,
+    /// The changes of `tarn.event.time`, oldest first: a record is judged by the newest below its own
+    /// Lsn, whenever it is read. Without any it is the record's timestamp.
+    #[n(16)]
+    pub event_times: Vec<EventTime>,
+    /// Schemas of `schemas` whose columns could not be taken into the table, and why: records that
+    /// name them have no rows.
+    #[n(17)]
+    pub unfit: BTreeMap<SchemaId, String>,
+    /// Why nothing is written to the table until somebody mends it. The next commit takes it away.
+    #[n(18)]
+    pub problem: Option<String>,
+}
+
+/// Where the records above an entry say when they happened.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct EventTime {
+    #[n(0)]
+    pub since: Lsn,
+    #[n(1)]
+    pub since_time: ClusterTime,
+    /// A column of the payload; `None` is the record's timestamp.
+    #[n(2)]
+    pub column: Option<String>,
+}
+
+/// Config of a topic: the column that says when an event happened.
+pub(crate) const EVENT_TIME_CONFIG: &str = "tarn.event.time";
+/// Changes of it that a table remembers. The records below the oldest have their timestamps.
+const EVENT_TIMES_MAX: usize = 16;
+/// Longest reason that is kept of a schema or of a table.
+const REASON_CHARS_MAX: usize = 512;
+
+/// A column that cannot say when an event happened must not be named for it.
+pub(crate) fn check_event_time(table: &Table) -> Result<(), Refusal> {
+    let named = table.event_time().and_then(|at| at.column.as_ref());
+    let is_there = |name: &String| table.columns.iter().any(|column| column.name == *name);
+    match table.event_time_problem() {
+        // One that is missing may come with a schema.
+        Some(why) if named.is_some_and(is_there) => Err(Refusal::InvalidConfig {
+            name: EVENT_TIME_CONFIG.into(),
+            why,
+        }),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn short_reason(why: &str) -> String {
+    why.chars().take(REASON_CHARS_MAX).collect()
 }
 
 impl Table {
     /// The entry that gave the topic its first schema: records committed above it must name one.
     pub fn typed_since(&self) -> Option<Lsn> {
         self.schemas.values().copied().min()
+    }
+
+    /// What names the time of events from now on.
+    pub fn event_time(&self) -> Option<&EventTime> {
+        self.event_times.last()
+    }
+
+    /// Why no event can say its time, if `tarn.event.time` names a column that is not there or holds
+    /// no timestamps.
+    pub fn event_time_problem(&self) -> Option<String> {
+        let name = self.event_time()?.column.as_ref()?;
+        match self.columns.iter().find(|column| column.name == *name) {
+            None => Some(format!("the table has no column {name}")),
+            Some(column) => match column.kind {
+                ColumnType::Timestamp | ColumnType::TimestampTz => None,
+                ref other => Some(format!("column {name} is {other} and no timestamp")),
+            },
+        }
+    }
+
+    /// The topic's configs are these from the entry of `ctx` on.
+    pub(crate) fn name_event_time(&mut self, configs: &BTreeMap<String, String>, ctx: &Context) {
+        let named = configs
+            .get(EVENT_TIME_CONFIG)
+            .filter(|name| !name.is_empty());
+        if named == self.event_time().and_then(|at| at.column.as_ref()) {
+            return;
+        }
+        if self.event_times.len() >= EVENT_TIMES_MAX {
+            self.event_times.remove(0);
+        }
+        self.event_times.push(EventTime {
+            since: ctx.lsn,
+            since_time: ctx.cluster_time,
+            column: named.cloned(),
+        });
     }
 
     pub fn materialized(&self, partition: PartitionId) -> Offset {
@@ -136,6 +220,12 @@ pub struct Counters {
     /// Below the log start before they were materialized.
     #[n(2)]
     pub deleted: u64,
+    /// Of the rows, those whose event time is that of their append: they claim none, or an absurd one.
+    #[n(3)]
+    pub append_timed: u64,
+    /// Values in the rows that are null because their column's type does not have them.
+    #[n(4)]
+    pub nulled: u64,
 }
 
 impl Counters {
@@ -151,6 +241,8 @@ impl Counters {
             rows: self.rows.checked_add(more.rows)?,
             undecodable: self.undecodable.checked_add(more.undecodable)?,
             deleted: self.deleted.checked_add(more.deleted)?,
+            append_timed: self.append_timed.checked_add(more.append_timed)?,
+            nulled: self.nulled.checked_add(more.nulled)?,
         })
     }
 }

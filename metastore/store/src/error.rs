@@ -109,6 +109,14 @@ impl Failure {
                     path,
                     reason: error.to_string(),
                 }),
+                Some(
+                    io::ErrorKind::InvalidFilename
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory,
+                ) => Failure::Final(StoreError::Invalid {
+                    path,
+                    reason: error.to_string(),
+                }),
                 Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
                     Failure::Final(StoreError::Denied {
                         path,

@@ -8,7 +8,7 @@
 //! archive/{generation}/{first:020}-{last:020}     archived entries
 //! snapshots/{generation}/{n:020}-{nonce:016x}     a state snapshot that covers n
 //! segments/{xx}/seg-{id}                          a segment; xx is the id's last byte
-//! tables/{namespace}/{table}__{uuid8}/…           an Iceberg table: metadata/… and data/…
+//! tables/{namespace}/{table}__{uuid}/…            an Iceberg table: metadata/… and data/…
 //! ```
 //!
 //! Numbers are padded so that names sort as their numbers do. What is read back from a listing has a
@@ -119,21 +119,39 @@ pub fn tables() -> Path {
     Path::from("tables")
 }
 
+/// Longest name of a folder, once encoded. File systems take 255 bytes, and a name may grow on its
+/// way there.
+const FOLDER_BYTES_MAX: usize = 200;
+
 /// The folder of a table. Eight digits of its uuid keep a table that is dropped and made again apart
-/// from its predecessor. Characters that object stores dislike are percent-encoded.
+/// from its predecessor. Characters that object stores dislike are percent-encoded. A name that is
+/// too long for a folder is cut: then all digits of the uuid follow, which alone make the name.
 pub fn table(namespace: &str, table: &str, uuid: TableUuid) -> Path {
-    let digits = uuid
-        .0
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
-    let folder = format!("{table}__{digits}");
+    let digits: String = uuid.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let short: String = digits.chars().take(8).collect();
     Path::from_iter([
         PathPart::from("tables"),
-        PathPart::from(namespace),
-        PathPart::from(folder.as_str()),
+        folder(namespace, &format!("-{digits}"), ""),
+        folder(table, &format!("__{digits}"), &format!("__{short}")),
     ])
+}
+
+/// `name` with `suffix` behind it, or its beginning with `suffix_if_cut`.
+fn folder(name: &str, suffix_if_cut: &str, suffix: &str) -> PathPart<'static> {
+    let whole = format!("{name}{suffix}");
+    let encoded = |text: &str| PathPart::from(text).as_ref().len();
+    if encoded(&whole) <= FOLDER_BYTES_MAX {
+        return PathPart::from(whole);
+    }
+    let mut cut = String::new();
+    for character in name.chars() {
+        cut.push(character);
+        if encoded(&cut) + suffix_if_cut.len() > FOLDER_BYTES_MAX {
+            cut.pop();
+            break;
+        }
+    }
+    PathPart::from(format!("{cut}{suffix_if_cut}"))
 }
 
 /// A metadata file of a table. The number only helps people; the uuid makes the name.
@@ -237,6 +255,20 @@ mod tests {
             "tables/shop/orders__01234567"
         );
         let odd = table("a/b", "..", uuid);
+        let long = table("shop", &"x".repeat(249), uuid);
+        let name = long.filename().expect("a folder");
+        assert_eq!(name.len(), FOLDER_BYTES_MAX);
+        assert!(
+            name.ends_with("x__0123456789abcdef0000000000000000"),
+            "{name}"
+        );
+        let wide = table(&"é".repeat(300), &"/".repeat(249), uuid);
+        assert!(
+            wide.parts()
+                .all(|part| part.as_ref().len() <= FOLDER_BYTES_MAX),
+            "{wide}"
+        );
+
         assert_eq!(odd.parts().count(), 3, "{odd}");
         let (file, id) = (table_metadata(&odd, 7, Uuid::nil()), Uuid::nil());
         assert_eq!(

@@ -1,5 +1,5 @@
 //! `/healthz`: the process runs, and does so until it has drained. `/readyz`: it takes new work, which it
-//! does until draining begins. `/metrics`: OpenMetrics text.
+//! does until draining begins; tables that somebody has to mend are named, and make no process unready. `/metrics`: OpenMetrics text.
 
 use axum::Router;
 use axum::extract::State;
@@ -27,7 +27,14 @@ async fn ready(State(node): State<Node>) -> Response {
     if node.metastore.is_fenced() {
         return not_ready("the commit log has not heard of this process for too long\n");
     }
-    "ready\n".into_response()
+    let mut answer = "ready\n".to_owned();
+    for table in node.metastore.view().tables.values() {
+        if let Some(problem) = &table.problem {
+            let (namespace, name) = (&table.namespace, &table.name);
+            answer += &format!("table {namespace}.{name} is not written: {problem}\n");
+        }
+    }
+    answer.into_response()
 }
 
 async fn metrics(State(node): State<Node>) -> Response {

@@ -217,13 +217,13 @@ impl Decoding {
             columns,
             with_value: false,
             typed_since: Some(REGISTERED),
-            schemas: vec![WriterSchema {
-                id: SchemaId(1),
-                guid: parsed.guid(),
-                text: text.to_owned(),
-                references: Vec::new(),
-                registered: REGISTERED,
-            }],
+            event_times: Vec::new(),
+            schemas: vec![WriterSchema::of_text(
+                SchemaId(1),
+                parsed.guid(),
+                text,
+                REGISTERED,
+            )],
         };
         Ok(Decoding {
             guid: parsed.guid(),

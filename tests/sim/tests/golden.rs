@@ -22,7 +22,7 @@ use tarn_state::commands::{
     CommitSegment, CommitTable, CompleteGroup, ConfigChange, CreatePartitions, CreateTopic,
     DeleteGroup, DeleteGroupOffsets, DeleteTopic, ExpireSession, GroupOffset, MaterializedStep,
     NewBatch, NewExtent, OpenSession, ProducerStamp, RaiseLevel, RegisterSchema,
-    RemoveGroupMembers, SetCompatibility,
+    RemoveGroupMembers, ReportTable, SetCompatibility,
 };
 use tarn_state::{
     Advertised, BroughtByMember, Command, Compatibility, Counters, Entry, FeatureLevel,
@@ -161,6 +161,8 @@ fn commands() -> Vec<(&'static str, Command)> {
             rows: 8,
             undecodable: 1,
             deleted: 1,
+            append_timed: 2,
+            nulled: 3,
         },
     };
     let changes = BTreeMap::from([
@@ -323,6 +325,14 @@ fn commands() -> Vec<(&'static str, Command)> {
                 pointer: "file:///t/metadata/2.json".into(),
                 table_snapshot: Some(-5),
                 steps: vec![step],
+            }),
+        ),
+        (
+            "051-report_table",
+            Command::ReportTable(ReportTable {
+                topic: topic(),
+                pointer: Some("file:///t/metadata/2.json".into()),
+                problem: "it cannot be written".into(),
             }),
         ),
     ]

@@ -36,6 +36,8 @@ pub(super) fn steps(partitions: Vec<Progress>) -> (Vec<MaterializedStep>, Counte
         sum.rows += counted.rows;
         sum.undecodable += counted.undecodable;
         sum.deleted += counted.deleted;
+        sum.append_timed += counted.append_timed;
+        sum.nulled += counted.nulled;
     }
     steps.sort_by_key(|step| step.partition);
     (steps, sum)

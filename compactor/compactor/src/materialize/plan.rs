@@ -148,6 +148,9 @@ mod tests {
             detached: false,
             with_value: true,
             detached_at: ClusterTime::default(),
+            event_times: Vec::new(),
+            unfit: BTreeMap::new(),
+            problem: None,
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use tarn_decode::{Decoder, NO_RECORD, decode_batches};
+use tarn_decode::{DecodeError, Decoder, NO_RECORD, decode_batches};
 use tarn_model::{Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
 use tarn_replica::View;
 use tarn_state::Counters;
 
+use super::days::Days;
 use super::plan::Waiting;
 use super::{MaterializeError, Materializer};
 
@@ -24,6 +25,8 @@ pub(super) struct Rows {
     /// Records later than the header of their batch says, which offsets by time go by.
     pub(super) hidden_timestamps: u64,
     pub(super) is_partial: bool,
+    /// Their days of event time.
+    pub(super) days: Days,
 }
 
 /// How far a partition came.
@@ -36,8 +39,9 @@ pub(super) struct Progress {
 }
 
 impl Materializer {
-    /// Reads `waiting` in its order until all is read or `memory` is used up. Half of the memory is
-    /// for rows; the other half for the batches they come from and the files they become.
+    /// Reads `waiting` in its order until all is read, `memory` is used up, or the rows have `days_max`
+    /// days and the next one has another. Half of the memory is for rows; the other half for the
+    /// batches they come from and the files they become.
     pub(super) async fn read(
         &self,
         view: &View,
@@ -45,8 +49,12 @@ impl Materializer {
         decoder: &Arc<Decoder>,
         waiting: Vec<Waiting>,
         memory: u64,
+        days_max: usize,
     ) -> Result<Rows, MaterializeError> {
-        let mut rows = Rows::default();
+        let mut rows = Rows {
+            days: Days::new(days_max),
+            ..Rows::default()
+        };
         let mut left = memory / 2;
         for waiting in waiting {
             if left == 0 {
@@ -76,11 +84,24 @@ impl Materializer {
                 }
                 let within = OffsetRange::new(next, read.next_offset);
                 let (decoder, batches) = (Arc::clone(decoder), read.batches);
-                let decode = move || decode_batches(&decoder, at.partition, &batches, within, left);
-                let chunk = self.scope.blocking("decode", decode).await??;
+                let mut days = std::mem::take(&mut rows.days);
+                let decode = move || {
+                    let until =
+                        |within| decode_batches(&decoder, at.partition, &batches, within, left);
+                    let chunk = until(within)?;
+                    let Some(cut) = days.add(chunk.runs.iter().map(|run| &run.rows)) else {
+                        return Ok((chunk, days, false));
+                    };
+                    let chunk = until(OffsetRange::new(within.start, cut))?;
+                    Ok::<_, DecodeError>((chunk, days, true))
+                };
+                let (chunk, days, is_cut) = self.scope.blocking("decode", decode).await??;
+                rows.days = days;
                 counted.rows += chunk.row_count;
                 rows.hidden_timestamps += chunk.hidden_timestamps;
                 counted.undecodable += chunk.reasons.values().sum::<u64>();
+                counted.append_timed += chunk.odd.append_timed;
+                counted.nulled += chunk.odd.nulled;
                 for (reason, count) in chunk.reasons {
                     *rows.reasons.entry(reason).or_default() += count;
                 }
@@ -89,6 +110,9 @@ impl Materializer {
                     .extend(batches.filter(|rows| rows.num_rows() > 0));
                 left = left.saturating_sub(chunk.bytes);
                 next = chunk.next;
+                if is_cut {
+                    break;
+                }
             }
             rows.is_partial |= next < end;
             rows.partitions.push(Progress {

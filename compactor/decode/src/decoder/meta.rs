@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
+use super::{DecodeRecord, Origin, Reason};
+use crate::column::{Column, Values, last, length, mispaired, offset};
+use crate::event_time::micros;
 use arrow::array::{
     ArrayRef, Int32Array, Int32Builder, Int64Array, LargeBinaryBuilder, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use bytes::Bytes;
-use tarn_model::SchemaId;
-
-use super::{DecodeRecord, Reason};
-use crate::column::{Column, Values, last, length, mispaired, offset};
-use crate::event_time::{micros, sanitized};
 
 /// `_topic_partition` to `_value`, as `tarn_schema::meta_columns` lists them.
 pub(super) struct MetaColumns {
@@ -56,8 +54,8 @@ impl MetaColumns {
     pub(super) fn append(
         &mut self,
         record: &DecodeRecord,
-        schema_id: Option<SchemaId>,
-        value: Option<&Bytes>,
+        origin: &Origin<'_>,
+        event_time: Option<i64>,
     ) -> Result<(), Reason> {
         if let Err(reason) = append_headers(&mut self.headers, &record.headers) {
             self.headers.truncate(self.partition.len());
@@ -67,15 +65,15 @@ impl MetaColumns {
         self.offset.push(record.offset.to_wire());
         let (timestamp, committed) = (micros(record.timestamp_ms), micros(record.committed.0));
         self.timestamp.push(timestamp);
-        self.event_time.push(sanitized(timestamp, committed));
+        self.event_time.push(event_time.unwrap_or(committed));
         self.lsn.push(record.lsn.packed());
         self.committed.push(committed);
         self.key.append_option(record.key.as_deref());
         // Ids are positive 32-bit numbers for Kafka's clients; larger ones keep their bits.
         self.schema_id
-            .append_option(schema_id.map(|id| id.0.cast_signed()));
+            .append_option(origin.schema_id.map(|id| id.0.cast_signed()));
         if let Some(column) = &mut self.value {
-            column.append_option(value.map(Bytes::as_ref));
+            column.append_option(origin.value.map(Bytes::as_ref));
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ pub(crate) const SNAPSHOT_AGE: Duration = Duration::from_secs(900);
 pub struct Append {
     /// The table in the view that the rows were planned on.
     pub table: Arc<Table>,
-    /// The same table, as [`Catalog::load_to_commit`] gave it.
+    /// The same table, as [`Catalog::load`] gave it.
     pub loaded: Loaded,
     /// Cluster time of that view.
     pub time: ClusterTime,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tarn_model::TopicId;
 
+use crate::tables::check_event_time;
 use crate::topics::{check_configs, wants_table};
 use crate::{Context, Outcome, Refusal, State};
 
@@ -33,7 +34,7 @@ pub enum ConfigChange {
 }
 
 impl AlterTopicConfigs {
-    pub(crate) fn apply(&self, state: &mut State, _ctx: &Context) -> Result<Outcome, Refusal> {
+    pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
         let topic = Arc::make_mut(
             state
                 .topics
@@ -54,6 +55,15 @@ impl AlterTopicConfigs {
                 name: "tarn.table".into(),
                 why: "it is decided when the topic is created".into(),
             });
+        }
+        let configs = topic.configs.clone();
+        if let Some(table) = state.tables.get_mut(&self.id) {
+            let mut named = table.as_ref().clone();
+            named.name_event_time(&configs, ctx);
+            if named.event_times != table.event_times {
+                check_event_time(&named)?;
+                *table = Arc::new(named);
+            }
         }
         Ok(Outcome::Done)
     }

@@ -100,6 +100,7 @@ impl CommitTable {
         table.pointer = Some(self.pointer.clone());
         table.table_snapshot = self.table_snapshot;
         table.committed = Some(ctx.cluster_time);
+        table.problem = None;
         let table = Arc::new(table);
         state.tables.insert(self.topic, Arc::clone(&table));
         for step in self.steps.iter().filter(|_| table.detached) {
@@ -125,8 +126,7 @@ mod tests {
     fn step(partition: i32, from: u64, to: u64) -> MaterializedStep {
         let counted = Counters {
             rows: to.saturating_sub(from),
-            undecodable: 0,
-            deleted: 0,
+            ..Counters::default()
         };
         MaterializedStep {
             partition: PartitionId(partition),
@@ -162,6 +162,7 @@ mod tests {
             rows: 3,
             undecodable: 2,
             deleted: 1,
+            ..Counters::default()
         };
         cluster
             .run(commit(None, "v1", vec![first, step(1, 0, 4)]))
@@ -183,7 +184,8 @@ mod tests {
             Counters {
                 rows: 7,
                 undecodable: 2,
-                deleted: 1
+                deleted: 1,
+                ..Counters::default()
             }
         );
         assert_eq!(table.committed, Some(cluster.now()));

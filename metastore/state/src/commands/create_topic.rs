@@ -1,14 +1,17 @@
 //! Creates a topic with its partitions and, unless `tarn.table = off`, its table. A schema that is
-//! registered already under `<name>-value` types the table from the start.
+//! registered already under `<name>-value` types the table from the start. Versions that do not fit
+//! beside newer ones are left out of its columns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::{ClusterTime, PartitionId, TableUuid, TopicId, TopicPartition, caps};
+use tarn_model::{
+    ClusterTime, Lsn, PartitionId, SchemaId, TableUuid, TopicId, TopicPartition, caps,
+};
 
 use crate::columns::Columns;
-use crate::tables::EVENTS_NAMESPACE;
+use crate::tables::{EVENTS_NAMESPACE, check_event_time, short_reason};
 use crate::topics::{check_configs, check_topic_name, wants_table};
 use crate::{Context, FeatureLevel, Outcome, Partition, Refusal, State, Table, Topic};
 
@@ -57,7 +60,9 @@ impl CreateTopic {
         state.check_partition_room(self.partitions)?;
 
         if wants_table(&self.name, &self.configs) {
-            let table = self.table(state)?;
+            let mut table = self.table(state)?;
+            table.name_event_time(&self.configs, ctx);
+            check_event_time(&table)?;
             state.tables.insert(self.id, Arc::new(table));
         }
         for partition in 0..self.partitions {
@@ -87,19 +92,26 @@ impl CreateTopic {
                 why,
             });
         }
-        let mut columns = Columns::empty();
-        let mut schemas = BTreeMap::new();
         let subject = state.subjects.get(&format!("{}-value", self.name));
         let versions = subject
             .map(|subject| &subject.versions)
             .filter(|versions| !versions.is_empty());
-        for (schema, registered_at) in versions.into_iter().flat_map(BTreeMap::values) {
-            let known = state
-                .schemas
-                .get(schema)
-                .expect("a version's schema is registered");
-            columns.merge(&known.columns)?;
-            schemas.insert(*schema, *registered_at);
+        let given = versions.into_iter().flat_map(BTreeMap::values);
+        let schemas: BTreeMap<SchemaId, Lsn> = given.clone().copied().collect();
+        // The newest is what producers write by now, so it counts first; what does not fit it is told,
+        // and makes no name of a topic useless.
+        let mut columns = Columns::empty();
+        let mut unfit = BTreeMap::new();
+        for (id, _) in given.rev() {
+            let known = state.schemas.get(id);
+            let known = known.expect("a version's schema is registered");
+            let mut merged = columns.clone();
+            match merged.merge(&known.columns) {
+                Ok(()) => columns = merged,
+                Err(error) => {
+                    unfit.insert(*id, short_reason(&error.to_string()));
+                }
+            }
         }
         Ok(Table {
             uuid: self.table,
@@ -118,6 +130,9 @@ impl CreateTopic {
             detached: false,
             with_value: versions.is_none(),
             detached_at: ClusterTime::default(),
+            event_times: Vec::new(),
+            unfit,
+            problem: None,
         })
     }
 }
@@ -239,6 +254,99 @@ mod tests {
             }]
         );
         assert_eq!(table.schemas.len(), 2);
+    }
+
+    /// Versions that no table holds together: the newest decides, and what fits it stays.
+    #[test]
+    fn schemas_that_do_not_fit_together_make_no_name_useless() {
+        let mut cluster = Cluster::one();
+        let field = |name: &str, kind| Field::new(name, kind);
+        let versions = [
+            vec![field("id", ColumnType::String)],
+            vec![field("id", ColumnType::Int), field("old", ColumnType::Date)],
+            vec![field("ID", ColumnType::Long)],
+            vec![
+                field("id", ColumnType::Long),
+                field("new", ColumnType::Date),
+            ],
+        ];
+        for (guid, columns) in (1..).zip(versions) {
+            let register = RegisterSchema {
+                subject: "orders-value".into(),
+                guid: [guid; 16],
+                format: "AVRO".into(),
+                text: guid.to_string(),
+                columns,
+            };
+            cluster.run(Command::RegisterSchema(register)).unwrap();
+        }
+        for _ in 0..2 {
+            let Ok(Outcome::TopicCreated(id)) = create(&mut cluster, "orders") else {
+                panic!("the name is free");
+            };
+            let table = cluster.state.table(id).unwrap();
+            let names = table.columns.iter().map(|column| column.name.as_str());
+            assert_eq!(names.collect::<Vec<_>>(), ["id", "new", "old"]);
+            assert_eq!(table.columns[0].kind, ColumnType::Long);
+            assert_eq!(table.schemas.len(), 4);
+            let told = table.unfit.iter().map(|(id, why)| (id.0, why.as_str()));
+            let cannot = "Iceberg cannot turn one into the other";
+            assert_eq!(
+                told.collect::<Vec<_>>(),
+                [
+                    (
+                        1,
+                        format!(
+                            "column id is bigint in the table and varchar in the schema; {cannot}"
+                        )
+                        .as_str()
+                    ),
+                    (
+                        3,
+                        "column id is named id in the table and ID in the schema, and SQL does not tell upper from lower case"
+                    ),
+                ]
+            );
+            cluster
+                .run(Command::DeleteTopic(DeleteTopic { id }))
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn the_column_of_event_time_must_be_a_timestamp_or_not_there_yet() {
+        let mut cluster = Cluster::one();
+        let register = RegisterSchema {
+            subject: "orders-value".into(),
+            guid: [1; 16],
+            format: "AVRO".into(),
+            text: "1".into(),
+            columns: vec![
+                Field::new("id", ColumnType::Long),
+                Field::new("at", ColumnType::TimestampTz),
+            ],
+        };
+        cluster.run(Command::RegisterSchema(register)).unwrap();
+        let mut with = |named: &str| {
+            let mut create = create_topic(9, "orders", 1);
+            create.configs = BTreeMap::from([("tarn.event.time".into(), named.into())]);
+            let created = cluster.run(Command::CreateTopic(create));
+            let table = cluster.state.table(topic(9)).cloned();
+            let lsn = cluster.state.lsn();
+            (created.map_err(|why| why.to_string()), table, lsn)
+        };
+        let (refused, ..) = with("id");
+        let refused = refused.unwrap_err();
+        assert!(
+            refused.contains("column id is bigint and no timestamp"),
+            "{refused}"
+        );
+        let (_, table, lsn) = with("later");
+        let table = table.unwrap();
+        let named = table.event_time().unwrap();
+        assert_eq!((named.since, named.column.as_deref()), (lsn, Some("later")));
+        let problem = table.event_time_problem();
+        assert_eq!(problem.as_deref(), Some("the table has no column later"));
     }
 
     #[test]

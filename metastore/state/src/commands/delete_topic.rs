@@ -78,6 +78,7 @@ mod tests {
                 rows: to,
                 undecodable: 0,
                 deleted: 0,
+                ..Counters::default()
             },
         };
         let table = CommitTable {

@@ -102,8 +102,7 @@ fn references_that_lead_nowhere_are_found() {
                 PartitionId(0),
                 Counters {
                     rows: 6,
-                    undecodable: 0,
-                    deleted: 0,
+                    ..Counters::default()
                 },
             );
         }),

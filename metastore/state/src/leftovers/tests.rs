@@ -217,6 +217,7 @@ fn rows(partition: i32, to: u64) -> MaterializedStep {
             rows: to,
             undecodable: 0,
             deleted: 0,
+            ..Counters::default()
         },
     }
 }

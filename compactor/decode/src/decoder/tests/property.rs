@@ -206,6 +206,14 @@ fn value(kind: &Kind, dice: &mut Dice, names: &mut usize) -> (Value, String) {
     }
 }
 
+/// Null beyond the years 1 to 9999.
+fn calendar(micros: i64, zone: &str) -> String {
+    match micros {
+        -62_135_596_800_000_000..=253_402_300_799_999_999 => format!("{micros} {zone}"),
+        _ => "null".to_owned(),
+    }
+}
+
 fn leaf(index: usize, dice: &mut Dice) -> (Value, String) {
     match index {
         0 => {
@@ -241,7 +249,11 @@ fn leaf(index: usize, dice: &mut Dice) -> (Value, String) {
         }
         7 => {
             let value = dice.int();
-            (Value::Date(value), format!("day {value}"))
+            let shown = match value {
+                -719_162..=2_932_896 => format!("day {value}"),
+                _ => "null".to_owned(),
+            };
+            (Value::Date(value), shown)
         }
         8 => {
             let value = i32::try_from(dice.below(86_400_000)).expect("a day");
@@ -254,12 +266,13 @@ fn leaf(index: usize, dice: &mut Dice) -> (Value, String) {
             let value = dice.long() / 1_000;
             (
                 Value::TimestampMillis(value),
-                format!("{} +00:00", value * 1_000),
+                calendar(value * 1_000, "+00:00"),
             )
         }
         10 => {
             let value = dice.long();
-            (Value::LocalTimestampMicros(value), format!("{value} local"))
+            let shown = calendar(value, "local");
+            (Value::LocalTimestampMicros(value), shown)
         }
         11 => {
             let bytes: [u8; 16] = dice.bytes(16).try_into().expect("sixteen");

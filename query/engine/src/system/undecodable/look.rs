@@ -13,7 +13,7 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use tarn_decode::{
     BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeRecord, Decoder, NO_RECORD, Reason, TableShape,
-    UNREADABLE_BATCH, decode_record, split,
+    UNREADABLE_BATCH, decode_record,
 };
 use tarn_hot::HotError;
 use tarn_model::{Offset, OffsetRange, SchemaId, TopicId};
@@ -182,9 +182,12 @@ impl Look {
     fn decode(&mut self, piece: &Piece, records: &[DecodeRecord]) -> Result<(), DataFusionError> {
         let context = Arc::clone(&self.context);
         let state: &State = &context.cut.view;
-        for run in split(records) {
-            let decoded = self.decoder(piece).decode(run);
+        let mut rest = records;
+        while !rest.is_empty() {
+            let decoded = self.decoder(piece).decode(rest);
             let decoded = decoded.map_err(|error| QueryError::from(HotError::from(error)))?;
+            let (run, after) = rest.split_at(decoded.taken.min(rest.len()));
+            rest = after;
             let mut undecodable = decoded.undecodable.iter().peekable();
             for (index, record) in run.iter().enumerate() {
                 let found = undecodable.next_if(|found| found.index == index);

@@ -1,0 +1,72 @@
+//! Says why nothing can be written to a table until somebody mends it: a fault that trying again does
+//! not pass. The next commit to the table takes the reason away.
+
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use tarn_model::TopicId;
+
+use crate::tables::short_reason;
+use crate::{Context, Outcome, Refusal, State};
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ReportTable {
+    #[n(0)]
+    pub topic: TopicId,
+    /// The pointer that the reporter saw: a reason that comes after a newer commit is none any more.
+    #[n(1)]
+    pub pointer: Option<String>,
+    #[n(2)]
+    pub problem: String,
+}
+
+impl ReportTable {
+    pub(crate) fn apply(&self, state: &mut State, _ctx: &Context) -> Result<Outcome, Refusal> {
+        let table = state
+            .tables
+            .get_mut(&self.topic)
+            .ok_or(Refusal::NoSuchTable(self.topic))?;
+        if table.pointer != self.pointer {
+            return Err(Refusal::PointerMoved {
+                have: table.pointer.clone(),
+            });
+        }
+        Arc::make_mut(table).problem = Some(short_reason(&self.problem));
+        Ok(Outcome::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+    use crate::commands::CommitTable;
+    use crate::harness::{Cluster, topic};
+
+    #[test]
+    fn a_reason_stays_until_the_next_commit_and_comes_not_after_it() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        let report = |pointer: Option<&str>| {
+            Command::ReportTable(ReportTable {
+                topic: topic(7),
+                pointer: pointer.map(str::to_owned),
+                problem: "é".repeat(10_000),
+            })
+        };
+        cluster.run(report(None)).unwrap();
+        let problem = cluster.state.table(topic(7)).unwrap().problem.clone();
+        assert_eq!(problem, Some("é".repeat(512)));
+        let commit = CommitTable {
+            topic: topic(7),
+            expected: None,
+            pointer: "p".into(),
+            table_snapshot: None,
+            steps: Vec::new(),
+        };
+        cluster.run(Command::CommitTable(commit)).unwrap();
+        assert_eq!(cluster.state.table(topic(7)).unwrap().problem, None);
+        let late = cluster.run(report(None));
+        assert!(matches!(late, Err(Refusal::PointerMoved { .. })));
+        assert_eq!(cluster.state.table(topic(7)).unwrap().problem, None);
+    }
+}
