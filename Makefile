@@ -53,7 +53,7 @@ spark: build
 sim:
 	TARN_SIM_SEEDS=$(SEEDS) $(CARGO) test --profile sim -p tarn-sim --test seeds -- --nocapture
 
-# The short run is one of the system tests. QUERIES and SEED as they are wished.
+# QUERIES and SEED as they are wished.
 QUERIES ?= 20000
 fuzz-sql: build
 	scripts/fuzz-sql $(TARGET)/debug/tarn --queries $(QUERIES) $(if $(SEED),--seed $(SEED))
