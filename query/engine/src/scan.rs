@@ -19,11 +19,12 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::common::Statistics;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, Operator};
 use datafusion::physical_plan::ExecutionPlan;
 use iceberg::spec::DataFileFormat;
 use reader::BoundedReaders;
@@ -159,7 +160,13 @@ const LATE_COLUMNS_MIN: usize = 4;
 
 /// Are rows filtered while their other columns are not decoded yet? Filters that come up while the
 /// query runs count as well, so that `ORDER BY … LIMIT` decodes what it returns.
+///
+/// SUBTLE: what fails in there comes back as text of a Parquet error, so that nobody could tell an overflow
+/// from a defect. Filters that can fail are checked above the scan, after all columns are decoded.
 fn reads_late(wanted: Wanted<'_>) -> bool {
+    if !wanted.filters.iter().all(cannot_fail) {
+        return false;
+    }
     let mut filtered = HashSet::new();
     for filter in wanted.filters {
         filtered.extend(filter.column_refs().into_iter().map(|column| column.name()));
@@ -174,4 +181,41 @@ fn reads_late(wanted: Wanted<'_>) -> bool {
         None => fields.iter().filter(|field| is_late(field.name())).count(),
     };
     late >= LATE_COLUMNS_MIN
+}
+
+/// Does the filter only compare what is there? Numbers overflow, casts and functions refuse values.
+fn cannot_fail(filter: &Expr) -> bool {
+    let may_fail = filter.exists(|part| {
+        Ok(match part {
+            Expr::BinaryExpr(binary) => !matches!(
+                binary.op,
+                Operator::And
+                    | Operator::Or
+                    | Operator::Eq
+                    | Operator::NotEq
+                    | Operator::Lt
+                    | Operator::LtEq
+                    | Operator::Gt
+                    | Operator::GtEq
+                    | Operator::IsDistinctFrom
+                    | Operator::IsNotDistinctFrom
+            ),
+            Expr::Column(_)
+            | Expr::Literal(..)
+            | Expr::Not(_)
+            | Expr::IsNull(_)
+            | Expr::IsNotNull(_)
+            | Expr::IsTrue(_)
+            | Expr::IsFalse(_)
+            | Expr::IsUnknown(_)
+            | Expr::IsNotTrue(_)
+            | Expr::IsNotFalse(_)
+            | Expr::IsNotUnknown(_)
+            | Expr::Between(_)
+            | Expr::InList(_)
+            | Expr::Like(_) => false,
+            _ => true,
+        })
+    });
+    !may_fail.unwrap_or(true)
 }
