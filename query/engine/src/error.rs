@@ -124,6 +124,13 @@ impl QueryError {
         let root = error.find_root();
         let text = root.strip_backtrace();
         let message = strip_prefix(&text).to_owned();
+        // Told in three ways, by what met the expression first: the optimizer, a kernel, a function.
+        if message.contains("regex parse error") {
+            return QueryError::Invalid {
+                message: format!("invalid regular expression: {message}"),
+                position,
+            };
+        }
         match root {
             DataFusionError::SQL(parser, _) => syntax(parser),
             DataFusionError::Plan(plan) => match missing_table(plan) {
@@ -269,13 +276,6 @@ fn of_arrow(error: &ArrowError, message: String, memory: ByteSize) -> QueryError
 fn of_external(other: &(dyn Error + Send + Sync + 'static), message: String) -> QueryError {
     if other.is::<object_store::Error>() {
         return QueryError::Unavailable { why: message };
-    }
-    // Of one of two crates, by which operator it is.
-    if message.starts_with("regex parse error") {
-        return QueryError::Invalid {
-            message: format!("invalid regular expression: {message}"),
-            position: None,
-        };
     }
     QueryError::Internal { why: message }
 }
