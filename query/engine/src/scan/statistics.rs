@@ -99,6 +99,7 @@ impl<'a> FileStatistics<'a> {
         for column in &mut sum.column_statistics {
             column.min_value = std::mem::take(&mut column.min_value).to_inexact();
             column.max_value = std::mem::take(&mut column.max_value).to_inexact();
+            *column = countable(std::mem::take(column));
         }
         match all_rows {
             true => sum,
@@ -127,6 +128,21 @@ fn column(file: &DataFile, id: i32, kind: &DataType, rows: usize) -> ColumnStati
     if let (Some(lower), Some(upper)) = (lower, upper) {
         known.min_value = Precision::Exact(lower);
         known.max_value = Precision::Exact(upper);
+    }
+    countable(known)
+}
+
+/// Without bounds that lie so far apart that nobody can count the values between them.
+///
+/// SUBTLE: DataFusion estimates how many rows pass a filter by that number, and for all of 64 bits it
+/// overflows: a panic where arithmetic is checked, else an estimate of nothing.
+fn countable(mut known: ColumnStatistics) -> ColumnStatistics {
+    let (lower, upper) = (known.min_value.get_value(), known.max_value.get_value());
+    if let (Some(lower), Some(upper)) = (lower, upper)
+        && lower.distance(upper) == Some(usize::MAX)
+    {
+        known.min_value = Precision::Absent;
+        known.max_value = Precision::Absent;
     }
     known
 }
@@ -189,6 +205,11 @@ mod tests {
     }
 
     fn file(rows: u64, low: i32, high: i32, nulls: u64) -> DataFile {
+        // The column was an int when the file was written.
+        file_between(rows, Datum::int(low), Datum::int(high), nulls)
+    }
+
+    fn file_between(rows: u64, low: Datum, high: Datum, nulls: u64) -> DataFile {
         DataFileBuilder::default()
             .content(DataContentType::Data)
             .file_path("memory:/f.parquet".to_owned())
@@ -198,15 +219,14 @@ mod tests {
             .file_size_in_bytes(100)
             .null_value_counts(HashMap::from([(1, nulls), (2, 0), (3, 0)]))
             .lower_bounds(HashMap::from([
-                // The column was an int when the file was written.
-                (1, Datum::int(low)),
+                (1, low),
                 (2, Datum::string("a")),
                 (3, Datum::double(1.0)),
                 (4, Datum::timestamp_micros(5)),
                 (5, Datum::int(1)),
             ]))
             .upper_bounds(HashMap::from([
-                (1, Datum::int(high)),
+                (1, high),
                 (2, Datum::string("b")),
                 (3, Datum::double(2.0)),
                 (4, Datum::timestamp_micros(6)),
@@ -257,5 +277,24 @@ mod tests {
         );
         let many = FileStatistics::new(wanted, 1 << 20);
         assert!(many.of(&file(1, 1, 2, 0)).column_statistics.is_empty());
+    }
+
+    #[test]
+    fn bounds_that_leave_out_no_number_are_not_told() {
+        let columns = columns();
+        let wanted = Wanted {
+            columns: &columns,
+            schema: &columns,
+            projection: None,
+            filters: &[],
+            limit: None,
+        };
+        let statistics = FileStatistics::new(wanted, 3);
+        let files = [(i64::MIN, i64::MAX), (i64::MIN, 0), (1, i64::MAX)]
+            .map(|(low, high)| file_between(2, Datum::long(low), Datum::long(high), 0))
+            .map(|file| statistics.of(&file));
+        assert!(told(&files[0]).starts_with("Exact(2): Exact(0) Absent Absent"));
+        let all = told(&statistics.of_all(&files[1..], true));
+        assert!(all.starts_with("Exact(4): Exact(0) Absent Absent"), "{all}");
     }
 }
