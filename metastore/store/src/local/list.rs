@@ -103,34 +103,46 @@ impl Page {
             }
             Err(error) => return Err(failed("listing", folder)(error)),
         };
-        let after = self.after.as_str();
+        // Names are compared without what they have in common: it is done for each of them.
+        let after = match self.after.strip_prefix(prefix) {
+            Some(name) => name,
+            None if prefix > self.after.as_str() => "",
+            None => return Ok(Vec::new()),
+        };
+        let wanted = self.max - self.found.len();
         let mut names = Vec::new();
-        let mut files = BinaryHeap::new();
+        let mut files: BinaryHeap<String> = BinaryHeap::new();
         for entry in entries {
             let entry = entry.map_err(failed("listing", folder))?;
             let file_name = entry.file_name();
-            let Some(name) = file_name.to_str().filter(|name| is_object(prefix, name)) else {
+            let Some(name) = file_name.to_str() else {
                 continue;
             };
             let kind = entry.file_type().map_err(failed("listing", folder))?;
             let is_folder = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
             if is_folder {
-                let path = format!("{prefix}{name}/");
+                let inner = format!("{name}/");
                 // All paths in it begin with its own.
-                if path.as_str() > after || after.starts_with(&path) {
+                let is_behind = inner.as_str() > after || after.starts_with(&inner);
+                if is_behind && is_object(prefix, name) {
+                    let path = format!("{prefix}{inner}");
                     names.push(Name { path, is_folder });
                 }
                 continue;
             }
-            let path = format!("{prefix}{name}");
-            if path.as_str() > after {
-                files.push(Name { path, is_folder });
-            }
-            if files.len() > self.max - self.found.len() {
-                files.pop();
+            let is_full = files.len() >= wanted;
+            let is_too_late = is_full && files.peek().is_none_or(|last| name >= last.as_str());
+            if name > after && !is_too_late && is_object(prefix, name) {
+                files.push(name.to_owned());
+                if is_full {
+                    files.pop();
+                }
             }
         }
-        names.extend(files);
+        names.extend(files.into_iter().map(|name| Name {
+            path: format!("{prefix}{name}"),
+            is_folder: false,
+        }));
         names.sort_unstable();
         Ok(names)
     }
