@@ -15,6 +15,7 @@
 mod catalog;
 mod columns;
 mod commit;
+mod entries;
 mod evolve;
 mod manifests;
 mod parquet_file;

@@ -21,6 +21,7 @@ use tarn_model::{ByteSize, TableUuid};
 use tarn_runtime::Metrics;
 
 use crate::catalog::Known;
+use crate::entries::Entries;
 
 #[derive(Debug)]
 pub(crate) struct Manifests {
@@ -47,7 +48,7 @@ enum Key {
 enum Item {
     Table(Arc<Known>),
     List(Arc<Vec<ManifestFile>>),
-    Manifest(Arc<Vec<ManifestEntryRef>>),
+    Manifest(Arc<Entries>),
 }
 
 #[derive(Debug, Default)]
@@ -146,7 +147,7 @@ impl Manifests {
         &self,
         file_io: &FileIO,
         manifest: &ManifestFile,
-    ) -> Result<Arc<Vec<ManifestEntryRef>>> {
+    ) -> Result<Arc<Entries>> {
         let path = &manifest.manifest_path;
         if let Some(Item::Manifest(entries)) = self.get(&Key::Manifest(path.clone())) {
             return Ok(entries);
@@ -155,13 +156,10 @@ impl Manifests {
         Ok(self.keep_manifest(path, entries))
     }
 
-    pub(crate) fn keep_manifest(
-        &self,
-        path: &str,
-        entries: Vec<ManifestEntryRef>,
-    ) -> Arc<Vec<ManifestEntryRef>> {
-        let entries = Arc::new(entries);
-        let bytes = entries.iter().map(|entry| weight_of_entry(entry)).sum();
+    pub(crate) fn keep_manifest(&self, path: &str, entries: Vec<ManifestEntryRef>) -> Arc<Entries> {
+        let entries = Arc::new(Entries::new(entries));
+        let each: u64 = entries.iter().map(|entry| weight_of_entry(entry)).sum();
+        let bytes = each + entries.bytes();
         let item = Item::Manifest(Arc::clone(&entries));
         self.keep(Key::Manifest(path.to_owned()), item, bytes);
         entries

@@ -1,10 +1,11 @@
 //! Which files of a table snapshot may hold a row that passes a filter.
 //!
-//! The same question is asked twice: of a manifest, by the values of its table partitions, and of a
-//! file, by its bounds and counts. What cannot be decided is answered with yes, so that a file that is
+//! The same question is asked of a manifest, by the values of its table partitions, and of its files, by
+//! their bounds and counts: first of many together (`entries`), then of one. What cannot be decided is answered with yes, so that a file that is
 //! left out holds no such row. Everything comes from the process's cache of manifests: a plan costs
 //! what the table's files cost to look at, and reads only what was never read.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use iceberg::spec::{
 use iceberg::{Error, ErrorKind};
 
 use crate::catalog::Loaded;
+use crate::entries::Entries;
 
 /// Manifests that are read at the same time.
 const READS_AT_ONCE: usize = 8;
@@ -91,17 +93,17 @@ impl Loaded {
             reads.push(self.manifests().manifest(self.file_io(), manifest));
         }
         let reads = futures::stream::iter(reads).buffered(READS_AT_ONCE);
-        let manifests: Vec<Arc<Vec<ManifestEntryRef>>> = reads.try_collect().await?;
-        for entry in manifests.iter().flat_map(|entries| entries.iter()) {
-            let passes = || {
-                filter
-                    .as_ref()
-                    .is_none_or(|filter| may_match(filter, &entry.data_file))
-            };
-            if entry.is_alive() && passes() {
+        let manifests: Vec<Arc<Entries>> = reads.try_collect().await?;
+        let passes = |facts: &dyn Facts| {
+            filter
+                .as_ref()
+                .is_none_or(|filter| may_match(filter, facts))
+        };
+        for manifest in &manifests {
+            plan.files.extend(manifest.alive(&passes).map(|entry| {
                 let entry = Arc::clone(entry);
-                plan.files.push(PlannedFile { entry });
-            }
+                PlannedFile { entry }
+            }));
         }
         Ok(plan)
     }
@@ -201,9 +203,9 @@ fn project(filter: &BoundPredicate, spec: &PartitionSpec) -> Result<Option<Predi
 }
 
 /// What is known of the values of a column, or of a partition field.
-trait Facts {
-    fn lower(&self, field: i32, kind: &PrimitiveType) -> Option<Datum>;
-    fn upper(&self, field: i32, kind: &PrimitiveType) -> Option<Datum>;
+pub(crate) trait Facts {
+    fn lower(&self, field: i32, kind: &PrimitiveType) -> Option<Cow<'_, Datum>>;
+    fn upper(&self, field: i32, kind: &PrimitiveType) -> Option<Cow<'_, Datum>>;
     /// Is none of them null?
     fn has_no_null(&self, field: i32) -> bool;
     fn has_only_nulls(&self, field: i32) -> bool;
@@ -211,12 +213,12 @@ trait Facts {
 }
 
 impl Facts for DataFile {
-    fn lower(&self, field: i32, _: &PrimitiveType) -> Option<Datum> {
-        self.lower_bounds().get(&field).cloned()
+    fn lower(&self, field: i32, _: &PrimitiveType) -> Option<Cow<'_, Datum>> {
+        self.lower_bounds().get(&field).map(Cow::Borrowed)
     }
 
-    fn upper(&self, field: i32, _: &PrimitiveType) -> Option<Datum> {
-        self.upper_bounds().get(&field).cloned()
+    fn upper(&self, field: i32, _: &PrimitiveType) -> Option<Cow<'_, Datum>> {
+        self.upper_bounds().get(&field).map(Cow::Borrowed)
     }
 
     fn has_no_null(&self, field: i32) -> bool {
@@ -251,14 +253,18 @@ impl Partitions<'_> {
 }
 
 impl Facts for Partitions<'_> {
-    fn lower(&self, field: i32, kind: &PrimitiveType) -> Option<Datum> {
+    fn lower(&self, field: i32, kind: &PrimitiveType) -> Option<Cow<'_, Datum>> {
         let bytes = self.summary(field)?.lower_bound.as_ref()?;
-        Datum::try_from_bytes(bytes, kind.clone()).ok()
+        Datum::try_from_bytes(bytes, kind.clone())
+            .ok()
+            .map(Cow::Owned)
     }
 
-    fn upper(&self, field: i32, kind: &PrimitiveType) -> Option<Datum> {
+    fn upper(&self, field: i32, kind: &PrimitiveType) -> Option<Cow<'_, Datum>> {
         let bytes = self.summary(field)?.upper_bound.as_ref()?;
-        Datum::try_from_bytes(bytes, kind.clone()).ok()
+        Datum::try_from_bytes(bytes, kind.clone())
+            .ok()
+            .map(Cow::Owned)
     }
 
     fn has_no_null(&self, field: i32) -> bool {
@@ -281,7 +287,7 @@ impl Facts for Partitions<'_> {
 }
 
 /// May a row of which this is known pass the filter?
-fn may_match(filter: &BoundPredicate, facts: &impl Facts) -> bool {
+pub(crate) fn may_match(filter: &BoundPredicate, facts: &dyn Facts) -> bool {
     match filter {
         BoundPredicate::AlwaysTrue | BoundPredicate::Not(_) => true,
         BoundPredicate::AlwaysFalse => false,
@@ -313,7 +319,7 @@ fn may_compare(
     field: &NestedField,
     operator: PredicateOperator,
     literals: &[Datum],
-    facts: &impl Facts,
+    facts: &dyn Facts,
 ) -> bool {
     let Type::Primitive(kind) = field.field_type.as_ref() else {
         return true;
@@ -335,20 +341,22 @@ fn may_compare(
     if facts.has_only_nulls(field.id) {
         return false;
     }
-    let (lower, mut upper) = (facts.lower(field.id, kind), facts.upper(field.id, kind));
+    let lower = facts.lower(field.id, kind);
+    let mut upper = facts.upper(field.id, kind);
     // NaN is the greatest number and never a bound.
     if matches!(kind, PrimitiveType::Float | PrimitiveType::Double) && !facts.has_no_nan(field.id) {
         upper = None;
     }
+    let (lower, upper) = (lower.as_deref(), upper.as_deref());
     literals.iter().any(|literal| {
-        let from_lower = lower.as_ref().and_then(|lower| compare(lower, literal));
-        let from_upper = upper.as_ref().and_then(|upper| compare(upper, literal));
+        let from_lower = lower.and_then(|lower| compare(lower, literal));
+        let from_upper = upper.and_then(|upper| compare(upper, literal));
         match operator {
             PredicateOperator::LessThan => from_lower.is_none_or(Ordering::is_lt),
             PredicateOperator::LessThanOrEq => from_lower.is_none_or(Ordering::is_le),
             PredicateOperator::GreaterThan => from_upper.is_none_or(Ordering::is_gt),
             PredicateOperator::GreaterThanOrEq => from_upper.is_none_or(Ordering::is_ge),
-            PredicateOperator::StartsWith => may_start(lower.as_ref(), upper.as_ref(), literal),
+            PredicateOperator::StartsWith => may_start(lower, upper, literal),
             _ => from_lower.is_none_or(Ordering::is_le) && from_upper.is_none_or(Ordering::is_ge),
         }
     })
@@ -356,7 +364,7 @@ fn may_compare(
 
 /// How a bound stands to a literal; `None` if they have no order: one of them is NaN, or they are of
 /// two types. A bound keeps the type that its column had when the file was written.
-fn compare(bound: &Datum, literal: &Datum) -> Option<Ordering> {
+pub(crate) fn compare(bound: &Datum, literal: &Datum) -> Option<Ordering> {
     match (bound.literal(), literal.literal()) {
         (PrimitiveLiteral::Int(bound), PrimitiveLiteral::Long(literal)) => {
             Some(i64::from(*bound).cmp(literal))
