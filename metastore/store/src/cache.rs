@@ -6,6 +6,9 @@
 //! missing chunks is one request. What is being fetched at the same time is bounded in bytes too: who
 //! misses waits for its turn. Only for objects that never change under their name.
 //!
+//! Segments and table files share the room: a file's chunks take at most half of it, so that a scan of a
+//! large table pushes out what other scans read, and not the records that consumers are about to fetch.
+//!
 //! Holds in simulation too: nothing here depends on hash order or on a clock.
 
 use std::collections::BTreeMap;
@@ -29,6 +32,8 @@ use crate::{Store, StoreError};
 const CHUNK: u64 = 1024 * 1024;
 /// The longest run of missing chunks that one request fetches.
 const RUN_MAX: u64 = 8;
+/// This part of the capacity may be chunks of table files.
+const FILES_PART: u64 = 2;
 /// This part of the capacity may be on its way at the same time …
 const MISSES_PART: u64 = 4;
 /// … but always some runs, each with the copies that it becomes.
@@ -43,6 +48,14 @@ const FETCHING_SWEPT: usize = 64;
 #[derive(Debug, Clone)]
 pub struct ChunkCache {
     inner: Arc<Inner>,
+    of: Class,
+}
+
+/// What is read through a handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Segment,
+    File,
 }
 
 #[derive(Debug)]
@@ -70,18 +83,25 @@ type WeakFetch = WeakShared<BoxFuture<'static, Result<Run, StoreError>>>;
 #[derive(Debug, Default)]
 struct State {
     kept: BTreeMap<Path, BTreeMap<Part, Kept>>,
-    /// By age: the smallest tick was used longest ago.
-    ages: BTreeMap<u64, (Path, Part)>,
+    segments: Ages,
+    files: Ages,
     tick: u64,
-    bytes: u64,
     fetching: BTreeMap<Path, BTreeMap<u64, WeakFetch>>,
     /// Objects in `fetching` at which it is swept next.
     fetching_max: usize,
 }
 
+/// Of one class: the smallest tick was used longest ago.
+#[derive(Debug, Default)]
+struct Ages {
+    by_tick: BTreeMap<u64, (Path, Part)>,
+    bytes: u64,
+}
+
 #[derive(Debug)]
 struct Kept {
     bytes: Bytes,
+    of: Class,
     tick: u64,
 }
 
@@ -109,59 +129,92 @@ enum Source {
 }
 
 impl State {
+    fn ages(&mut self, of: Class) -> &mut Ages {
+        match of {
+            Class::Segment => &mut self.segments,
+            Class::File => &mut self.files,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.segments.bytes + self.files.bytes
+    }
+
     fn get(&mut self, path: &Path, part: Part) -> Option<Bytes> {
         let kept = self.kept.get_mut(path)?.get_mut(&part)?;
+        let ages = match kept.of {
+            Class::Segment => &mut self.segments,
+            Class::File => &mut self.files,
+        };
         // What was used a moment ago is young enough: a hit costs two lookups and nothing else.
-        let is_young = self.tick - kept.tick <= self.ages.len() as u64 / 8;
-        if !is_young && let Some(key) = self.ages.remove(&kept.tick) {
+        let is_young = self.tick - kept.tick <= ages.by_tick.len() as u64 / 8;
+        if !is_young && let Some(key) = ages.by_tick.remove(&kept.tick) {
             self.tick += 1;
             kept.tick = self.tick;
-            self.ages.insert(self.tick, key);
+            ages.by_tick.insert(self.tick, key);
         }
         Some(kept.bytes.clone())
     }
 
-    fn insert(&mut self, key: (Path, Part), bytes: Bytes, capacity: u64) {
+    fn insert(&mut self, key: (Path, Part), of: Class, bytes: Bytes, capacity: u64) {
         let size = bytes.len() as u64;
         self.remove(&key);
-        if size > capacity {
+        let room = match of {
+            Class::Segment => capacity,
+            Class::File => capacity / FILES_PART,
+        };
+        if size > room {
             return;
         }
-        while self.bytes + size > capacity {
-            let Some((_, oldest)) = self.ages.first_key_value() else {
-                break;
-            };
+        while self.ages(of).bytes + size > room
+            && let Some((_, oldest)) = self.ages(of).by_tick.first_key_value()
+        {
             let oldest = oldest.clone();
             self.remove(&oldest);
         }
+        while self.bytes() + size > capacity
+            && let Some(oldest) = self.oldest().cloned()
+        {
+            self.remove(&oldest);
+        }
         self.tick += 1;
-        self.ages.insert(self.tick, key.clone());
+        let tick = self.tick;
+        let ages = self.ages(of);
+        ages.by_tick.insert(tick, key.clone());
+        ages.bytes += size;
         let (path, part) = key;
-        let kept = Kept {
-            bytes,
-            tick: self.tick,
-        };
+        let kept = Kept { bytes, of, tick };
         self.kept.entry(path).or_default().insert(part, kept);
-        self.bytes += size;
+    }
+
+    fn oldest(&self) -> Option<&(Path, Part)> {
+        let ages = [&self.segments, &self.files].into_iter();
+        let oldest = ages.filter_map(|ages| ages.by_tick.first_key_value());
+        oldest.min_by_key(|(tick, _)| **tick).map(|(_, key)| key)
     }
 
     fn remove(&mut self, (path, part): &(Path, Part)) {
         let Some(parts) = self.kept.get_mut(path) else {
             return;
         };
-        if let Some(kept) = parts.remove(part) {
-            self.ages.remove(&kept.tick);
-            self.bytes -= kept.bytes.len() as u64;
-        }
+        let removed = parts.remove(part);
         if parts.is_empty() {
             self.kept.remove(path);
         }
+        if let Some(kept) = removed {
+            self.removed(&kept);
+        }
+    }
+
+    fn removed(&mut self, kept: &Kept) {
+        let ages = self.ages(kept.of);
+        ages.by_tick.remove(&kept.tick);
+        ages.bytes -= kept.bytes.len() as u64;
     }
 
     fn forget(&mut self, path: &Path) {
         for kept in self.kept.remove(path).unwrap_or_default().into_values() {
-            self.ages.remove(&kept.tick);
-            self.bytes -= kept.bytes.len() as u64;
+            self.removed(&kept);
         }
     }
 
@@ -216,6 +269,15 @@ impl ChunkCache {
         };
         ChunkCache {
             inner: Arc::new(inner),
+            of: Class::Segment,
+        }
+    }
+
+    /// The same cache for who reads table files.
+    pub fn for_files(&self) -> ChunkCache {
+        ChunkCache {
+            inner: Arc::clone(&self.inner),
+            of: Class::File,
         }
     }
 
@@ -227,8 +289,9 @@ impl ChunkCache {
     /// Keeps an object that was just written. The bytes should not be a slice of something larger,
     /// which would stay in memory uncounted.
     pub fn insert(&self, path: &Path, bytes: Bytes) {
+        let (key, capacity) = ((path.clone(), None), self.inner.capacity);
         self.inner
-            .with(|state| state.insert((path.clone(), None), bytes, self.inner.capacity));
+            .with(|state| state.insert(key, self.of, bytes, capacity));
     }
 
     /// Drops what is kept of an object that was deleted.
@@ -238,7 +301,7 @@ impl ChunkCache {
 
     /// How many bytes are kept.
     pub fn size(&self) -> ByteSize {
-        ByteSize(self.inner.with(|state| state.bytes))
+        ByteSize(self.inner.with(|state| state.bytes()))
     }
 
     /// Exactly these bytes of the object; `Corrupt` if it is shorter. Without a copy if they lie in one
@@ -255,7 +318,7 @@ impl ChunkCache {
         let chunks = range.start / CHUNK..range.end.div_ceil(CHUNK);
         let sources = self
             .inner
-            .with(|state| self.inner.plan(state, path, &chunks));
+            .with(|state| self.inner.plan(state, path, self.of, &chunks));
         let pending = sources.into_iter().map(|(index, source)| async move {
             match source {
                 Source::Memory(bytes) => Ok((index, bytes)),
@@ -305,7 +368,7 @@ impl Inner {
         let result = f(&mut state);
         self.counters
             .bytes
-            .set(i64::try_from(state.bytes).unwrap_or(i64::MAX));
+            .set(i64::try_from(state.bytes()).unwrap_or(i64::MAX));
         result
     }
 
@@ -314,6 +377,7 @@ impl Inner {
         self: &Arc<Self>,
         state: &mut State,
         path: &Path,
+        of: Class,
         chunks: &Range<u64>,
     ) -> Vec<(u64, Source)> {
         state.sweep_fetching();
@@ -335,7 +399,7 @@ impl Inner {
             }
             self.counters.misses.inc_by(end - first);
             let fetch = Arc::clone(self)
-                .fetch(path.clone(), first..end)
+                .fetch(path.clone(), of, first..end)
                 .boxed()
                 .shared();
             let weak = fetch.downgrade().expect("it was not polled yet");
@@ -363,7 +427,12 @@ impl Inner {
         Some(Source::Fetch(fetch))
     }
 
-    async fn fetch(self: Arc<Self>, path: Path, chunks: Range<u64>) -> Result<Run, StoreError> {
+    async fn fetch(
+        self: Arc<Self>,
+        path: Path,
+        of: Class,
+        chunks: Range<u64>,
+    ) -> Result<Run, StoreError> {
         let range = chunks.start * CHUNK..chunks.end * CHUNK;
         let single = chunks.end - chunks.start == 1;
         let length = range.end - range.start;
@@ -389,7 +458,7 @@ impl Inner {
                 } else {
                     Bytes::copy_from_slice(&chunk)
                 };
-                state.insert((path.clone(), Some(index)), chunk, self.capacity);
+                state.insert((path.clone(), Some(index)), of, chunk, self.capacity);
                 state.fetched(&path, index);
             }
         });

@@ -191,6 +191,49 @@ async fn the_bytes_stay_within_the_bound_and_the_oldest_go_first() {
 }
 
 #[tokio::test]
+async fn table_files_leave_half_of_the_room_to_segments() {
+    let fixture = fixture(ByteSize::mib(8));
+    let files = fixture.cache.for_files();
+    let (segment, _) = fixture.write("segment", 4 * MIB).await;
+    let whole = 0..4 * CHUNK;
+    fixture
+        .cache
+        .read_range(&segment, whole.clone())
+        .await
+        .expect("read");
+    let mut paths = Vec::new();
+    for index in 0..20 {
+        let (path, content) = fixture.write(&format!("file {index}"), MIB).await;
+        let read = files.read_range(&path, 0..CHUNK).await.expect("read");
+        assert_eq!(read, content);
+        assert!(fixture.cache.size() <= ByteSize::mib(8));
+        paths.push(path);
+    }
+    let before = fixture.requests();
+    fixture
+        .cache
+        .read_range(&segment, whole)
+        .await
+        .expect("read");
+    for path in &paths[16..] {
+        files.read_range(path, 3..10).await.expect("read");
+    }
+    assert_eq!(fixture.requests(), before, "the segment and four files");
+    files.read_range(&paths[15], 0..1).await.expect("read");
+    assert_eq!(fixture.requests(), before + 1);
+
+    // Segments may take all of it.
+    let (large, _) = fixture.write("large", 8 * MIB).await;
+    fixture
+        .cache
+        .read_range(&large, 0..8 * CHUNK)
+        .await
+        .expect("read");
+    files.forget(&large);
+    assert_eq!(fixture.cache.size(), ByteSize(0));
+}
+
+#[tokio::test]
 async fn a_read_that_failed_is_asked_again() {
     let fixture = fixture(ByteSize::mib(3));
     let missing = Path::from("missing");
