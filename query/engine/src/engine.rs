@@ -203,6 +203,7 @@ impl Engine {
             inner.hot.clone(),
             inner.tables.clone(),
             inner.reader.clone(),
+            inner.node.cache.for_files(),
             Arc::clone(&inner.footers),
             inner.memory.scans.clone(),
         ));

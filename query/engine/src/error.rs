@@ -8,6 +8,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use tarn_hot::HotError;
 use tarn_model::{ByteSize, Kind};
+use tarn_store::StoreError;
 use tarn_tables::LoadError;
 
 /// A place in the statement's text, both counted from 1.
@@ -155,8 +156,8 @@ impl QueryError {
                 None => QueryError::Internal { why: message },
             },
             DataFusionError::External(other) => of_external(other.as_ref(), message),
-            DataFusionError::ParquetError(_) if has_object_store_error(error) => {
-                QueryError::Unavailable { why: message }
+            DataFusionError::ParquetError(_) if let Some(kind) = store_kind(error) => {
+                QueryError::beneath(kind, message)
             }
             DataFusionError::ParquetError(_)
             | DataFusionError::Internal(_)
@@ -226,10 +227,10 @@ fn source<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stat
     }
 }
 
-fn has_object_store_error(error: &DataFusionError) -> bool {
-    sources(error)
-        .iter()
-        .any(|source| source.is::<object_store::Error>())
+/// Of an error of the store, which comes through Parquet's readers.
+fn store_kind(error: &DataFusionError) -> Option<Kind> {
+    let mut sources = sources(error).into_iter();
+    sources.find_map(|source| source.downcast_ref::<StoreError>().map(StoreError::kind))
 }
 
 fn of_arrow(error: &ArrowError, message: String, memory: ByteSize) -> QueryError {

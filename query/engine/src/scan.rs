@@ -68,7 +68,7 @@ pub(crate) async fn cold(
     let parallelism = session.config().target_partitions();
     let groups = grouped(context, &files, of_files, parallelism)?;
 
-    let readers = BoundedReaders::new(context.store(), &context.footers, &context.scan_memory);
+    let readers = BoundedReaders::new(&context.files, &context.footers, &context.scan_memory);
     // The filter above this scan comes down to it when the plan is optimized.
     let source = ParquetSource::new(Arc::clone(wanted.schema))
         .with_parquet_file_reader_factory(Arc::new(readers))

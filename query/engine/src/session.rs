@@ -25,7 +25,7 @@ use datafusion::prelude::SessionConfig;
 use tarn_hot::{Cut, HotTier, TableCut};
 use tarn_model::TopicId;
 use tarn_runtime::{Budget, Runtime};
-use tarn_store::Store;
+use tarn_store::{ChunkCache, Store};
 use tarn_tables::Catalog;
 use tarn_topics::Reader;
 
@@ -49,6 +49,8 @@ pub(crate) struct QueryContext {
     pub(crate) tables: Catalog,
     /// For those who read records again.
     pub(crate) reader: Reader,
+    /// The node's cache, for table files.
+    pub(crate) files: ChunkCache,
     pub(crate) footers: Arc<dyn FileMetadataCache>,
     /// For column chunks of table files.
     pub(crate) scan_memory: Budget,
@@ -68,6 +70,7 @@ impl QueryContext {
         hot: HotTier,
         tables: Catalog,
         reader: Reader,
+        files: ChunkCache,
         footers: Arc<dyn FileMetadataCache>,
         scan_memory: Budget,
     ) -> QueryContext {
@@ -76,6 +79,7 @@ impl QueryContext {
             hot,
             tables,
             reader,
+            files,
             footers,
             scan_memory,
             read: Mutex::default(),

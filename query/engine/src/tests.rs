@@ -1,5 +1,6 @@
 //! Questions to a real node in memory: records in, answers out.
 
+mod cold;
 mod errors;
 mod greedy;
 mod harness;

@@ -1,10 +1,10 @@
 //! Filters as Iceberg's predicates, for skipping files.
 //!
 //! A predicate may let through more than the filter and never less: what cannot be said exactly is
-//! left out. So no casts (the comparison would be another one), no floats (Iceberg leaves NaN out of
-//! a file's bounds, SQL counts it as the largest number), no negations, literals only of exactly the
-//! column's type, and no column whose type was ever another (`iceberg` 0.10 finds no order between a
-//! bound that was written as int and a long, and drops the file).
+//! left out. So no casts (the comparison would be another one), no negations, and literals only of the
+//! column's type, or of the narrower one that it had in the table snapshot. How bounds are compared is
+//! the plan's (`tarn_tables`): NaN is the greatest number there as it is here, and a bound that was
+//! written as an int stands in order with a long.
 
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 use datafusion::scalar::ScalarValue;
@@ -25,7 +25,6 @@ pub(super) fn predicate(
     let columns = Columns {
         current: metadata.current_schema(),
         snapshot: &snapshot,
-        all: metadata.schemas_iter().map(AsRef::as_ref).collect(),
     };
     filters
         .iter()
@@ -36,8 +35,6 @@ pub(super) fn predicate(
 struct Columns<'a> {
     current: &'a Schema,
     snapshot: &'a Schema,
-    /// Every schema that the table ever had.
-    all: Vec<&'a Schema>,
 }
 
 impl Columns<'_> {
@@ -96,6 +93,20 @@ impl Columns<'_> {
                     .collect();
                 Some(reference.is_in(literals?))
             }
+            Expr::Like(like) if !like.negated && !like.case_insensitive => {
+                let (Expr::Column(column), Expr::Literal(pattern, _)) =
+                    (like.expr.as_ref(), like.pattern.as_ref())
+                else {
+                    return None;
+                };
+                let pattern = pattern.try_as_str().flatten()?;
+                // Up to the first character that may mean something else.
+                let prefix = pattern.split(['%', '_', '\\']).next()?;
+                let is_plain = like.escape_char.is_none() && !prefix.is_empty();
+                let (reference, kind) = self.column(&column.name)?;
+                let is_text = *kind == PrimitiveType::String;
+                (is_plain && is_text).then(|| reference.starts_with(Datum::string(prefix)))
+            }
             Expr::IsNull(inner) => match inner.as_ref() {
                 Expr::Column(column) => Some(self.any_column(&column.name)?.is_null()),
                 _ => None,
@@ -125,13 +136,6 @@ impl Columns<'_> {
     fn column(&self, name: &str) -> Option<(Reference, &PrimitiveType)> {
         let id = self.current.as_struct().field_by_name(name)?.id;
         let field = self.snapshot.as_struct().field_by_id(id)?;
-        let mut ever = self
-            .all
-            .iter()
-            .filter_map(|schema| schema.as_struct().field_by_id(id));
-        if ever.any(|other| other.field_type != field.field_type) {
-            return None;
-        }
         match field.field_type.as_ref() {
             Type::Primitive(kind) => Some((Reference::new(&field.name), kind)),
             _ => None,
@@ -143,12 +147,18 @@ impl Columns<'_> {
     }
 }
 
-/// A literal of exactly this type.
+/// A literal as this type, if that changes nothing about it.
 fn datum(literal: &ScalarValue, kind: &PrimitiveType) -> Option<Datum> {
     match (literal, kind) {
         (ScalarValue::Boolean(Some(value)), PrimitiveType::Boolean) => Some(Datum::bool(*value)),
         (ScalarValue::Int32(Some(value)), PrimitiveType::Int) => Some(Datum::int(*value)),
         (ScalarValue::Int64(Some(value)), PrimitiveType::Long) => Some(Datum::long(*value)),
+        // The column was narrower when the snapshot was made.
+        (ScalarValue::Int64(Some(value)), PrimitiveType::Int) => {
+            i32::try_from(*value).ok().map(Datum::int)
+        }
+        (ScalarValue::Float64(Some(value)), PrimitiveType::Double) => Some(Datum::double(*value)),
+        (ScalarValue::Float32(Some(value)), PrimitiveType::Float) => Some(Datum::float(*value)),
         (ScalarValue::Date32(Some(value)), PrimitiveType::Date) => Some(Datum::date(*value)),
         (ScalarValue::TimestampMicrosecond(Some(value), None), PrimitiveType::Timestamp) => {
             Some(Datum::timestamp_micros(*value))
@@ -194,18 +204,13 @@ mod tests {
                 field(1, "city", PrimitiveType::String),
                 field(2, "n", PrimitiveType::Long),
                 field(3, "d", PrimitiveType::Double),
-                field(5, "wider", PrimitiveType::Long),
+                field(5, "wider", PrimitiveType::Int),
             ])
-            .build()
-            .expect("a schema");
-        let first = Schema::builder()
-            .with_fields(vec![field(5, "wider", PrimitiveType::Int)])
             .build()
             .expect("a schema");
         let columns = Columns {
             current: &current,
             snapshot: &snapshot,
-            all: vec![&first, &snapshot, &current],
         };
         columns
             .convert(&filter)
@@ -228,6 +233,19 @@ mod tests {
             Some("n IN (1)")
         );
         assert_eq!(said(col("town").is_null()).as_deref(), Some("city IS NULL"));
+        assert_eq!(said(col("d").gt(lit(1.5))).as_deref(), Some("d > 1.5"));
+        assert_eq!(
+            said(col("wider").eq(lit(1_i64))).as_deref(),
+            Some("wider = 1")
+        );
+        for pattern in ["Os%", "Os_o", "Os%o", "Os"] {
+            let like = said(col("town").like(lit(pattern)));
+            assert_eq!(
+                like.as_deref()
+                    .map(|said| said.contains("STARTS WITH \"Os\"")),
+                Some(true)
+            );
+        }
     }
 
     #[test]
@@ -235,18 +253,21 @@ mod tests {
         for filter in [
             cast(col("n"), DataType::Int32).eq(lit(3_i32)),
             col("n").eq(lit(3_i32)),
-            col("d").gt(lit(1.0)),
+            col("wider").eq(lit(1_i64 << 40)),
+            col("d").gt(lit(1.0_f32)),
+            col("town").like(lit("%lo")),
+            col("town").ilike(lit("Os%")),
+            col("town").not_like(lit("Os%")),
             col("n").not_eq(lit(1_i64)),
             !col("n").eq(lit(1_i64)),
             in_list(col("n"), vec![lit(1_i64)], true),
             col("new").eq(lit(1_i64)),
-            col("wider").eq(lit(1_i64)),
             col("n").eq(lit(ScalarValue::Int64(None))),
-            col("n").eq(lit(1_i64)).or(col("d").gt(lit(1.0))),
+            col("n").eq(lit(1_i64)).or(col("d").gt(lit(1.0_f32))),
         ] {
             assert_eq!(said(filter.clone()), None, "{filter}");
         }
-        let half = col("n").eq(lit(1_i64)).and(col("d").gt(lit(1.0)));
+        let half = col("n").eq(lit(1_i64)).and(col("d").gt(lit(1.0_f32)));
         assert_eq!(said(half).as_deref(), Some("n = 1"));
     }
 }
