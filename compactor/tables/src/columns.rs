@@ -1,5 +1,8 @@
 //! Our columns as Iceberg's schema and partition spec.
 //!
+//! A time of day is a long to Iceberg, in microseconds, and a time to our SQL: Spark refuses every table
+//! that has a column of Iceberg's type time (ADR 15).
+//!
 //! Field ids are the state's: a payload column has the id that `apply` gave it, the metadata columns
 //! have theirs for ever. Rows are partitioned by the day of `_event_time`, under the name
 //! [`EVENT_DATE`], or that name with a number where the payload has a column of this name:
@@ -16,6 +19,9 @@ use tarn_schema::{EVENT_TIME, table_columns};
 /// Name of the partition field.
 pub const EVENT_DATE: &str = "event_date";
 
+/// What the number in a column of times says; other engines have nothing else to go by.
+const TIME_DOC: &str = "time of day: microseconds since midnight";
+
 /// Iceberg numbers partition fields from here.
 pub(crate) const FIRST_PARTITION_FIELD_ID: i32 = 1000;
 
@@ -30,16 +36,26 @@ pub fn table_schema(table: &tarn_state::Table) -> iceberg::Result<Schema> {
 }
 
 fn nested_field(field: &Field) -> NestedFieldRef {
-    let nested = NestedField::new(
-        field.id.0,
-        &field.name,
-        field_type(&field.kind),
-        !field.nullable,
-    );
-    Arc::new(match &field.doc {
-        Some(doc) => nested.with_doc(doc),
-        None => nested,
+    let doc = match (&field.doc, &field.kind) {
+        (Some(doc), ColumnType::Time) => Some(format!("{doc} ({TIME_DOC})")),
+        (None, ColumnType::Time) => Some(TIME_DOC.to_owned()),
+        (doc, _) => doc.clone(),
+    };
+    let field = plain_field(field);
+    Arc::new(match doc {
+        Some(doc) => field.with_doc(doc),
+        None => field,
     })
+}
+
+/// Of a list or a map: Iceberg has no place for its doc, and it would be another schema each time.
+fn part(field: &Field) -> NestedFieldRef {
+    Arc::new(plain_field(field))
+}
+
+fn plain_field(field: &Field) -> NestedField {
+    let kind = field_type(&field.kind);
+    NestedField::new(field.id.0, &field.name, kind, !field.nullable)
 }
 
 fn field_type(kind: &ColumnType) -> Type {
@@ -54,7 +70,8 @@ fn field_type(kind: &ColumnType) -> Type {
             scale: *scale,
         },
         ColumnType::Date => PrimitiveType::Date,
-        ColumnType::Time => PrimitiveType::Time,
+        // Iceberg's own type would hide the whole table from Spark.
+        ColumnType::Time => PrimitiveType::Long,
         ColumnType::Timestamp => PrimitiveType::Timestamp,
         ColumnType::TimestampTz => PrimitiveType::Timestamptz,
         ColumnType::String => PrimitiveType::String,
@@ -64,9 +81,9 @@ fn field_type(kind: &ColumnType) -> Type {
         ColumnType::Struct(fields) => {
             return Type::Struct(StructType::new(fields.iter().map(nested_field).collect()));
         }
-        ColumnType::List(element) => return Type::List(ListType::new(nested_field(element))),
+        ColumnType::List(element) => return Type::List(ListType::new(part(element))),
         ColumnType::Map(key, value) => {
-            return Type::Map(MapType::new(nested_field(key), nested_field(value)));
+            return Type::Map(MapType::new(part(key), part(value)));
         }
     };
     Type::Primitive(primitive)

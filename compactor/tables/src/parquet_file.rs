@@ -9,6 +9,7 @@
 //! because engines do not order them alike (`unordered`).
 
 mod bounds;
+mod conform;
 mod metrics;
 mod partition;
 mod schema;
@@ -16,8 +17,7 @@ mod unordered;
 
 use std::sync::Arc;
 
-use ::arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use ::arrow::compute::cast;
+use ::arrow::array::RecordBatch;
 use ::arrow::datatypes::{DataType, SchemaRef};
 use ::arrow::error::ArrowError;
 use bytes::Bytes;
@@ -34,6 +34,7 @@ use tarn_store::{Path, paths};
 use uuid::Uuid;
 
 use crate::catalog::Loaded;
+use conform::conform;
 use partition::Partitioner;
 use unordered::Unordered;
 
@@ -247,54 +248,4 @@ fn properties(schema: &SchemaDescriptor, limits: Limits) -> WriterProperties {
         }
     }
     properties.build()
-}
-
-/// Another engine may have widened a column; Iceberg knows these ways.
-fn is_promotion(from: &DataType, to: &DataType) -> bool {
-    match (from, to) {
-        (DataType::Int32, DataType::Int64) | (DataType::Float32, DataType::Float64) => true,
-        (DataType::Decimal128(from, scale), DataType::Decimal128(to, same)) => {
-            from <= to && scale == same
-        }
-        _ => false,
-    }
-}
-
-/// The batch with exactly the table's columns, in the table's order.
-fn conform(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, ParquetError> {
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(target.fields().len());
-    for field in target.fields() {
-        match batch.column_by_name(field.name()) {
-            Some(column) if column.data_type() == field.data_type() => {
-                columns.push(Arc::clone(column))
-            }
-            Some(column) if is_promotion(column.data_type(), field.data_type()) => {
-                columns.push(cast(column, field.data_type())?)
-            }
-            None if field.is_nullable() => {
-                columns.push(new_null_array(field.data_type(), batch.num_rows()))
-            }
-            column => {
-                return Err(ParquetError::Column {
-                    column: field.name().clone(),
-                    have: column.map(|column| column.data_type().clone()),
-                    want: Some(field.data_type().clone()),
-                });
-            }
-        }
-    }
-    let unknown = batch
-        .schema_ref()
-        .fields()
-        .iter()
-        .find(|field| target.field_with_name(field.name()).is_err());
-    if let Some(unknown) = unknown {
-        let (column, have) = (unknown.name().clone(), Some(unknown.data_type().clone()));
-        return Err(ParquetError::Column {
-            column,
-            have,
-            want: None,
-        });
-    }
-    Ok(RecordBatch::try_new(Arc::clone(target), columns)?)
 }

@@ -123,6 +123,12 @@ impl Fixture {
                 (None, _) => new_null_array(field.data_type(), count),
             });
         }
+        let fields = schema.fields().iter().zip(&columns);
+        let fields = fields.map(|(field, column)| {
+            let field = field.as_ref().clone();
+            field.with_data_type(column.data_type().clone())
+        });
+        let schema = ArrowSchema::new(fields.collect::<Vec<_>>());
         RecordBatch::try_new(Arc::new(schema), columns).expect("rows of the table")
     }
 
@@ -650,3 +656,4 @@ mod bounds;
 mod growth;
 mod planning;
 mod specs;
+mod times;

@@ -159,6 +159,10 @@ fn datum(literal: &ScalarValue, kind: &PrimitiveType) -> Option<Datum> {
         }
         (ScalarValue::Float64(Some(value)), PrimitiveType::Double) => Some(Datum::double(*value)),
         (ScalarValue::Float32(Some(value)), PrimitiveType::Float) => Some(Datum::float(*value)),
+        // Times of day are longs in the table.
+        (ScalarValue::Time64Microsecond(Some(value)), PrimitiveType::Long) => {
+            Some(Datum::long(*value))
+        }
         (ScalarValue::Date32(Some(value)), PrimitiveType::Date) => Some(Datum::date(*value)),
         (ScalarValue::TimestampMicrosecond(Some(value), None), PrimitiveType::Timestamp) => {
             Some(Datum::timestamp_micros(*value))
@@ -231,6 +235,12 @@ mod tests {
         assert_eq!(
             said(in_list(col("n"), vec![lit(1_i64)], false)).as_deref(),
             Some("n IN (1)")
+        );
+        let noon = lit(ScalarValue::Time64Microsecond(Some(43_200_000_000)));
+        assert_eq!(
+            said(col("n").lt(noon)).as_deref(),
+            Some("n < 43200000000"),
+            "a time of day is a long in the table"
         );
         assert_eq!(said(col("town").is_null()).as_deref(), Some("city IS NULL"));
         assert_eq!(said(col("d").gt(lit(1.5))).as_deref(), Some("d > 1.5"));
