@@ -97,11 +97,15 @@ impl Fixture {
 
     /// Another topic, whose id and table are this number and a hundred, so many times.
     async fn create(&self, n: usize, name: &str) {
+        self.create_with(n, name, 1).await;
+    }
+
+    async fn create_with(&self, n: usize, name: &str, partitions: i32) {
         let id = [u8::try_from(100 + n).expect("few topics"); 16];
         let create = CreateTopic {
             id: TopicId(id),
             name: name.to_owned(),
-            partitions: 1,
+            partitions,
             configs: BTreeMap::new(),
             table: TableUuid(id),
         };
@@ -207,6 +211,25 @@ impl Fixture {
 }
 
 #[tokio::test]
+async fn an_answer_does_not_grow_with_the_partitions_of_its_tables() {
+    let fixture = Fixture::new().await;
+    fixture.create_with(0, "few", 100).await;
+    fixture.create_with(1, "many", 5_000).await;
+    let answer = fixture.query("SELECT count(*) FROM few, many").await;
+    let answer: Value =
+        serde_json::from_str(answer.strip_prefix("200 ").expect("it is answered")).expect("JSON");
+    let told = |topic: &str, key: &str| answer["cut"]["topics"][topic][key].clone();
+    assert_eq!(told("few", "partition_count"), 100);
+    assert_eq!(
+        told("few", "partitions").as_array().map(Vec::len),
+        Some(100)
+    );
+    assert_eq!(told("many", "partition_count"), 5_000);
+    assert_eq!(told("many", "partitions"), serde_json::json!([]));
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
 async fn rows_come_as_json_with_the_cut_they_were_read_at() {
     let fixture = Fixture::new().await;
     fixture.produce(&["{\"a\": 1}", "two"]).await;
@@ -216,7 +239,7 @@ async fn rows_come_as_json_with_the_cut_they_were_read_at() {
     let cut: Value = serde_json::from_str(cut.strip_suffix('}').expect("the end")).expect("JSON");
     assert_eq!(
         cut["topics"].to_string(),
-        r#"{"clicks":{"partitions":[{"h":2,"m":0,"partition":0}],"snapshot":null}}"#
+        r#"{"clicks":{"partition_count":1,"partitions":[{"h":2,"m":0,"partition":0}],"snapshot":null}}"#
     );
     assert!(
         cut["lsn"].as_str().is_some_and(|lsn| lsn.starts_with("1-")),

@@ -29,7 +29,8 @@ use arrow::datatypes::{
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, NaiveTime, TimeDelta};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Timelike};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tarn_engine::{QueryCut, QueryError, type_name};
 use tarn_hot::TableCut;
@@ -59,10 +60,18 @@ pub(super) fn write_tail(out: &mut Vec<u8>, cut: &QueryCut) {
     push(out, format_args!("],\"cut\":{cut}}}"));
 }
 
+/// Partitions of a topic whose place in the cut is told; of a topic that has more only how many it has.
+const PARTITIONS_TOLD: usize = 100;
+
 fn topic(cut: &TableCut) -> Value {
+    let told = match cut.partitions.len() {
+        count @ ..=PARTITIONS_TOLD => count,
+        _ => 0,
+    };
     let partitions: Vec<Value> = cut
         .partitions
         .iter()
+        .take(told)
         .map(|(partition, at)| json!({ "partition": partition.0, "m": at.m.0, "h": at.h.0 }))
         .collect();
     // As text: a snapshot id has 63 bits, and JavaScript's numbers 53.
@@ -70,7 +79,11 @@ fn topic(cut: &TableCut) -> Value {
         .table
         .table_snapshot
         .map(|snapshot| snapshot.to_string());
-    json!({ "snapshot": snapshot, "partitions": partitions })
+    json!({
+        "snapshot": snapshot,
+        "partition_count": cut.partitions.len(),
+        "partitions": partitions,
+    })
 }
 
 /// Writes rows from `row` on until `out` holds `bytes`; at least one. Gives the row to go on with.
@@ -222,35 +235,41 @@ fn value_writer(array: &ArrayRef) -> Result<Writer<'_>, QueryError> {
                 _ => Box::new(|row, out| base64(out, values.value(row))),
             }
         }
-        DataType::Date32 => times::<Date32Type>(array, |days| date(i64::from(days))),
-        DataType::Date64 => {
-            times::<Date64Type>(array, |millis| date(millis.div_euclid(86_400_000)))
-        }
-        DataType::Time32(TimeUnit::Second) => {
-            times::<Time32SecondType>(array, |seconds| time(i64::from(seconds) * 1_000_000))
-        }
+        DataType::Date32 => times::<Date32Type>(array, |out, days| date(out, i64::from(days))),
+        DataType::Date64 => times::<Date64Type>(array, |out, millis| {
+            date(out, millis.div_euclid(86_400_000))
+        }),
+        DataType::Time32(TimeUnit::Second) => times::<Time32SecondType>(array, |out, seconds| {
+            time(out, i64::from(seconds) * 1_000_000)
+        }),
         DataType::Time32(_) => {
-            times::<Time32MillisecondType>(array, |millis| time(i64::from(millis) * 1000))
+            times::<Time32MillisecondType>(array, |out, millis| time(out, i64::from(millis) * 1000))
         }
         DataType::Time64(TimeUnit::Nanosecond) => {
-            times::<Time64NanosecondType>(array, |nanos| time(nanos / 1000))
+            times::<Time64NanosecondType>(array, |out, nanos| time(out, nanos / 1000))
         }
         DataType::Time64(_) => times::<Time64MicrosecondType>(array, time),
         DataType::Timestamp(unit, zone) => {
             let is_zoned = zone.is_some();
             match unit {
-                TimeUnit::Second => times::<TimestampSecondType>(array, move |seconds| {
-                    timestamp(seconds.checked_mul(1_000_000)?, is_zoned)
+                TimeUnit::Second => times::<TimestampSecondType>(array, move |out, seconds| {
+                    timestamp(out, seconds.checked_mul(1_000_000)?, is_zoned)
                 }),
-                TimeUnit::Millisecond => times::<TimestampMillisecondType>(array, move |millis| {
-                    timestamp(millis.checked_mul(1000)?, is_zoned)
-                }),
-                TimeUnit::Microsecond => times::<TimestampMicrosecondType>(array, move |micros| {
-                    timestamp(micros, is_zoned)
-                }),
-                TimeUnit::Nanosecond => times::<TimestampNanosecondType>(array, move |nanos| {
-                    timestamp(nanos.div_euclid(1000), is_zoned)
-                }),
+                TimeUnit::Millisecond => {
+                    times::<TimestampMillisecondType>(array, move |out, millis| {
+                        timestamp(out, millis.checked_mul(1000)?, is_zoned)
+                    })
+                }
+                TimeUnit::Microsecond => {
+                    times::<TimestampMicrosecondType>(array, move |out, micros| {
+                        timestamp(out, micros, is_zoned)
+                    })
+                }
+                TimeUnit::Nanosecond => {
+                    times::<TimestampNanosecondType>(array, move |out, nanos| {
+                        timestamp(out, nanos.div_euclid(1000), is_zoned)
+                    })
+                }
             }
         }
         DataType::List(_) => list(array.as_list::<i32>())?,
@@ -295,9 +314,12 @@ fn value_writer(array: &ArrayRef) -> Result<Writer<'_>, QueryError> {
     Ok(writer)
 }
 
-fn numbers<T: ArrowPrimitiveType<Native: Display>>(array: &ArrayRef) -> Writer<'_> {
+fn numbers<T: ArrowPrimitiveType<Native: Serialize>>(array: &ArrayRef) -> Writer<'_> {
     let values: &PrimitiveArray<T> = array.as_primitive();
-    Box::new(|row, out| push(out, format_args!("{}", values.value(row))))
+    Box::new(|row, out| {
+        serde_json::to_writer(out, &values.value(row))
+            .expect("a vector takes what is written to it");
+    })
 }
 
 fn decimals<T: DecimalType>(array: &ArrayRef) -> Writer<'_> {
@@ -308,15 +330,16 @@ fn decimals<T: DecimalType>(array: &ArrayRef) -> Writer<'_> {
 
 fn times<'a, T: ArrowPrimitiveType<Native: Display>>(
     array: &'a ArrayRef,
-    text: impl Fn(T::Native) -> Option<String> + 'a,
+    write: impl Fn(&mut Vec<u8>, T::Native) -> Option<()> + 'a,
 ) -> Writer<'a> {
     let values: &PrimitiveArray<T> = array.as_primitive();
     Box::new(move |row, out| {
         let value = values.value(row);
-        match text(value) {
-            Some(text) => string(out, &text),
-            None => push(out, format_args!("\"{value}\"")),
+        out.push(b'"');
+        if write(out, value).is_none() {
+            push(out, format_args!("{value}"));
         }
+        out.push(b'"');
     })
 }
 
@@ -353,26 +376,61 @@ fn uuid(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-fn date(days: i64) -> Option<String> {
+// Each writes all of its text or nothing.
+
+fn date(out: &mut Vec<u8>, days: i64) -> Option<()> {
     let moment = DateTime::UNIX_EPOCH.checked_add_signed(TimeDelta::try_days(days)?)?;
-    Some(moment.format("%Y-%m-%d").to_string())
+    day(out, moment.date_naive());
+    Some(())
 }
 
-fn time(micros: i64) -> Option<String> {
+fn time(out: &mut Vec<u8>, micros: i64) -> Option<()> {
     let seconds = u32::try_from(micros.div_euclid(1_000_000)).ok()?;
     let nanos = u32::try_from(micros.rem_euclid(1_000_000)).ok()? * 1000;
     let time = NaiveTime::from_num_seconds_from_midnight_opt(seconds, nanos)?;
-    Some(time.format("%H:%M:%S%.6f").to_string())
+    clock(out, time);
+    Some(())
 }
 
-fn timestamp(micros: i64, is_zoned: bool) -> Option<String> {
+fn timestamp(out: &mut Vec<u8>, micros: i64, is_zoned: bool) -> Option<()> {
     let moment = DateTime::from_timestamp_micros(micros)?;
-    let format = if is_zoned {
-        "%Y-%m-%dT%H:%M:%S%.6fZ"
-    } else {
-        "%Y-%m-%dT%H:%M:%S%.6f"
-    };
-    Some(moment.format(format).to_string())
+    day(out, moment.date_naive());
+    out.push(b'T');
+    clock(out, moment.time());
+    if is_zoned {
+        out.push(b'Z');
+    }
+    Some(())
+}
+
+fn day(out: &mut Vec<u8>, date: NaiveDate) {
+    match u32::try_from(date.year()) {
+        Ok(year @ ..=9999) => digits(out, 4, year),
+        // With its sign.
+        _ => push(out, format_args!("{}", date.format("%Y"))),
+    }
+    out.push(b'-');
+    digits(out, 2, date.month());
+    out.push(b'-');
+    digits(out, 2, date.day());
+}
+
+fn clock(out: &mut Vec<u8>, time: NaiveTime) {
+    digits(out, 2, time.hour());
+    out.push(b':');
+    digits(out, 2, time.minute());
+    out.push(b':');
+    digits(out, 2, time.second());
+    out.push(b'.');
+    digits(out, 6, time.nanosecond() / 1000);
+}
+
+/// The last digits of a number, so many of them.
+fn digits(out: &mut Vec<u8>, count: u32, number: u32) {
+    for place in (0..count).rev() {
+        let digit = number / 10_u32.pow(place) % 10;
+        out.extend(char::from_digit(digit, 10).map(|digit| digit as u8));
+    }
 }
 
 fn elements(out: &mut Vec<u8>, range: std::ops::Range<usize>, write: &Writer<'_>) {
@@ -429,13 +487,11 @@ fn displayed(array: &ArrayRef) -> Result<Writer<'_>, QueryError> {
     let internal = |error: arrow::error::ArrowError| QueryError::Internal {
         why: error.to_string(),
     };
-    let options = FormatOptions::default();
-    let formatter = ArrayFormatter::try_new(array.as_ref(), &options).map_err(internal)?;
-    let mut texts = Vec::with_capacity(array.len());
-    for row in 0..array.len() {
-        texts.push(formatter.value(row).try_to_string().map_err(internal)?);
-    }
-    Ok(Box::new(move |row, out| string(out, &texts[row])))
+    const OPTIONS: FormatOptions<'static> = FormatOptions::new();
+    let formatter = ArrayFormatter::try_new(array.as_ref(), &OPTIONS).map_err(internal)?;
+    Ok(Box::new(move |row, out| {
+        string(out, &formatter.value(row).to_string());
+    }))
 }
 
 #[cfg(test)]

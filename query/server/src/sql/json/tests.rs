@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray,
-    Float32Array, Float64Array, Int32Array, Int64Array, LargeBinaryArray, ListArray, MapBuilder,
-    NullArray, RecordBatch, StringArray, StringBuilder, StructArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray, UInt64Array,
+    Float32Array, Float64Array, Int32Array, Int64Array, IntervalYearMonthArray, LargeBinaryArray,
+    ListArray, MapBuilder, NullArray, RecordBatch, StringArray, StringBuilder, StructArray,
+    Time64MicrosecondArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::{Field, Int32Type};
 use expect_test::{Expect, expect};
@@ -97,6 +97,44 @@ fn times_are_rfc_3339_with_microseconds() {
     );
 }
 
+/// Digit by digit what `chrono` formats.
+#[test]
+fn moments_are_written_as_the_calendar_has_them() {
+    let moments = (0..4_000_i64).map(|n| (n - 2_000) * 81_234_567_891_234);
+    let moments: Vec<i64> = moments
+        .filter(|n| n.abs() < 200_000_000_000_000_000)
+        .collect();
+    let text = |format: &str| -> Vec<String> {
+        let moment = |micros: &i64| DateTime::from_timestamp_micros(*micros).expect("a moment");
+        let text = moments
+            .iter()
+            .map(moment)
+            .map(|moment| moment.format(format).to_string());
+        text.map(|text| format!("\"{text}\"")).collect()
+    };
+    let written = |array: ArrayRef| -> Vec<String> {
+        let values = json_values(&array).expect("it is written").into_iter();
+        values
+            .map(|value| String::from_utf8(value).expect("text"))
+            .collect()
+    };
+    let zoned = TimestampMicrosecondArray::from(moments.clone()).with_timezone("+00:00");
+    assert_eq!(written(Arc::new(zoned)), text("%Y-%m-%dT%H:%M:%S%.6fZ"));
+    let days = moments
+        .iter()
+        .map(|micros| micros.div_euclid(86_400_000_000));
+    let days: Vec<i32> = days.map(|day| i32::try_from(day).expect("small")).collect();
+    assert_eq!(written(Arc::new(Date32Array::from(days))), text("%Y-%m-%d"));
+    let times = moments
+        .iter()
+        .map(|micros| micros.rem_euclid(86_400_000_000));
+    let times: Vec<i64> = times.collect();
+    assert_eq!(
+        written(Arc::new(Time64MicrosecondArray::from(times))),
+        text("%H:%M:%S%.6f")
+    );
+}
+
 #[test]
 fn text_and_bytes_are_strings() {
     check(
@@ -119,6 +157,11 @@ fn text_and_bytes_are_strings() {
         expect!["boolean [true],[false]"],
     );
     check(Arc::new(NullArray::new(1)), expect!["varchar [null]"]);
+    let months = IntervalYearMonthArray::from(vec![Some(14), None]);
+    check(
+        Arc::new(months),
+        expect![[r#"varchar ["1 years 2 mons"],[null]"#]],
+    );
 }
 
 #[test]
