@@ -117,6 +117,11 @@ fn find(state: &State, name: &str) -> Result<Option<TopicId>, QueryError> {
 }
 
 impl EventsSchema {
+    /// Whose table it is. A cut of it would cost what its partitions cost.
+    fn topic(&self, name: &str) -> Result<Option<TopicId>, QueryError> {
+        find(&self.context.cut.view, split(name).0)
+    }
+
     fn cut(&self, name: &str) -> Result<Option<(TableCut, Part)>, QueryError> {
         let (base, part) = split(name);
         let Some(topic) = find(&self.context.cut.view, base)? else {
@@ -154,11 +159,11 @@ impl SchemaProvider for EventsSchema {
 
     /// Without making each table for a listing.
     async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
-        Ok(self.cut(name)?.map(|_| TableType::Base))
+        Ok(self.topic(name)?.map(|_| TableType::Base))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        matches!(self.cut(name), Ok(Some(_)))
+        matches!(self.topic(name), Ok(Some(_)))
     }
 }
 
