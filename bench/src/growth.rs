@@ -12,6 +12,8 @@
 mod agents;
 mod metastore;
 mod queries;
+mod sessions;
+mod stores;
 mod tables;
 
 use std::time::Duration;
@@ -82,6 +84,16 @@ impl Cost {
         }
     }
 
+    /// Of one among so many.
+    pub(crate) fn divided_by(self, count: f64) -> Cost {
+        match self {
+            Cost::Micros(samples) => {
+                Cost::Micros(samples.iter().map(|micros| micros / count).collect())
+            }
+            Cost::Bytes(bytes) => Cost::Bytes(bytes),
+        }
+    }
+
     fn shown(&self) -> String {
         match self {
             Cost::Micros(samples) if samples.median() >= 10_000.0 => {
@@ -98,6 +110,8 @@ impl Growth {
     pub(crate) async fn run(&self, common: &Common) -> Result<()> {
         let lines: Vec<&Line> = agents::LINES
             .iter()
+            .chain(sessions::LINES)
+            .chain(stores::LINES)
             .chain(metastore::LINES)
             .chain(tables::LINES)
             .chain(queries::LINES)

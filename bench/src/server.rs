@@ -28,6 +28,7 @@ pub(crate) struct Server {
     folder: TempDir,
     pub(crate) kafka: String,
     pub(crate) http: String,
+    pub(crate) registry: String,
 }
 
 impl Server {
@@ -88,6 +89,7 @@ impl Server {
             pid: child.id().context("tarn ended")?,
             kafka: address("kafka")?,
             http: address("http")?,
+            registry: address("registry")?,
             child,
             folder,
         })

@@ -17,6 +17,10 @@ impl FromIterator<f64> for Samples {
 }
 
 impl Samples {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = f64> {
+        self.sorted.iter().copied()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.sorted.len()
     }

@@ -55,6 +55,14 @@ pub(crate) const LINES: &[Line] = &[
         measure: |size, _| commit(size).boxed_local(),
     },
     Line {
+        name: "table-commit-among-files",
+        what: "a commit of one file",
+        grows: "files of the table",
+        sizes: &[100, 10_000, 100_000],
+        bar: Bar::Flat,
+        measure: |size, _| commit_among(size).boxed_local(),
+    },
+    Line {
         name: "table-plan-day",
         what: "a plan of one day's files, a thousand of them",
         grows: "files of the table",
@@ -240,7 +248,8 @@ async fn commit(before: u64) -> Result<Cost> {
     Ok(Cost::Micros(rounds.collect()))
 }
 
-async fn plan(files: u64, of_a_day: bool) -> Result<Cost> {
+/// A table of so many files, those of one commit of one day.
+async fn filled(files: u64) -> Result<Bench> {
     let bench = Bench::new(1).await?;
     let per_commit = FILES.min(files);
     for commit in 0..files / per_commit {
@@ -250,6 +259,31 @@ async fn plan(files: u64, of_a_day: bool) -> Result<Cost> {
         let files = firsts.map(|first| a_file(&loaded, day, i64::try_from(first)?));
         bench.commit(files.collect::<Result<_>>()?, &[]).await?;
     }
+    Ok(bench)
+}
+
+async fn commit_among(files: u64) -> Result<Cost> {
+    let bench = filled(files).await?;
+    let mut rounds = Vec::new();
+    let mut first = i64::try_from(files)? * 1_000;
+    for _ in 0..ROUNDS {
+        // Folding manifests is a part of it, which each commit pays in turn.
+        const COMMITS: u32 = 64;
+        let started = Instant::now();
+        for _ in 0..COMMITS {
+            first += 1_000;
+            let file = a_file(&bench.load(&bench.node.metastore.view()).await?, 0, first)?;
+            bench.commit(vec![file], &[]).await?;
+        }
+        rounds.push(started.elapsed().as_secs_f64() * 1e6 / f64::from(COMMITS));
+    }
+    bench.stop().await;
+    Ok(Cost::Micros(rounds.into_iter().collect()))
+}
+
+async fn plan(files: u64, of_a_day: bool) -> Result<Cost> {
+    let bench = filled(files).await?;
+    let per_commit = FILES.min(files);
     let view = bench.node.metastore.view();
     let loaded = bench.load(&view).await?;
     let snapshot = view.table(TOPIC).and_then(|table| table.table_snapshot);
