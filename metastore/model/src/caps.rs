@@ -48,7 +48,15 @@ pub const GROUP_MEMBERS_MAX: usize = 10_000;
 pub const GROUP_BYTES_MAX: usize = 64 << 20;
 /// Groups in a cluster; a new one beyond it is refused.
 pub const GROUPS_MAX: usize = 100_000;
-/// Committed offsets of one group; more are refused.
+/// Bytes of all groups in a cluster, with their committed offsets. Beyond it what would add to them is
+/// refused, until some expire or are deleted; who commits again what it committed before adds nothing.
+pub const GROUPS_BYTES_MAX: u64 = 1 << 30;
+/// Above so many bytes of groups, offsets of groups without members expire sooner …
+pub const GROUPS_BYTES_HIGH: u64 = GROUPS_BYTES_MAX / 4 * 3;
+/// … after so long.
+pub const OFFSETS_RETENTION_SHORT: Duration = Duration::from_secs(24 * 3600);
+/// Committed offsets of one group; more are refused. A group's offsets of topics that it no longer reads
+/// expire, and can be deleted.
 pub const GROUP_OFFSETS_MAX: usize = 100_000;
 /// Committed offsets of a group without members stay for so long, Kafka's `offsets.retention.minutes`.
 pub const OFFSETS_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -62,8 +70,11 @@ pub const EMPTY_TABLE_KEPT: Duration = Duration::from_secs(600);
 pub const DETACHED_PARTITIONS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest schema text.
 pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
-/// Registered schemas in a cluster.
+/// Registered schemas in a cluster; one more is refused until some are deleted for good: versions of
+/// subjects by request, and those of a topic's table with the topic.
 pub const SCHEMAS_MAX: usize = 100_000;
+/// Bytes of the texts of all registered schemas; likewise.
+pub const SCHEMAS_BYTES_MAX: u64 = 256 << 20;
 /// Columns that one registered schema may flatten to, nested ones counted.
 pub const SCHEMA_COLUMNS_MAX: usize = 2_000;
 /// Idempotent producers remembered per partition; the one idle for longest goes.

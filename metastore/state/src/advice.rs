@@ -60,6 +60,17 @@ impl<'s> Leaders<'s> {
         Leaders { near, now, settled }
     }
 
+    /// Among whom every partition has its leader, by node id; `None` while an agent is still taking over.
+    /// The same ones give the same leaders.
+    pub fn settled(&self) -> Option<Vec<NodeId>> {
+        if !self.settled && self.near.len() > 1 {
+            return None;
+        }
+        let mut nodes: Vec<NodeId> = self.near.iter().map(|session| session.node).collect();
+        nodes.sort_unstable();
+        Some(nodes)
+    }
+
     /// The agent that Metadata names as the leader of a partition.
     pub fn of(&self, at: TopicPartition) -> Option<&'s Session> {
         if let [only] = self.near.as_slice() {

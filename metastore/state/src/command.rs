@@ -13,8 +13,8 @@ use crate::commands::commit_segment::BatchOutcome;
 use crate::commands::{
     AllocateProducerId, AlterTopicConfigs, CloseSession, CommitGroupOffsets, CommitSegment,
     CommitTable, CompleteGroup, CreatePartitions, CreateTopic, DeleteGroup, DeleteGroupOffsets,
-    DeleteTopic, ExpireSession, OpenSession, RaiseLevel, RegisterSchema, RemoveGroupMembers,
-    ReportTable, SetCompatibility,
+    DeleteRecords, DeleteSchemaVersions, DeleteTopic, ExpireSession, OpenSession, RaiseLevel,
+    RegisterSchema, RemoveGroupMembers, ReportTable, SetCompatibility,
 };
 use crate::nesting::COLUMN_LEVELS_MAX;
 use crate::{Context, State, TableColumnsError};
@@ -42,6 +42,8 @@ pub enum Command {
     CommitSegment(#[n(0)] CommitSegment),
     #[n(21)]
     AllocateProducerId(#[n(0)] AllocateProducerId),
+    #[n(22)]
+    DeleteRecords(#[n(0)] DeleteRecords),
     #[n(30)]
     CompleteGroup(#[n(0)] CompleteGroup),
     #[n(31)]
@@ -56,6 +58,8 @@ pub enum Command {
     RegisterSchema(#[n(0)] RegisterSchema),
     #[n(41)]
     SetCompatibility(#[n(0)] SetCompatibility),
+    #[n(42)]
+    DeleteSchemaVersions(#[n(0)] DeleteSchemaVersions),
     #[n(50)]
     CommitTable(#[n(0)] CommitTable),
     #[n(51)]
@@ -77,6 +81,7 @@ impl Command {
             Command::AlterTopicConfigs(command) => command.apply(state, ctx),
             Command::CommitSegment(command) => command.apply(state, ctx),
             Command::AllocateProducerId(command) => command.apply(state, ctx),
+            Command::DeleteRecords(command) => command.apply(state, ctx),
             Command::CompleteGroup(command) => command.apply(state, ctx),
             Command::RemoveGroupMembers(command) => command.apply(state, ctx),
             Command::CommitGroupOffsets(command) => command.apply(state, ctx),
@@ -84,6 +89,7 @@ impl Command {
             Command::DeleteGroupOffsets(command) => command.apply(state, ctx),
             Command::RegisterSchema(command) => command.apply(state, ctx),
             Command::SetCompatibility(command) => command.apply(state, ctx),
+            Command::DeleteSchemaVersions(command) => command.apply(state, ctx),
             Command::CommitTable(command) => command.apply(state, ctx),
             Command::ReportTable(command) => command.apply(state, ctx),
         }
@@ -126,6 +132,8 @@ pub enum Outcome {
         #[n(1)]
         version: u32,
     },
+    #[n(7)]
+    SchemaVersionsDeleted(#[n(0)] Vec<u32>),
 }
 
 /// A proposal was applied whole, with an outcome per command, or refused whole.
@@ -254,6 +262,15 @@ pub enum Refusal {
     #[error("there is no subject {0:?}")]
     #[n(41)]
     NoSuchSubject(#[n(0)] String),
+    #[error("the subject has no version {0}")]
+    #[n(42)]
+    NoSuchSchemaVersion(#[n(0)] u32),
+    #[error("it was deleted before")]
+    #[n(43)]
+    SchemaVersionDeleted,
+    #[error("it was not deleted before it is to be deleted for good")]
+    #[n(44)]
+    SchemaVersionNotDeleted,
     #[error("topic {0} has no table")]
     #[n(50)]
     NoSuchTable(#[n(0)] TopicId),

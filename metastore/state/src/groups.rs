@@ -27,7 +27,15 @@ pub struct Group {
     pub brought: Arc<[u8]>,
     pub offsets: OrdMap<TopicPartition, CommittedOffset>,
     pub changed: ClusterTime,
+    /// What its members weigh, and its offsets; both follow from the rest.
+    pub member_bytes: u64,
+    pub offset_bytes: u64,
 }
+
+/// What a group weighs without anything in it, and a committed offset without its metadata; about what
+/// they take in memory.
+const GROUP_BYTES: u64 = 256;
+const OFFSET_BYTES: u64 = 96;
 
 /// A member of a completed generation.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -76,6 +84,56 @@ pub struct CommittedOffset {
 }
 
 impl Group {
+    /// A group that nobody has joined and that has committed nothing.
+    pub fn empty(changed: ClusterTime) -> Group {
+        Group {
+            generation: 0,
+            protocol_type: String::new(),
+            protocol: String::new(),
+            leader: String::new(),
+            members: Arc::default(),
+            brought: Arc::default(),
+            offsets: OrdMap::new(),
+            changed,
+            member_bytes: 0,
+            offset_bytes: 0,
+        }
+    }
+
+    /// What it weighs in `caps::GROUPS_BYTES_MAX`.
+    pub(crate) fn bytes(&self, name: &str) -> u64 {
+        GROUP_BYTES + name.len() as u64 + self.member_bytes + self.offset_bytes
+    }
+
+    pub(crate) fn set_members(&mut self, members: Arc<[GroupMember]>, brought: Arc<[u8]>) {
+        let of_member = |member: &GroupMember| {
+            let instance = member.instance.as_ref().map_or(0, String::len);
+            member.id.len() + member.client_id.len() + member.client_host.len() + instance
+        };
+        let of_members: usize = members.iter().map(of_member).sum();
+        self.member_bytes = (of_members + brought.len()) as u64;
+        self.members = members;
+        self.brought = brought;
+    }
+
+    pub(crate) fn put_offset(&mut self, at: TopicPartition, committed: CommittedOffset) {
+        self.offset_bytes += committed.bytes();
+        if let Some(before) = self.offsets.insert(at, committed) {
+            self.offset_bytes -= before.bytes();
+        }
+    }
+
+    pub(crate) fn remove_offsets<'a>(
+        &mut self,
+        partitions: impl IntoIterator<Item = &'a TopicPartition>,
+    ) {
+        for at in partitions {
+            if let Some(before) = self.offsets.remove(at) {
+                self.offset_bytes -= before.bytes();
+            }
+        }
+    }
+
     pub fn member(&self, id: &str) -> Option<&GroupMember> {
         let at = self
             .members
@@ -86,6 +144,10 @@ impl Group {
 }
 
 impl CommittedOffset {
+    pub(crate) fn bytes(&self) -> u64 {
+        OFFSET_BYTES + self.metadata.len() as u64
+    }
+
     /// Where the group goes on; `None` where the client committed no offset.
     pub fn next(&self) -> Option<Offset> {
         Offset::from_wire(self.offset)
@@ -111,11 +173,43 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn group_or_new(
+    /// Changes a group that may be new. What would add to all groups beyond their bound is refused.
+    pub(crate) fn change_or_add_group(
         &mut self,
         name: &str,
         ctx: &Context,
-    ) -> Result<&mut Arc<Group>, Refusal> {
+        change: impl FnOnce(&mut Group),
+    ) -> Result<(), Refusal> {
+        let before = self.group_bytes;
+        self.add_group(name, ctx)?;
+        self.change_group(name, change);
+        if self.group_bytes > before.max(caps::GROUPS_BYTES_MAX) {
+            return Err(Refusal::Full {
+                what: "bytes of groups".into(),
+                max: caps::GROUPS_BYTES_MAX,
+            });
+        }
+        Ok(())
+    }
+
+    /// Changes a group, if it is there.
+    pub(crate) fn change_group(&mut self, name: &str, change: impl FnOnce(&mut Group)) {
+        let Some(group) = self.groups.get_mut(name) else {
+            return;
+        };
+        let group = Arc::make_mut(group);
+        let before = group.bytes(name);
+        change(group);
+        self.group_bytes = self.group_bytes - before + group.bytes(name);
+    }
+
+    pub(crate) fn remove_group(&mut self, name: &str) {
+        if let Some(group) = self.groups.remove(name) {
+            self.group_bytes -= group.bytes(name);
+        }
+    }
+
+    fn add_group(&mut self, name: &str, ctx: &Context) -> Result<(), Refusal> {
         if !self.groups.contains_key(name) {
             if name.len() > caps::NAME_BYTES_MAX {
                 return Err(Refusal::TooLong {
@@ -128,18 +222,10 @@ impl State {
                     max: caps::GROUPS_MAX as u64,
                 });
             }
-            let group = Group {
-                generation: 0,
-                protocol_type: String::new(),
-                protocol: String::new(),
-                leader: String::new(),
-                members: Arc::default(),
-                brought: Arc::default(),
-                offsets: OrdMap::new(),
-                changed: ctx.cluster_time,
-            };
+            let group = Group::empty(ctx.cluster_time);
+            self.group_bytes += group.bytes(name);
             self.groups.insert(name.to_owned(), Arc::new(group));
         }
-        Ok(self.groups.get_mut(name).expect("it is there by now"))
+        Ok(())
     }
 }

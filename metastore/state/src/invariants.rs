@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use imbl::ordmap::DiffItem;
 use tarn_model::{ColumnType, Field, Offset, PartitionId, SegmentId, TopicPartition, caps};
 
-use crate::{Counters, Extent, FIRST_PAYLOAD_FIELD_ID, Group, Partition, Producer, State, Table};
+use crate::{
+    CommittedOffset, Counters, Extent, FIRST_PAYLOAD_FIELD_ID, Group, Partition, Producer, State,
+    Table,
+};
 
 /// A predicate that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +45,7 @@ impl State {
         for (at, partition) in self.partitions.iter().chain(&self.leftovers) {
             check_partition(*at, partition)?;
         }
+        self.check_trimmed()?;
         self.check_leftovers()?;
         self.check_segments()?;
         self.check_producers()?;
@@ -240,6 +244,10 @@ impl State {
     }
 
     fn check_groups(&self) -> Check {
+        let bytes = self.groups.iter().map(|(name, group)| group.bytes(name));
+        ensure("groups", self.group_bytes == bytes.sum(), || {
+            format!("they weigh other than {}", self.group_bytes)
+        })?;
         for (name, group) in &self.groups {
             check_group(group).map_err(|detail| broken("groups", format!("{name:?}: {detail}")))?;
             for at in group.offsets.keys() {
@@ -270,12 +278,17 @@ impl State {
             let known = subject
                 .versions
                 .values()
+                .chain(subject.deleted.values())
                 .all(|(schema, _)| self.schemas.contains_key(schema));
             ensure("schemas", known, || {
                 format!("subject {name:?} names one that is not there")
             })?;
         }
-        Ok(())
+        let texts = self.schemas.values().map(|schema| schema.text.len() as u64);
+        let counted = self.schema_uses == self.counted_schema_uses()
+            && self.schema_uses.len() == self.schemas.len()
+            && self.schema_bytes == texts.sum();
+        ensure("schemas", counted, || "their counts differ".into())
     }
 
     fn check_tables(&self) -> Check {
@@ -294,6 +307,18 @@ impl State {
             detached == self.detached_tables.len() && detached <= caps::DETACHED_TABLES_MAX,
             || format!("{detached} are there"),
         )
+    }
+
+    fn check_trimmed(&self) -> Check {
+        for (at, partition) in &self.partitions {
+            let known = self.trimmed.contains(at) == partition.has_trimmed_extents();
+            ensure("trimmed-partitions-are-known", known, || format!("{at}"))?;
+        }
+        for at in &self.trimmed {
+            let there = self.partitions.contains_key(at);
+            ensure("trimmed-partitions-are-known", there, || format!("{at}"))?;
+        }
+        Ok(())
     }
 
     /// What is left of deleted topics belongs to no topic, and what waits for its table has one.
@@ -445,12 +470,20 @@ fn check_partition_step(at: TopicPartition, old: &Partition, new: &Partition) ->
         format!("{at}: from {} to {}", old.offsets(), new.offsets())
     })?;
     let mut bytes = 0;
-    let end = check_dense(
-        at,
-        old.high_watermark,
-        new.extents.range(old.high_watermark..),
-        &mut bytes,
-    )?;
+    let mut from = old.high_watermark;
+    if new.log_start > from {
+        // What was added may be deleted in the same step, and then gone already.
+        let first = new.extents.range(from..).next();
+        from = first.map_or(new.high_watermark, |(first, _)| *first);
+        ensure("offsets-are-dense", from <= new.log_start, || {
+            format!(
+                "{at}: starts at {}, the first extent at {from}",
+                new.log_start
+            )
+        })?;
+    }
+    let added = new.extents.range(old.high_watermark..);
+    let end = check_dense(at, from, added, &mut bytes)?;
     ensure("offsets-are-dense", end == new.high_watermark, || {
         format!("{at}: ends at {end}")
     })?;
@@ -471,15 +504,10 @@ fn check_partition_step(at: TopicPartition, old: &Partition, new: &Partition) ->
 }
 
 fn check_producer(producer: &Producer) -> Result<(), String> {
-    let batches = producer.batches.len();
-    if batches == 0 || batches > caps::PRODUCER_WINDOW {
-        return Err(format!("{batches} batches are remembered"));
-    }
     let ordered = producer
         .batches
-        .iter()
-        .zip(producer.batches.iter().skip(1))
-        .all(|(one, next)| one.base < next.base);
+        .windows(2)
+        .all(|pair| matches!(pair, [one, next] if one.base < next.base));
     if ordered {
         Ok(())
     } else {
@@ -488,6 +516,10 @@ fn check_producer(producer: &Producer) -> Result<(), String> {
 }
 
 fn check_group(group: &Group) -> Result<(), &'static str> {
+    let offsets = group.offsets.values().map(CommittedOffset::bytes);
+    if group.offset_bytes != offsets.sum() {
+        return Err("its offsets weigh other than it says");
+    }
     if !group
         .members
         .windows(2)

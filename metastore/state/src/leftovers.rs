@@ -5,6 +5,8 @@
 //!      └─────────────────────── no table, or nothing to take ──────────────────────▶ leaving ─▶ gone
 //! ```
 //!
+//! Likewise the extents below a log start that was moved.
+//!
 //! Holds: an entry works off a bounded part, whatever there is, and all replicas the same; what waits
 //! here is seen by nobody but the materializer (`State::leftovers`).
 //! The same entries look, a few at a time, for groups and offsets that expired, producers that went
@@ -12,6 +14,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 use tarn_model::{ClusterTime, PartitionId, ProducerId, SegmentId, TopicId, TopicPartition, caps};
@@ -48,6 +51,7 @@ impl State {
         self.sweep_segments();
         self.look_at_detached_table();
         self.sweep_leaving();
+        self.sweep_trimmed();
         self.sweep_groups();
     }
 
@@ -60,6 +64,7 @@ impl State {
             let Some(removed) = self.partitions.remove(&at) else {
                 continue;
             };
+            self.trimmed.remove(&at);
             let waits = table
                 .as_ref()
                 .is_some_and(|table| table.materialized(partition) < removed.last_stable());
@@ -80,8 +85,12 @@ impl State {
 
     /// Its table has taken everything of a partition of a deleted topic.
     pub(crate) fn table_has_taken(&mut self, at: TopicPartition) {
-        if let Some(partition) = self.leftovers.remove(&at) {
-            self.leave(at, partition);
+        let Some(partition) = self.leftovers.remove(&at) else {
+            return;
+        };
+        self.leave(at, partition);
+        if !self.has_leftovers(at.topic) {
+            self.release_schemas_of_table(at.topic);
         }
     }
 
@@ -185,6 +194,40 @@ impl State {
         }
     }
 
+    /// Gives back extents below the log start of partitions whose records were deleted.
+    fn sweep_trimmed(&mut self) {
+        let mut extents = EXTENTS_PER_ENTRY;
+        while extents > 0 {
+            let Some(at) = self.trimmed.get_min().copied() else {
+                return;
+            };
+            let mut given_back = Vec::new();
+            if let Some(partition) = self.partitions.get_mut(&at) {
+                let partition = Arc::make_mut(partition);
+                while extents > 0
+                    && partition.has_trimmed_extents()
+                    && let Some((start, extent)) = partition.extents.get_min()
+                {
+                    let (start, bytes) = (*start, extent.position.length);
+                    given_back.push(extent.segment);
+                    partition.bytes = partition.bytes.saturating_sub(bytes);
+                    partition.extents.remove(&start);
+                    extents -= 1;
+                }
+                if partition.has_trimmed_extents() {
+                    extents = 0;
+                } else {
+                    self.trimmed.remove(&at);
+                }
+            } else {
+                self.trimmed.remove(&at);
+            }
+            for segment in given_back {
+                self.dereference_segment(segment);
+            }
+        }
+    }
+
     /// Forgets the segments that hold nothing and whose commit deadline has passed. Each id is looked
     /// at once: one that loses its last extent later is dropped there and then.
     fn sweep_segments(&mut self) {
@@ -208,10 +251,20 @@ impl State {
         }
     }
 
+    /// How long offsets of a group without members stay: not so long where groups hold too much.
+    fn offsets_retention(&self) -> Duration {
+        if self.group_bytes > caps::GROUPS_BYTES_HIGH {
+            caps::OFFSETS_RETENTION_SHORT
+        } else {
+            caps::OFFSETS_RETENTION
+        }
+    }
+
     /// Looks at the next few groups: offsets that expired or whose partition is gone go, and so does a
     /// group that has neither members nor offsets.
     fn sweep_groups(&mut self) {
         let by_age = self.deletes_by_age();
+        let retention = self.offsets_retention();
         let mut groups = GROUPS_PER_ENTRY;
         let mut offsets = OFFSETS_PER_ENTRY;
         while groups > 0 && offsets > 0 {
@@ -228,7 +281,8 @@ impl State {
             for (at, committed) in group.offsets.range((after, Bound::Unbounded)).take(offsets) {
                 seen += 1;
                 last = Some(*at);
-                let is_over = by_age && group.expires_after(committed.committed, self.cluster_time);
+                let is_over = by_age
+                    && group.expires_after(committed.committed, retention, self.cluster_time);
                 if is_over || !self.partitions.contains_key(at) {
                     gone.push(*at);
                 }
@@ -238,12 +292,9 @@ impl State {
             let is_left =
                 by_age && gone.len() == group.offsets.len() && group.is_left(self.cluster_time);
             if is_left {
-                self.groups.remove(&name);
+                self.remove_group(&name);
             } else if !gone.is_empty() {
-                let group = Arc::make_mut(self.groups.get_mut(&name).expect("it was just found"));
-                for at in gone {
-                    group.offsets.remove(&at);
-                }
+                self.change_group(&name, |group| group.remove_offsets(&gone));
             }
             self.group_cursor = Some(GroupCursor {
                 group: name,
@@ -270,8 +321,8 @@ impl State {
 impl Group {
     /// Has an offset that was committed then expired? As in Kafka (KIP-211): never while the group has
     /// members, and for a group that had some, not before it was without for as long.
-    fn expires_after(&self, committed: ClusterTime, now: ClusterTime) -> bool {
-        self.members.is_empty() && now.since(committed.max(self.changed)) > caps::OFFSETS_RETENTION
+    fn expires_after(&self, committed: ClusterTime, retention: Duration, now: ClusterTime) -> bool {
+        self.members.is_empty() && now.since(committed.max(self.changed)) > retention
     }
 
     /// Is there nothing of it but its name, for some time?

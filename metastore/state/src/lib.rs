@@ -24,6 +24,7 @@ mod snapshot;
 mod state;
 mod tables;
 mod topics;
+mod window;
 
 #[cfg(test)]
 mod harness;
@@ -45,3 +46,4 @@ pub use snapshot::SnapshotError;
 pub use state::State;
 pub use tables::{Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError};
 pub use topics::{Extent, Partition, Position, Segment, Topic, is_internal, past_commit_deadline};
+pub use window::Window;

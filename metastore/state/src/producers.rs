@@ -1,6 +1,5 @@
 //! Idempotent producers, per partition, as in Kafka.
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use tarn_model::{
 
 use crate::commands::ProducerStamp;
 use crate::commands::commit_segment::BatchOutcome;
-use crate::{FeatureLevel, State};
+use crate::{FeatureLevel, State, Window};
 
 /// Sequence numbers are 31 bits and wrap from `i32::MAX` to 0.
 const SEQUENCE_MASK: u32 = i32::MAX as u32;
@@ -30,7 +29,7 @@ pub struct Producer {
     pub epoch: ProducerEpoch,
     /// The newest [`tarn_model::caps::PRODUCER_WINDOW`] batches of this epoch, oldest first.
     #[n(1)]
-    pub batches: VecDeque<RememberedBatch>,
+    pub batches: Window,
     #[n(2)]
     pub used: ClusterTime,
     /// Sequence numbers taken in this epoch since the producer became known: how far back a
@@ -55,7 +54,7 @@ pub struct RememberedBatch {
 impl Producer {
     /// Sequence of the last record taken.
     pub fn last_sequence(&self) -> Option<i32> {
-        self.batches.back().map(|batch| batch.last_sequence)
+        self.batches.last().map(|batch| batch.last_sequence)
     }
 }
 
@@ -113,7 +112,7 @@ impl Producer {
         // SUBTLE: "forgotten" says that the records are here. A producer that became known in the
         // middle of its order may be before that: only what was certainly taken counts.
         let back = distance(stamp.first_sequence, expected);
-        let before_window = self.batches.front().is_some_and(|oldest| {
+        let before_window = self.batches.first().is_some_and(|oldest| {
             let ahead = distance(last, oldest.first_sequence);
             0 < ahead && ahead < SEQUENCE_HALF
         });
@@ -187,22 +186,19 @@ impl State {
                 let producer = Arc::make_mut(producer);
                 if producer.epoch != stamp.epoch || producer.is_idle(now) {
                     producer.epoch = stamp.epoch;
-                    producer.batches.clear();
+                    producer.batches = Window::of(batch);
                     producer.taken = 0;
+                } else {
+                    producer.batches.push(batch);
                 }
-                if producer.batches.len() >= caps::PRODUCER_WINDOW {
-                    producer.batches.pop_front();
-                }
-                producer.batches.push_back(batch);
                 producer.taken = producer.taken.saturating_add(taken);
                 producer.used = now;
             }
             None => {
                 self.make_room_for_producer(at);
-                let batches = VecDeque::from([batch]);
                 let producer = Producer {
                     epoch: stamp.epoch,
-                    batches,
+                    batches: Window::of(batch),
                     used: now,
                     taken,
                 };

@@ -14,7 +14,8 @@ use crate::commands::commit_segment::BatchOutcome;
 use crate::commands::{
     AllocateProducerId, AlterTopicConfigs, CloseSession, Closes, CommitGroupOffsets, CommitMode,
     CommitTable, CompleteGroup, ConfigChange, CreatePartitions, DeleteGroup, DeleteGroupOffsets,
-    DeleteTopic, ExpireSession, GroupOffset, MaterializedStep, RegisterSchema, RemoveGroupMembers,
+    DeleteRecords, DeleteSchemaVersions, DeleteTopic, ExpireSession, GroupOffset, MaterializedStep,
+    RecordsBelow, RegisterSchema, RemoveGroupMembers,
 };
 use crate::harness::{Cluster, at, batch, create_topic, idempotent, open_command, session, topic};
 use crate::{Command, Counters, Entry, GroupMember, Outcome, ProposalOutcome, State};
@@ -106,6 +107,12 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
                 vec![(at(id, partition.0), batches), (other, vec![batch(1)])],
             ))
         }
+        13 if c.is_multiple_of(2) => Command::DeleteRecords(DeleteRecords {
+            partitions: vec![RecordsBelow {
+                at: at(id, partition.0),
+                offset: (b > 32).then(|| Offset(u64::from(b % 32))),
+            }],
+        }),
         13 => Command::AllocateProducerId(AllocateProducerId {}),
         14 => {
             let generations = (generation, generation + i32::from(b % 3));
@@ -158,6 +165,12 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
             group,
             node,
             partitions: vec![at(id, partition.0)],
+            until: b.is_multiple_of(2).then(|| cluster.now()),
+        }),
+        20 if c.is_multiple_of(3) => Command::DeleteSchemaVersions(DeleteSchemaVersions {
+            subject: format!("{}-value", pick(&["a", "b"], a)),
+            version: (b > 64).then(|| u32::from(b % 4)),
+            permanent: b.is_multiple_of(2),
         }),
         19 | 20 => {
             let kinds = [

@@ -266,20 +266,22 @@ impl State {
         for _ in 0..reader.frame::<u64>()? {
             let head: GroupHead = reader.frame()?;
             let mut offsets: Ascending<TopicPartition, CommittedOffset> = Ascending::new();
+            let mut offset_bytes = 0;
             for _ in 0..head.offsets {
-                let (at, offset) = reader.frame()?;
+                let (at, offset): (_, CommittedOffset) = reader.frame()?;
+                offset_bytes += offset.bytes();
                 offsets.push(at, offset)?;
             }
-            let group = Group {
+            let mut group = Group {
                 generation: head.generation,
                 protocol_type: head.protocol_type,
                 protocol: head.protocol,
                 leader: head.leader,
-                members: head.members.into(),
-                brought: Vec::from(head.brought).into(),
                 offsets: offsets.map,
-                changed: head.changed,
+                offset_bytes,
+                ..Group::empty(head.changed)
             };
+            group.set_members(head.members.into(), Vec::from(head.brought).into());
             groups.push(head.name, Arc::new(group))?;
         }
         self.groups = groups.map;
@@ -307,6 +309,16 @@ impl State {
         if self.schema_guids.len() != self.schemas.len() {
             return Err(SnapshotError::Torn("two schemas have one guid"));
         }
+        let trimmed = self
+            .partitions
+            .iter()
+            .filter(|(_, partition)| partition.has_trimmed_extents());
+        self.trimmed = trimmed.map(|(at, _)| *at).collect();
+        let texts = self.schemas.values().map(|schema| schema.text.len() as u64);
+        self.schema_bytes = texts.sum();
+        self.schema_uses = self.counted_schema_uses();
+        let groups = self.groups.iter().map(|(name, group)| group.bytes(name));
+        self.group_bytes = groups.sum();
         let mut counts: BTreeMap<TopicPartition, usize> = BTreeMap::new();
         for (at, _) in self.producers.keys() {
             *counts.entry(*at).or_insert(0) += 1;

@@ -43,6 +43,9 @@ pub struct State {
     pub topics: OrdMap<TopicId, Arc<Topic>>,
     pub topic_names: OrdMap<String, TopicId>,
     pub partitions: OrdMap<TopicPartition, Arc<Partition>>,
+    /// Those with extents below their log start, which go a few with each entry; follows from
+    /// `partitions`.
+    pub trimmed: OrdSet<TopicPartition>,
     /// Partitions of deleted topics whose records their tables have not taken yet.
     pub leftovers: OrdMap<TopicPartition, Arc<Partition>>,
     /// The last of `detached_tables` that was looked at.
@@ -62,10 +65,16 @@ pub struct State {
 
     pub groups: OrdMap<String, Arc<Group>>,
     pub group_cursor: Option<GroupCursor>,
+    /// Bytes of all groups; follows from `groups`.
+    pub group_bytes: u64,
 
     pub next_schema: SchemaId,
     pub schemas: OrdMap<SchemaId, Arc<Schema>>,
     pub schema_guids: OrdMap<[u8; 16], SchemaId>,
+    /// How many versions and tables name each; follows from `subjects` and `tables`.
+    pub schema_uses: OrdMap<SchemaId, u64>,
+    /// Bytes of all texts; follows from `schemas`.
+    pub schema_bytes: u64,
     pub subjects: OrdMap<String, Arc<Subject>>,
     pub compatibility: Compatibility,
 
@@ -94,6 +103,7 @@ impl State {
             topics: OrdMap::new(),
             topic_names: OrdMap::new(),
             partitions: OrdMap::new(),
+            trimmed: OrdSet::new(),
             leftovers: OrdMap::new(),
             detached_cursor: None,
             leaving: OrdMap::new(),
@@ -105,9 +115,12 @@ impl State {
             producer_cursor: None,
             groups: OrdMap::new(),
             group_cursor: None,
+            group_bytes: 0,
             next_schema: SchemaId(1),
             schemas: OrdMap::new(),
             schema_guids: OrdMap::new(),
+            schema_uses: OrdMap::new(),
+            schema_bytes: 0,
             subjects: OrdMap::new(),
             compatibility: Compatibility::Backward,
             tables: OrdMap::new(),

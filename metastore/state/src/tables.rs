@@ -187,6 +187,9 @@ impl State {
         table.detached = true;
         table.detached_at = now;
         self.detached_tables.insert((now, topic));
+        if !self.has_leftovers(topic) {
+            self.release_schemas_of_table(topic);
+        }
         while self.detached_tables.len() > caps::DETACHED_TABLES_MAX
             && let Some((_, oldest)) = self.detached_tables.get_min().copied()
         {

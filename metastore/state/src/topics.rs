@@ -108,6 +108,12 @@ impl Partition {
         OffsetRange::new(self.log_start, self.high_watermark)
     }
 
+    /// Does its first extent lie below the log start, so that nobody reads it?
+    pub(crate) fn has_trimmed_extents(&self) -> bool {
+        let first = self.extents.get_min();
+        first.is_some_and(|(_, extent)| extent.offsets.end <= self.log_start)
+    }
+
     /// The extents that hold `offset` and what follows, in order.
     pub fn extents_from(&self, offset: Offset) -> impl Iterator<Item = &Extent> {
         let first = self

@@ -20,9 +20,9 @@ use tarn_model::{
 use tarn_state::commands::{
     AllocateProducerId, AlterTopicConfigs, CloseSession, Closes, CommitGroupOffsets, CommitMode,
     CommitSegment, CommitTable, CompleteGroup, ConfigChange, CreatePartitions, CreateTopic,
-    DeleteGroup, DeleteGroupOffsets, DeleteTopic, ExpireSession, GroupOffset, MaterializedStep,
-    NewBatch, NewExtent, OpenSession, ProducerStamp, RaiseLevel, RegisterSchema,
-    RemoveGroupMembers, ReportTable, SetCompatibility,
+    DeleteGroup, DeleteGroupOffsets, DeleteRecords, DeleteSchemaVersions, DeleteTopic,
+    ExpireSession, GroupOffset, MaterializedStep, NewBatch, NewExtent, OpenSession, ProducerStamp,
+    RaiseLevel, RecordsBelow, RegisterSchema, RemoveGroupMembers, ReportTable, SetCompatibility,
 };
 use tarn_state::{
     Advertised, BroughtByMember, Command, Compatibility, Counters, Entry, FeatureLevel,
@@ -253,6 +253,15 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::AllocateProducerId(AllocateProducerId {}),
         ),
         (
+            "022-delete_records",
+            Command::DeleteRecords(DeleteRecords {
+                partitions: vec![RecordsBelow {
+                    at,
+                    offset: Some(Offset(7)),
+                }],
+            }),
+        ),
+        (
             "030-complete_group",
             Command::CompleteGroup(CompleteGroup {
                 group: group(),
@@ -298,6 +307,7 @@ fn commands() -> Vec<(&'static str, Command)> {
                 group: group(),
                 node: NodeId(1),
                 partitions: vec![at],
+                until: Some(ClusterTime(8)),
             }),
         ),
         (
@@ -315,6 +325,14 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::SetCompatibility(SetCompatibility {
                 subject: Some("orders-value".into()),
                 compatibility: Some(Compatibility::FullTransitive),
+            }),
+        ),
+        (
+            "042-delete_schema_versions",
+            Command::DeleteSchemaVersions(DeleteSchemaVersions {
+                subject: "orders-value".into(),
+                version: Some(2),
+                permanent: true,
             }),
         ),
         (

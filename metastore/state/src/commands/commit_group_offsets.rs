@@ -55,17 +55,20 @@ impl CommitGroupOffsets {
                 });
             }
         }
-        let group = Arc::make_mut(state.group_or_new(&self.group, ctx)?);
-        for offset in &self.offsets {
-            let committed = CommittedOffset {
-                offset: offset.offset,
-                leader_epoch: offset.leader_epoch,
-                metadata: offset.metadata.clone(),
-                committed: ctx.cluster_time,
-            };
-            group.offsets.insert(offset.at, committed);
-        }
-        if group.offsets.len() > caps::GROUP_OFFSETS_MAX {
+        let mut offsets = 0;
+        state.change_or_add_group(&self.group, ctx, |group| {
+            for offset in &self.offsets {
+                let committed = CommittedOffset {
+                    offset: offset.offset,
+                    leader_epoch: offset.leader_epoch,
+                    metadata: offset.metadata.clone(),
+                    committed: ctx.cluster_time,
+                };
+                group.put_offset(offset.at, committed);
+            }
+            offsets = group.offsets.len();
+        })?;
+        if offsets > caps::GROUP_OFFSETS_MAX {
             let what = "committed offsets of a group".into();
             return Err(Refusal::Full {
                 what,

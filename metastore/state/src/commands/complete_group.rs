@@ -1,12 +1,10 @@
 //! A rebalance is over: the leader has assigned, and the new generation stands.
 
-use std::sync::Arc;
-
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use tarn_model::{ByteSize, NodeId, caps};
 
-use crate::{Context, Group, GroupMember, Outcome, Refusal, State};
+use crate::{Context, GroupMember, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CompleteGroup {
@@ -45,18 +43,14 @@ impl CompleteGroup {
         if have != self.previous || self.generation <= have {
             return Err(Refusal::WrongGeneration { have });
         }
-        let group = state.group_or_new(&self.group, ctx)?;
-        let group = Arc::make_mut(group);
-        *group = Group {
-            generation: self.generation,
-            protocol_type: self.protocol_type.clone(),
-            protocol: self.protocol.clone(),
-            leader: self.leader.clone(),
-            members: members.into(),
-            brought: self.brought.as_slice().into(),
-            offsets: group.offsets.clone(),
-            changed: ctx.cluster_time,
-        };
+        state.change_or_add_group(&self.group, ctx, |group| {
+            group.generation = self.generation;
+            group.protocol_type.clone_from(&self.protocol_type);
+            group.protocol.clone_from(&self.protocol);
+            group.leader.clone_from(&self.leader);
+            group.set_members(members.into(), self.brought.as_slice().into());
+            group.changed = ctx.cluster_time;
+        })?;
         Ok(Outcome::GroupGeneration(self.generation))
     }
 

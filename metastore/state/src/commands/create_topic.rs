@@ -63,6 +63,7 @@ impl CreateTopic {
             let mut table = self.table(state)?;
             table.name_event_time(&self.configs, ctx);
             check_event_time(&table)?;
+            table.schemas.keys().for_each(|id| state.use_schema(*id));
             state.tables.insert(self.id, Arc::new(table));
         }
         for partition in 0..self.partitions {

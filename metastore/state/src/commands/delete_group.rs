@@ -23,7 +23,7 @@ impl DeleteGroup {
         if !group.members.is_empty() {
             return Err(Refusal::GroupNotEmpty);
         }
-        state.groups.remove(&self.group);
+        state.remove_group(&self.group);
         Ok(Outcome::Done)
     }
 }

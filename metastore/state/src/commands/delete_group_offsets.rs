@@ -1,10 +1,8 @@
 //! Forgets what a group has committed of some partitions (KIP-496). Whether a member still reads them
 //! is for the coordinator to say, which knows what the members subscribed to.
 
-use std::sync::Arc;
-
 use minicbor::{Decode, Encode};
-use tarn_model::{NodeId, TopicPartition};
+use tarn_model::{ClusterTime, NodeId, TopicPartition};
 
 use crate::{Context, Outcome, Refusal, State};
 
@@ -16,6 +14,9 @@ pub struct DeleteGroupOffsets {
     pub node: NodeId,
     #[n(2)]
     pub partitions: Vec<TopicPartition>,
+    /// Those that were committed later stay.
+    #[n(3)]
+    pub until: Option<ClusterTime>,
 }
 
 impl DeleteGroupOffsets {
@@ -23,12 +24,15 @@ impl DeleteGroupOffsets {
         state.check_coordinator(&self.group, self.node, ctx)?;
         let group = state
             .groups
-            .get_mut(&self.group)
+            .get(&self.group)
             .ok_or_else(|| Refusal::NoSuchGroup(self.group.clone()))?;
-        let group = Arc::make_mut(group);
-        for at in &self.partitions {
-            group.offsets.remove(at);
-        }
+        let is_meant = |at: &&TopicPartition| match (self.until, group.offsets.get(*at)) {
+            (Some(until), Some(known)) => known.committed <= until,
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        let gone: Vec<TopicPartition> = self.partitions.iter().filter(is_meant).copied().collect();
+        state.change_group(&self.group, |group| group.remove_offsets(&gone));
         Ok(Outcome::Done)
     }
 }
@@ -48,6 +52,7 @@ mod tests {
                 group: "g".into(),
                 node: NodeId(1),
                 partitions,
+                until: None,
             })
         };
         assert_eq!(

@@ -4,6 +4,7 @@
 //! subject the same id. When the subject is `<topic>-value` of a topic with a table, the table's
 //! columns grow in the same entry, or the registration is refused with what does not fit.
 
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
@@ -74,6 +75,14 @@ impl RegisterSchema {
         if state.schemas.len() >= caps::SCHEMAS_MAX {
             return Err(full());
         }
+        let bytes = state.schema_bytes.saturating_add(self.text.len() as u64);
+        if bytes > caps::SCHEMAS_BYTES_MAX {
+            return Err(Refusal::Full {
+                what: "bytes of schemas".into(),
+                max: caps::SCHEMAS_BYTES_MAX,
+            });
+        }
+        state.schema_bytes = bytes;
         let id = state.next_schema;
         state.next_schema = SchemaId(id.0.checked_add(1).ok_or_else(full)?);
         let schema = Schema {
@@ -92,9 +101,17 @@ impl RegisterSchema {
 
     fn add_version(&self, id: SchemaId, state: &mut State, ctx: &Context) -> Result<u32, Refusal> {
         let subject = Arc::make_mut(state.subject_or_new(&self.subject)?);
-        // Each version names another schema, of which there are at most `SCHEMAS_MAX`.
-        let version = subject.latest().map_or(0, |(version, _)| version) + 1;
+        // Each living version names another schema, of which there are at most `SCHEMAS_MAX`; the deleted
+        // ones are bounded with them.
+        if subject.deleted.len() >= caps::SCHEMAS_MAX {
+            return Err(Refusal::Full {
+                what: "deleted versions of a subject".into(),
+                max: caps::SCHEMAS_MAX as u64,
+            });
+        }
+        let version = subject.next_version();
         subject.versions.insert(version, (id, ctx.lsn));
+        state.use_schema(id);
         Ok(version)
     }
 
@@ -112,7 +129,11 @@ impl RegisterSchema {
         table.columns = columns.fields;
         table.last_field_id = columns.last_id;
         table.typed = true;
-        table.schemas.insert(id, ctx.lsn);
+        // Deleted and registered again it is what it was to the records since the first time.
+        if let Entry::Vacant(place) = table.schemas.entry(id) {
+            place.insert(ctx.lsn);
+            state.use_schema(id);
+        }
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ impl RemoveGroupMembers {
         state.check_coordinator(&self.group, self.node, ctx)?;
         let group = state
             .groups
-            .get_mut(&self.group)
+            .get(&self.group)
             .ok_or_else(|| Refusal::NoSuchGroup(self.group.clone()))?;
         let gone: BTreeSet<&str> = self.members.iter().map(String::as_str).collect();
         let left: Arc<[GroupMember]> = group
@@ -36,16 +36,22 @@ impl RemoveGroupMembers {
         if group.members.len() == left.len() {
             return Ok(Outcome::Done);
         }
-        let group = Arc::make_mut(group);
-        group.members = left;
-        group.changed = ctx.cluster_time;
-        if group.member(&group.leader).is_none() {
-            group.leader.clear();
-        }
-        if group.members.is_empty() {
-            group.protocol.clear();
-            group.brought = Arc::default();
-        }
+        state.change_group(&self.group, |group| {
+            let is_left = left.is_empty();
+            let brought = if is_left {
+                Arc::default()
+            } else {
+                Arc::clone(&group.brought)
+            };
+            group.set_members(left, brought);
+            group.changed = ctx.cluster_time;
+            if group.member(&group.leader).is_none() {
+                group.leader.clear();
+            }
+            if is_left {
+                group.protocol.clear();
+            }
+        });
         Ok(Outcome::Done)
     }
 }

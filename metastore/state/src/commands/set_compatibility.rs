@@ -39,7 +39,7 @@ impl SetCompatibility {
         }
         let subject = Arc::make_mut(state.subject_or_new(name)?);
         subject.compatibility = self.compatibility;
-        if subject.compatibility.is_none() && subject.versions.is_empty() {
+        if subject.is_empty() {
             state.subjects.remove(name);
         }
         Ok(())

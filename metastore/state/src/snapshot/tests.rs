@@ -208,7 +208,7 @@ fn the_hashes_of_a_story_never_change() {
                 [
                     "72955e64117bf39c421f48b1a4bb3173ae5610ace8e99e8ded1b24c21166f584",
                     "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "38f036babaaed6b8a94d5c3e94be915c6710e20afca411d2e7053baed161a759",
+                    "b56ff8b8f59653f5117d3687fe5181be236db7e5ae2814277690313370d7e47f",
                 ]
             "#]],
         ),
@@ -218,7 +218,7 @@ fn the_hashes_of_a_story_never_change() {
                 [
                     "5218a72031f2477758a39c48dd8c3204eeed6156e5a3e1827e0c8ca62b38d937",
                     "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "3759361af341885cd179b73fb62adadef004a35f836760b4b53878a2a68ff045",
+                    "01220e56f0f152413c74bcdd97cb0bc8c4464c29ceef8c96d66701d3da74a0ed",
                 ]
             "#]],
         ),

@@ -129,13 +129,8 @@ fn committed(n: u64, offset: u64) -> View {
     };
     let group = Group {
         generation: 1,
-        protocol_type: String::new(),
-        protocol: String::new(),
-        leader: String::new(),
-        members: Arc::default(),
-        brought: Arc::default(),
         offsets: [(place(), committed)].into_iter().collect(),
-        changed: ClusterTime::default(),
+        ..Group::empty(ClusterTime::default())
     };
     state.groups.insert("g".to_owned(), Arc::new(group));
     Arc::new(state)
