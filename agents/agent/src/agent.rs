@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use std::sync::Arc;
 
 use crate::AgentSettings;
+use crate::api::AllTopics;
 use crate::coordinator::Coordinator;
 use crate::fetch_session::FetchSessions;
 use crate::intake::Intake;
@@ -38,6 +39,8 @@ pub(crate) struct Agent {
     pub(crate) reader: Reader,
     pub(crate) coordinator: Coordinator,
     pub(crate) fetch_sessions: FetchSessions,
+    /// The answer to who asks for all topics.
+    pub(crate) all_topics: AllTopics,
     pub(crate) metrics: AgentMetrics,
     pub(crate) settings: AgentSettings,
     /// Of the connections: who waits for long asks it whether to go on.

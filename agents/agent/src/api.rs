@@ -6,10 +6,12 @@
 //! two. A new API is a file in `api/`, a line here and its test.
 
 mod alter_configs;
+mod altering;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
@@ -18,6 +20,7 @@ mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -40,6 +43,7 @@ mod security;
 mod sync_group;
 mod text;
 
+pub(crate) use metadata::AllTopics;
 use security::{
     alter_client_quotas, create_acls, delete_acls, describe_acls, describe_client_quotas,
     describe_user_scram_credentials,
@@ -111,11 +115,13 @@ apis! {
     ApiVersions => api_versions, Free, Open;
     CreateTopics => create_topics, Free, CreateTopic;
     DeleteTopics => delete_topics, Free, DeleteTopic;
+    DeleteRecords => delete_records, Free, DeleteTopic;
     InitProducerId => init_producer_id, Free, IdempotentWrite;
     OffsetForLeaderEpoch => offset_for_leader_epoch, Free, DescribeTopic;
     DescribeConfigs => describe_configs, Serial, DescribeTopic;
     CreatePartitions => create_partitions, Free, AlterTopic;
     DeleteGroups => delete_groups, Free, DeleteGroup;
+    ElectLeaders => elect_leaders, Serial, AlterCluster;
     IncrementalAlterConfigs => incremental_alter_configs, Free, AlterTopic;
     DescribeCluster => describe_cluster, Free, DescribeCluster;
     AlterConfigs => alter_configs, Free, AlterTopic;

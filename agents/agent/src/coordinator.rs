@@ -12,7 +12,9 @@
 //! Leaves to others: offsets, which handlers propose themselves and `apply` checks.
 
 mod group;
+mod retention;
 mod run;
+mod subscription;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -33,7 +35,8 @@ use uuid::Uuid;
 use crate::AgentSettings;
 use crate::metrics::AgentMetrics;
 
-pub(crate) use group::{Described, DescribedMember};
+pub(crate) use group::Described;
+pub(crate) use subscription::{CONSUMER, subscribed};
 
 /// Requests that may wait for one group's task, which never blocks for long.
 const INBOX: usize = 1024;

@@ -50,15 +50,9 @@ pub(crate) fn begin(
             let answer = request::unsupported_api_versions(correlation_id)
                 .map_err(|error| Hangup::because("unencodable answer", error))?;
             let turn = order.answers.next();
-            return Ok(Box::pin(async move {
-                Ok((
-                    Some(Frame {
-                        pieces: vec![answer],
-                        permit: None,
-                    }),
-                    turn,
-                ))
-            }));
+            return Ok(Box::pin(
+                async move { Ok((Some(Frame::from(answer)), turn)) },
+            ));
         }
         Err(error) => {
             peer.set_client_id(RequestHeader::claimed_client_id(&frame));
@@ -107,20 +101,9 @@ pub(crate) fn begin(
                     error!(%api, version, %error, "an answer could not be encoded");
                     Hangup::because("unencodable answer", error).of(api, version)
                 })?;
-                // SUBTLE: only in the serial lane, where nothing earlier can wait for the permit that
-                // this answer would hold while it waits its turn.
-                let permit = if lane == Lane::Serial && frame.len() > LARGE_ANSWER {
-                    let bytes = (frame.len() as u64).min(agent.responses.total().0);
-                    agent.responses.acquire(bytes).await.ok()
-                } else {
-                    None
-                };
-                Some(Frame {
-                    pieces: vec![frame],
-                    permit,
-                })
+                Some(permitted(&agent, lane, Frame::from(frame)).await)
             }
-            Answer::Frame(frame) => Some(frame),
+            Answer::Frame(frame) => Some(permitted(&agent, lane, frame).await),
             Answer::Nothing => None,
             Answer::Close(reason, detail) => {
                 return Err(Hangup::because(reason, detail).of(api, version));
@@ -140,4 +123,17 @@ pub(crate) fn begin(
         Ok((answer, turn))
     };
     Ok(Box::pin(work.instrument(span)))
+}
+
+/// A large answer takes a permit, if it has none yet.
+///
+/// SUBTLE: only in the serial lane, where nothing earlier can wait for the permit that this answer would
+/// hold while it waits its turn.
+async fn permitted(agent: &Agent, lane: Lane, mut frame: Frame) -> Frame {
+    let bytes = frame.bytes();
+    if lane == Lane::Serial && bytes > LARGE_ANSWER && frame.permit.is_none() {
+        let bytes = (bytes as u64).min(agent.responses.total().0);
+        frame.permit = agent.responses.acquire(bytes).await.ok();
+    }
+    frame
 }

@@ -40,6 +40,8 @@ pub(crate) fn not_now(api: ApiKey) -> ErrorCode {
         | ApiKey::ApiVersions
         | ApiKey::CreateTopics
         | ApiKey::DeleteTopics
+        | ApiKey::DeleteRecords
+        | ApiKey::ElectLeaders
         | ApiKey::CreatePartitions
         | ApiKey::DescribeConfigs
         | ApiKey::IncrementalAlterConfigs
@@ -103,6 +105,9 @@ pub(crate) fn of_refusal(api: ApiKey, refusal: &Refusal) -> ErrorCode {
         | Refusal::SegmentInvalid(_)
         | Refusal::GroupInvalid(_)
         | Refusal::NoSuchSubject(_)
+        | Refusal::NoSuchSchemaVersion(_)
+        | Refusal::SchemaVersionDeleted
+        | Refusal::SchemaVersionNotDeleted
         | Refusal::NoSuchTable(_)
         | Refusal::PointerMoved { .. }
         | Refusal::MaterializedMoved { .. }

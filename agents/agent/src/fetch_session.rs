@@ -5,7 +5,7 @@
 //! are memory of one agent: after a move the client is told FETCH_SESSION_ID_NOT_FOUND and begins anew.
 //! The lock that all sessions share is held to find one; what its partitions cost is paid under its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -145,12 +145,17 @@ impl Session {
 struct Entry {
     session: Arc<Mutex<Session>>,
     used: Instant,
+    /// Its place in `by_use`.
+    listed: Instant,
     partitions: usize,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     sessions: BTreeMap<i32, Entry>,
+    /// Each session, by a time at which it was used. SUBTLE: not always the last: one that comes first
+    /// here and was used since goes back to where it belongs, which each use pays for once.
+    by_use: BTreeSet<(Instant, i32)>,
     partitions: usize,
 }
 
@@ -166,10 +171,25 @@ impl Inner {
         self.partitions <= PARTITIONS_MAX
     }
 
+    /// The session that was used longest ago, and when.
+    fn oldest(&mut self) -> Option<(i32, Instant)> {
+        while let Some((listed, id)) = self.by_use.first().copied() {
+            let entry = self.sessions.get_mut(&id)?;
+            if entry.used == listed {
+                return Some((id, listed));
+            }
+            entry.listed = entry.used;
+            self.by_use.remove(&(listed, id));
+            self.by_use.insert((entry.used, id));
+        }
+        None
+    }
+
     fn remove(&mut self, id: i32) -> bool {
         let removed = self.sessions.remove(&id);
         if let Some(entry) = &removed {
             self.partitions -= entry.partitions;
+            self.by_use.remove(&(entry.listed, id));
         }
         removed.is_some()
     }
@@ -240,8 +260,10 @@ impl FetchSessions {
             let entry = Entry {
                 session: Arc::clone(&session),
                 used: now,
+                listed: now,
                 partitions: wanted.len(),
             };
+            inner.by_use.insert((now, id));
             inner.sessions.insert(id, entry);
         }
         self.gauge
@@ -326,11 +348,10 @@ impl FetchSessions {
         now: Instant,
     ) -> Option<i32> {
         if inner.sessions.len() >= self.sessions_max {
-            let (id, entry) = inner.sessions.iter().min_by_key(|(_, entry)| entry.used)?;
-            if now.duration_since(entry.used) < EVICTABLE_AFTER {
+            let (id, used) = inner.oldest()?;
+            if now.duration_since(used) < EVICTABLE_AFTER {
                 return None;
             }
-            let id = *id;
             inner.remove(id);
         }
         if inner.partitions + partitions > PARTITIONS_MAX {
@@ -414,175 +435,4 @@ fn named(request: &FetchRequest, version: i16) -> impl Iterator<Item = Wanted> +
 }
 
 #[cfg(test)]
-mod tests {
-    use kafka_protocol::messages::TopicName;
-    use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
-
-    use super::*;
-
-    fn request(session_id: i32, epoch: i32, partitions: &[(i32, i64)]) -> FetchRequest {
-        let partitions = partitions
-            .iter()
-            .map(|(index, offset)| {
-                FetchPartition::default()
-                    .with_partition(*index)
-                    .with_fetch_offset(*offset)
-            })
-            .collect();
-        let topic = FetchTopic::default()
-            .with_topic(TopicName(StrBytes::from_static_str("t")))
-            .with_partitions(partitions);
-        FetchRequest::default()
-            .with_session_id(session_id)
-            .with_session_epoch(epoch)
-            .with_topics(vec![topic])
-    }
-
-    fn sessions(max: usize) -> (FetchSessions, Random) {
-        (FetchSessions::new(max, Gauge::default()), Random::seeded(1))
-    }
-
-    fn offsets(begun: &Begun) -> Vec<(i32, i64)> {
-        begun
-            .wanted
-            .iter()
-            .map(|wanted| (wanted.partition, wanted.fetch_offset))
-            .collect()
-    }
-
-    fn told(high_watermark: i64) -> Told {
-        Told {
-            high_watermark,
-            last_stable: high_watermark,
-            log_start: 0,
-            failed: false,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_session_remembers_partitions_and_counts_epochs() {
-        let (sessions, random) = sessions(10);
-        let now = Instant::now();
-        let first = sessions
-            .begin(&request(0, 0, &[(0, 5), (1, 6)]), 12, &random, now)
-            .expect("new session");
-        assert_ne!(first.session_id, 0);
-        let id = first.session_id;
-
-        let second = sessions
-            .begin(&request(id, 1, &[(1, 7)]), 12, &random, now)
-            .expect("next epoch");
-        assert_eq!(offsets(&second), [(0, 5), (1, 7)]);
-        assert_eq!(
-            sessions
-                .begin(&request(id, 1, &[]), 12, &random, now)
-                .map(|_| ()),
-            Err(ErrorCode::InvalidFetchSessionEpoch)
-        );
-        assert_eq!(
-            sessions
-                .begin(&request(id, 2, &[]), 13, &random, now)
-                .map(|_| ()),
-            Err(ErrorCode::FetchSessionTopicIdError)
-        );
-        let forgets = request(id, 2, &[]).with_forgotten_topics_data(vec![
-            ForgottenTopic::default()
-                .with_topic(TopicName(StrBytes::from_static_str("t")))
-                .with_partitions(vec![0]),
-        ]);
-        let third = sessions
-            .begin(&forgets, 12, &random, now)
-            .expect("next epoch");
-        assert_eq!(offsets(&third), [(1, 7)]);
-
-        let last = sessions
-            .begin(&request(id, -1, &[(0, 9)]), 12, &random, now)
-            .expect("sessionless");
-        assert_eq!((last.session_id, offsets(&last)), (0, vec![(0, 9)]));
-        assert_eq!(
-            sessions
-                .begin(&request(id, 3, &[]), 12, &random, now)
-                .map(|_| ()),
-            Err(ErrorCode::FetchSessionIdNotFound)
-        );
-    }
-
-    #[tokio::test]
-    async fn an_incremental_answer_names_only_news_and_rotates() {
-        let (sessions, random) = sessions(10);
-        let now = Instant::now();
-        let first = sessions
-            .begin(&request(0, 0, &[(0, 0), (1, 0)]), 12, &random, now)
-            .expect("new session");
-        for index in 0..first.wanted.len() {
-            assert!(
-                first.telling().tell(index, told(3), false),
-                "a full answer names all"
-            );
-        }
-        let id = first.session_id;
-        let second = sessions
-            .begin(&request(id, 1, &[]), 12, &random, now)
-            .expect("next epoch");
-        assert!(second.telling().tell(0, told(3), true), "records are news");
-        assert!(!second.telling().tell(1, told(3), false));
-        let third = sessions
-            .begin(&request(id, 2, &[]), 12, &random, now)
-            .expect("next epoch");
-        assert_eq!(
-            third.wanted[0].partition, 1,
-            "what was served goes to the end"
-        );
-        assert!(
-            third.telling().tell(0, told(4), false),
-            "a moved high watermark is news"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_session_holds_nothing_of_its_requests_and_no_name_that_no_topic_has() {
-        let (sessions, random) = sessions(10);
-        let now = Instant::now();
-        let named = |session_id, epoch, name: StrBytes| {
-            let mut request = request(session_id, epoch, &[(0, 5)]);
-            request.topics[0].topic = TopicName(name);
-            request
-        };
-        let frame = bytes::Bytes::from(vec![b'n'; 100]);
-        let name = StrBytes::from_utf8(frame.clone()).expect("text");
-        let first = sessions
-            .begin(&named(0, 0, name), 12, &random, now)
-            .expect("new session");
-        assert!(frame.is_unique(), "the request can be freed");
-        let id = first.session_id;
-        assert_ne!(id, 0);
-
-        let long = || StrBytes::from_string("n".repeat(caps::TOPIC_NAME_MAX + 1));
-        let refused = sessions.begin(&named(id, 1, long()), 12, &random, now);
-        assert_eq!(refused.map(|_| ()), Err(ErrorCode::FetchSessionIdNotFound));
-        let full = sessions
-            .begin(&named(0, 0, long()), 12, &random, now)
-            .expect("a full fetch");
-        assert_eq!((full.session_id, offsets(&full)), (0, vec![(0, 5)]));
-        let inner = sessions.inner.lock().expect("nobody panicked");
-        assert_eq!((inner.sessions.len(), inner.partitions), (0, 0));
-    }
-
-    #[tokio::test]
-    async fn a_full_cache_evicts_only_what_is_idle() {
-        let (sessions, random) = sessions(1);
-        let now = Instant::now();
-        let first = sessions
-            .begin(&request(0, 0, &[(0, 0)]), 12, &random, now)
-            .expect("new session");
-        let refused = sessions
-            .begin(&request(0, 0, &[(0, 0)]), 12, &random, now)
-            .expect("full fetch");
-        assert_eq!(refused.session_id, 0);
-        let later = now + EVICTABLE_AFTER;
-        let second = sessions
-            .begin(&request(0, 0, &[(0, 0)]), 12, &random, later)
-            .expect("new session");
-        assert!(second.session_id != 0 && second.session_id != first.session_id);
-    }
-}
+mod tests;

@@ -19,6 +19,15 @@ impl Frame {
     }
 }
 
+impl From<Bytes> for Frame {
+    fn from(whole: Bytes) -> Frame {
+        Frame {
+            pieces: vec![whole],
+            permit: None,
+        }
+    }
+}
+
 /// What a handler has to say.
 #[derive(Debug)]
 pub(crate) enum Answer {

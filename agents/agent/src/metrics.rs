@@ -43,6 +43,7 @@ pub(crate) struct AgentMetrics {
     pub(crate) groups: Gauge,
     pub(crate) rebalances: Counter,
     pub(crate) registry_requests: Counter,
+    pub(crate) topics_described: Counter,
 }
 
 /// From 0.5 ms to 16 s.
@@ -63,6 +64,7 @@ impl AgentMetrics {
             groups: Gauge::default(),
             rebalances: Counter::default(),
             registry_requests: Counter::default(),
+            topics_described: Counter::default(),
         };
         let AgentMetrics {
             request_seconds,
@@ -75,6 +77,7 @@ impl AgentMetrics {
             groups,
             rebalances,
             registry_requests,
+            topics_described,
         } = all.clone();
         metrics.register(|registry| {
             registry.register_with_unit(
@@ -129,6 +132,11 @@ impl AgentMetrics {
                 "registry_requests",
                 "Requests to the schema registry",
                 registry_requests,
+            );
+            registry.register(
+                "kafka_metadata_topics",
+                "Topics that were described for Metadata; a list that is kept is not made again",
+                topics_described,
             );
         });
         all

@@ -13,6 +13,7 @@ use tracing::info;
 
 use crate::AgentSettings;
 use crate::agent::Agent;
+use crate::api::AllTopics;
 use crate::coordinator::Coordinator;
 use crate::fetch_session::FetchSessions;
 use crate::intake::Intake;
@@ -73,6 +74,7 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
             settings.fetch_sessions_max,
             metrics.fetch_sessions.clone(),
         ),
+        all_topics: AllTopics::default(),
         metrics,
         settings,
         connections: connections.clone(),

@@ -6,6 +6,7 @@ mod groups;
 mod harness;
 mod lag;
 mod produce;
+mod records;
 mod topics;
 mod wire;
 

@@ -240,6 +240,13 @@ pub(crate) fn is_compacted(topic: &Topic) -> bool {
         .any(|policy| policy.trim() == "compact")
 }
 
+/// May its old records be deleted?
+pub(crate) fn deletes(topic: &Topic) -> bool {
+    value(topic, "cleanup.policy")
+        .split(',')
+        .any(|policy| policy.trim() == "delete")
+}
+
 pub(crate) fn max_message_bytes(topic: &Topic) -> usize {
     usize::try_from(number(topic, "max.message.bytes")).unwrap_or(0)
 }

@@ -42,6 +42,8 @@ fn spoken(api: ApiKey) -> RangeInclusive<i16> {
         | ApiKey::DescribeLogDirs
         | ApiKey::ListPartitionReassignments
         | ApiKey::OffsetDelete
+        | ApiKey::DeleteRecords
+        | ApiKey::ElectLeaders
         | ApiKey::DescribeClientQuotas
         | ApiKey::AlterClientQuotas
         | ApiKey::DescribeUserScramCredentials

@@ -29,6 +29,7 @@ macro_rules! for_each_api {
             ApiVersions = 18, 0..=4, 3, ApiVersionsRequest => ApiVersionsResponse, API_VERSIONS;
             CreateTopics = 19, 2..=7, 5, CreateTopicsRequest => CreateTopicsResponse, CREATE_TOPICS;
             DeleteTopics = 20, 1..=6, 4, DeleteTopicsRequest => DeleteTopicsResponse, DELETE_TOPICS;
+            DeleteRecords = 21, 0..=2, 2, DeleteRecordsRequest => DeleteRecordsResponse, DELETE_RECORDS;
             InitProducerId = 22, 0..=5, 2, InitProducerIdRequest => InitProducerIdResponse, INIT_PRODUCER_ID;
             OffsetForLeaderEpoch = 23, 2..=4, 4, OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse, OFFSET_FOR_LEADER_EPOCH;
             DescribeAcls = 29, 1..=3, 2, DescribeAclsRequest => DescribeAclsResponse, DESCRIBE_ACLS;
@@ -39,6 +40,7 @@ macro_rules! for_each_api {
             DescribeLogDirs = 35, 1..=4, 2, DescribeLogDirsRequest => DescribeLogDirsResponse, DESCRIBE_LOG_DIRS;
             CreatePartitions = 37, 0..=3, 2, CreatePartitionsRequest => CreatePartitionsResponse, CREATE_PARTITIONS;
             DeleteGroups = 42, 0..=2, 2, DeleteGroupsRequest => DeleteGroupsResponse, DELETE_GROUPS;
+            ElectLeaders = 43, 0..=2, 2, ElectLeadersRequest => ElectLeadersResponse, ELECT_LEADERS;
             IncrementalAlterConfigs = 44, 0..=1, 1, IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse, INCREMENTAL_ALTER_CONFIGS;
             ListPartitionReassignments = 46, 0..=0, 0, ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse, LIST_PARTITION_REASSIGNMENTS;
             OffsetDelete = 47, 0..=0, 1, OffsetDeleteRequest => OffsetDeleteResponse, OFFSET_DELETE;

@@ -199,6 +199,20 @@ pub fn put_response_header(buffer: &mut BytesMut, api: ApiKey, version: i16, cor
     }
 }
 
+/// A whole response frame, length included, as the answer to another request: what follows the id is
+/// shared.
+pub fn addressed(frame: &Bytes, correlation_id: i32) -> Vec<Bytes> {
+    const ID_BYTES: usize = 4;
+    let mut rest = frame.clone();
+    if rest.len() < LENGTH_BYTES + ID_BYTES {
+        return vec![rest];
+    }
+    let mut head = BytesMut::from(rest.split_to(LENGTH_BYTES).as_ref());
+    head.put_i32(correlation_id);
+    rest.advance(ID_BYTES);
+    vec![head.freeze(), rest]
+}
+
 /// The correlation id of a response frame, without reading further: a client needs it to find out
 /// which request the rest answers.
 pub fn response_correlation_id(frame: &Bytes) -> Result<i32, HeaderError> {
@@ -241,6 +255,21 @@ mod tests {
             version,
             correlation_id: 77,
             client_id: client_id.map(StrBytes::from_static_str),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_addressed_again() {
+        let mut buffer = start(16);
+        put_response_header(&mut buffer, ApiKey::Metadata, 9, 1);
+        buffer.put_slice(b"body");
+        let frame = finish(buffer).expect("it is short");
+        for id in [0, 7, -1, i32::MAX] {
+            let mut expected = start(16);
+            put_response_header(&mut expected, ApiKey::Metadata, 9, id);
+            expected.put_slice(b"body");
+            let pieces = addressed(&frame, id).concat();
+            assert_eq!(finish(expected).as_deref(), Some(pieces.as_slice()));
         }
     }
 

@@ -3,10 +3,9 @@
 //! - Topics only, as in IncrementalAlterConfigs. What the request names is set; what it does not name
 //!   goes back to its default.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::join_all;
 use kafka_protocol::messages::alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
@@ -16,44 +15,32 @@ use tarn_state::commands::ConfigChange;
 use crate::agent::Agent;
 use crate::context::Context;
 
+use super::altering::{Named, each, told};
 use super::create_topics::{Refused, checked_config};
 use super::incremental_alter_configs::{find_topic, propose};
-use super::text::text;
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,
     context: &mut Context,
     request: AlterConfigsRequest,
 ) -> AlterConfigsResponse {
-    let mut seen = BTreeSet::new();
-    let twice: BTreeSet<(i8, &str)> = request
-        .resources
-        .iter()
-        .map(|resource| (resource.resource_type, resource.resource_name.as_str()))
-        .filter(|resource| !seen.insert(*resource))
-        .collect();
     let context = &*context;
-    let altering = request.resources.iter().map(|resource| async {
-        let result = if twice.contains(&(resource.resource_type, resource.resource_name.as_str())) {
-            let why = "the request names this resource twice";
-            Err((ErrorCode::InvalidRequest, why.to_owned()))
-        } else {
-            alter(agent, context, resource, request.validate_only).await
-        };
-        let response = AlterConfigsResourceResponse::default()
-            .with_resource_type(resource.resource_type)
-            .with_resource_name(resource.resource_name.clone());
-        match result {
-            Ok(()) => response,
-            Err((code, message)) => {
-                context.log_refusal(code, &message);
-                response
-                    .with_error_code(code.code())
-                    .with_error_message(Some(text(message)))
-            }
-        }
+    let resources = &request.resources;
+    let altered = each(context, resources, named, |resource| {
+        alter(agent, context, resource, request.validate_only)
     });
-    AlterConfigsResponse::default().with_responses(join_all(altering).await)
+    let responses = resources
+        .iter()
+        .zip(altered.await)
+        .map(|(resource, result)| {
+            let (code, message) = told(result);
+            AlterConfigsResourceResponse::default()
+                .with_resource_type(resource.resource_type)
+                .with_resource_name(resource.resource_name.clone())
+                .with_error_code(code)
+                .with_error_message(message)
+        });
+    AlterConfigsResponse::default().with_responses(responses.collect())
 }
 
 async fn alter(
@@ -86,4 +73,8 @@ async fn alter(
         return Ok(());
     }
     propose(agent, api, topic.id, changes, deadline).await
+}
+
+fn named(resource: &AlterConfigsResource) -> Named<'_> {
+    (resource.resource_type, resource.resource_name.as_str())
 }

@@ -73,7 +73,7 @@ fn producers(view: &State, at: TopicPartition) -> Vec<ProducerState> {
 }
 
 fn producer_state(id: ProducerId, producer: &Producer) -> ProducerState {
-    let last = producer.batches.back();
+    let last = producer.batches.last();
     ProducerState::default()
         .with_producer_id(WireProducerId(id.0))
         .with_producer_epoch(i32::from(producer.epoch.0))

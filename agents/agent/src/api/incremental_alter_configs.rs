@@ -4,10 +4,9 @@
 //!   or not at all; `apply` merges lists, so that two who append at the same time both count.
 //! - Names and values are checked against the table of topic configs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::join_all;
 use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
@@ -22,9 +21,9 @@ use crate::context::Context;
 use crate::error_code::{self, not_now};
 use crate::topic_configs;
 
+use super::altering::{Named, each, told};
 use super::create_topics::{Refused, why};
 use super::describe_configs::{BROKER, TOPIC};
-use super::text::text;
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -36,37 +35,23 @@ pub(crate) async fn handle(
     context: &mut Context,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    let mut seen = BTreeSet::new();
-    let twice: BTreeSet<(i8, &str)> = request
-        .resources
-        .iter()
-        .map(|resource| (resource.resource_type, resource.resource_name.as_str()))
-        .filter(|resource| !seen.insert(*resource))
-        .collect();
     let deadline = context.deadline;
-    let altering = request.resources.iter().map(|resource| async {
-        let result = if twice.contains(&(resource.resource_type, resource.resource_name.as_str())) {
-            Err((
-                ErrorCode::InvalidRequest,
-                "the request names this resource twice".to_owned(),
-            ))
-        } else {
-            alter(agent, resource, request.validate_only, deadline).await
-        };
-        let response = AlterConfigsResourceResponse::default()
-            .with_resource_type(resource.resource_type)
-            .with_resource_name(resource.resource_name.clone());
-        match result {
-            Ok(()) => response,
-            Err((code, message)) => {
-                context.log_refusal(code, &message);
-                response
-                    .with_error_code(code.code())
-                    .with_error_message(Some(text(message)))
-            }
-        }
+    let resources = &request.resources;
+    let altered = each(context, resources, named, |resource| {
+        alter(agent, resource, request.validate_only, deadline)
     });
-    IncrementalAlterConfigsResponse::default().with_responses(join_all(altering).await)
+    let responses = resources
+        .iter()
+        .zip(altered.await)
+        .map(|(resource, result)| {
+            let (code, message) = told(result);
+            AlterConfigsResourceResponse::default()
+                .with_resource_type(resource.resource_type)
+                .with_resource_name(resource.resource_name.clone())
+                .with_error_code(code)
+                .with_error_message(message)
+        });
+    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
 }
 
 async fn alter(
@@ -176,4 +161,8 @@ fn changes(resource: &AlterConfigsResource) -> Result<BTreeMap<String, ConfigCha
         }
     }
     Ok(changes)
+}
+
+fn named(resource: &AlterConfigsResource) -> Named<'_> {
+    (resource.resource_type, resource.resource_name.as_str())
 }

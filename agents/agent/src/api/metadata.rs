@@ -5,6 +5,7 @@
 //!   client has to begin from its bootstrap servers again (KIP-899).
 //! - A topic that is asked for by name is created where the request and the settings allow it.
 //! - An agent that the log does not hear names itself to nobody, as long as there is another one.
+//! - The list of all topics is made once for all who ask while nothing moves, see `metadata/all.rs`.
 //! - What is not there is said behind a barrier only, and the list of all topics is always read
 //!   behind one: it says of every other topic that it does not exist. Without a barrier in time v13
 //!   has an error code; before it there is no way to say "ask again" but to hang up.
@@ -24,7 +25,7 @@ use tarn_model::{PartitionId, TopicPartition};
 use tarn_replica::View;
 use tarn_state::advice::Leaders;
 use tarn_state::{State, Topic};
-use tokio::task::yield_now;
+use tracing::error;
 
 use crate::agent::Agent;
 use crate::context::Context;
@@ -36,8 +37,9 @@ use super::create_topics::{self, NewTopic};
 use super::text::{operations, text, topic_name as wire_name};
 use super::{TopicKey, leader_epoch};
 
-/// Partitions that are described before others get their turn.
-const PARTITIONS_PER_TURN: usize = 4_096;
+mod all;
+
+pub(crate) use all::AllTopics;
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,
@@ -60,20 +62,18 @@ pub(crate) async fn handle(
     };
     let Some(wanted) = wanted else {
         return match agent.metastore.barrier(context.deadline).await {
-            Ok(view) => {
-                let leaders = Leaders::new(&view, zone.as_deref(), agent.unheard());
-                let mut topics = Vec::with_capacity(view.topic_names.len());
-                let mut described = 0usize;
-                for topic in view.topic_names.values().filter_map(|id| view.topic(*id)) {
-                    topics.push(describe(&view, topic, &request, &leaders));
-                    described += topics.last().map_or(0, |topic| topic.partitions.len());
-                    if described >= PARTITIONS_PER_TURN {
-                        described = 0;
-                        yield_now().await;
-                    }
+            Ok(view) => match agent
+                .all_topics
+                .answer(agent, context, &request, &view)
+                .await
+            {
+                Ok(frame) => Answer::Frame(frame),
+                Err(error) => {
+                    // Only a defect of ours gets here: the answer does not fit its version.
+                    error!(version = context.version, %error, "a list of all topics could not be encoded");
+                    Answer::Close("unencodable answer", error.to_string())
                 }
-                response(agent, context, &request, &view, topics).into()
-            }
+            },
             Err(_) if context.version >= 13 => {
                 let response = response(
                     agent,
@@ -140,6 +140,7 @@ pub(crate) async fn handle(
         TopicKey::Id(_) => None,
     };
     let leaders = Leaders::new(&view, zone.as_deref(), agent.unheard());
+    agent.metrics.topics_described.inc_by(wanted.len() as u64);
     let topics = wanted
         .iter()
         .map(|key| match key.find(&view) {

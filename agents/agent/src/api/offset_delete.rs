@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Buf;
 use kafka_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
@@ -19,11 +18,8 @@ use tarn_state::commands::DeleteGroupOffsets;
 
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::coordinator::{DescribedMember, fits_log};
+use crate::coordinator::{CONSUMER, fits_log, subscribed};
 use crate::error_code::{self, not_now};
-
-/// What consumers call their protocol.
-const CONSUMER: &str = "consumer";
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,
@@ -49,7 +45,7 @@ async fn delete(
     let read = if described.members.is_empty() {
         Some(BTreeSet::new())
     } else if described.protocol_type == CONSUMER {
-        subscribed(&described.members)
+        subscribed(described.members.iter().map(|member| &member.metadata))
     } else {
         return Err(ErrorCode::NonEmptyGroup);
     };
@@ -90,6 +86,7 @@ async fn delete(
             group: request.group_id.to_string(),
             node: agent.metastore.node(),
             partitions,
+            until: None,
         });
         if !fits_log(&command) {
             let code = ErrorCode::InvalidRequest;
@@ -110,42 +107,4 @@ async fn delete(
 fn find(view: &View, topic: &str, index: i32) -> Option<TopicPartition> {
     let topic = view.topic_named(topic)?;
     has_partition(topic, index).then(|| TopicPartition::new(topic.id, PartitionId(index)))
-}
-
-/// The topics that members read; `None` if a member does not say, as while it joins.
-fn subscribed(members: &[DescribedMember]) -> Option<BTreeSet<String>> {
-    let mut topics = BTreeSet::new();
-    for member in members {
-        topics.extend(topics_of(&member.metadata)?);
-    }
-    Some(topics)
-}
-
-/// The topics in a consumer's subscription: `version i16 │ topics [string] │ …`. It is another member's
-/// word, so its count is held against the bytes that are there.
-fn topics_of(mut bytes: &[u8]) -> Option<Vec<String>> {
-    let _version = bytes.try_get_i16().ok()?;
-    let count = usize::try_from(bytes.try_get_i32().ok()?).ok()?;
-    let mut topics = Vec::new();
-    for _ in 0..count {
-        let length = usize::try_from(bytes.try_get_i16().ok()?).ok()?;
-        let (name, rest) = bytes.split_at_checked(length)?;
-        topics.push(std::str::from_utf8(name).ok()?.to_owned());
-        bytes = rest;
-    }
-    Some(topics)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn subscriptions_of_members_are_read_within_their_bytes() {
-        let bytes = [0, 3, 0, 0, 0, 2, 0, 1, b'a', 0, 2, b'b', b'c', 9, 9];
-        assert_eq!(topics_of(&bytes), Some(vec!["a".into(), "bc".into()]));
-        assert_eq!(topics_of(&bytes[..12]), None);
-        assert_eq!(topics_of(&[0, 0, 0x7f, 0xff, 0xff, 0xff]), None);
-        assert_eq!(topics_of(&[]), None);
-    }
 }

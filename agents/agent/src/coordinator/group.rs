@@ -16,6 +16,7 @@
 
 pub(super) mod brought;
 mod describe;
+mod ends;
 mod follow;
 mod join;
 mod member;
@@ -35,7 +36,8 @@ use super::{
     Answer, GroupError, Join, JoinAnswer, JoinRefused, Joined, JoinedMember, MemberRef, Sync,
     Synced,
 };
-pub(crate) use describe::{Described, DescribedMember};
+pub(crate) use describe::Described;
+use ends::Ends;
 use member::{incarnation, metadata};
 use members::Members;
 
@@ -86,7 +88,7 @@ pub(super) struct Group {
     /// Static members' ids by instance.
     instances: BTreeMap<String, String>,
     /// Ids that were handed out and whose members have not joined yet, with their ends.
-    promised: BTreeMap<String, Instant>,
+    promised: Ends,
     initial_delay: Duration,
     /// Set when the leader has assigned; taken by the task, which writes it to the log.
     complete: Option<Complete>,
@@ -109,7 +111,7 @@ impl Group {
             leader: String::new(),
             members: Members::default(),
             instances: BTreeMap::new(),
-            promised: BTreeMap::new(),
+            promised: Ends::default(),
             initial_delay,
             complete: None,
             proposed: None,
@@ -151,9 +153,7 @@ impl Group {
         for member in self.members.values_mut() {
             member.expires = now + member.session_timeout;
         }
-        for end in self.promised.values_mut() {
-            *end = (*end).max(now + PROMISE_MIN);
-        }
+        self.promised.not_before(now + PROMISE_MIN);
     }
 
     pub(super) fn sync(&mut self, now: Instant, sync: Sync, answer: Answer<Synced>) {
@@ -290,7 +290,7 @@ impl Group {
     }
 
     pub(super) fn leave(&mut self, now: Instant, member: &MemberRef) -> Result<(), GroupError> {
-        if self.promised.remove(&member.id).is_some() {
+        if self.promised.remove(&member.id) {
             self.complete_join(now);
             return Ok(());
         }
@@ -335,13 +335,8 @@ impl Group {
 
     /// What has come to its end by now: members, promised ids, joins, syncs.
     pub(super) fn tick(&mut self, now: Instant) {
-        self.promised.retain(|_, end| *end > now);
-        let silent: Vec<String> = self
-            .members
-            .iter()
-            .filter(|(_, member)| member.expires <= now && !member.waits())
-            .map(|(id, _)| id.clone())
-            .collect();
+        self.promised.take_due(now);
+        let silent = self.members.silent(now);
         self.remove_all(now, &silent);
         if let Phase::Syncing {
             deadline,
@@ -364,13 +359,8 @@ impl Group {
         self.complete_join(now);
     }
 
-    /// When [`Group::tick`] has something to do next.
+    /// When [`Group::tick`] may have something to do next.
     pub(super) fn next_tick(&self) -> Option<Instant> {
-        let members = self
-            .members
-            .values()
-            .filter(|member| !member.waits())
-            .map(|member| member.expires);
         let phase = match self.phase {
             Phase::Joining { deadline, .. }
             | Phase::Syncing {
@@ -379,23 +369,23 @@ impl Group {
             } => Some(deadline),
             Phase::Syncing { .. } | Phase::Empty | Phase::Stable => None,
         };
-        members
-            .chain(self.promised.values().copied())
-            .chain(phase)
-            .min()
+        let ends = [self.members.next_end(), self.promised.first(), phase];
+        ends.into_iter().flatten().min()
     }
 
     /// Answers everybody who waits; the task ends or begins anew.
     pub(super) fn refuse_all(&mut self, error: GroupError) {
-        for (id, member) in self.members.iter_mut() {
-            if let Some(waiting) = member.join.take() {
-                let _ = waiting.send(Err(JoinRefused {
-                    error,
-                    member: id.clone(),
-                }));
-            }
-            if let Some(waiting) = member.sync.take() {
+        let ids: Vec<String> = self.members.keys().cloned().collect();
+        for id in ids {
+            if let Some(waiting) = self
+                .members
+                .get_mut(&id)
+                .and_then(|member| member.sync.take())
+            {
                 let _ = waiting.send(Err(error));
+            }
+            if let Some(waiting) = self.members.take_join(&id) {
+                let _ = waiting.send(Err(JoinRefused { error, member: id }));
             }
         }
     }

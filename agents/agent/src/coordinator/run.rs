@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use super::group::{Complete, Group, brought};
+use super::retention;
 use super::{Answer, GroupError, Inner, Message, fits_log};
 
 /// How long a new task waits for a view that is behind nothing.
@@ -47,6 +48,10 @@ struct Task {
     removing: Option<Proposing<Result<(), GroupError>>>,
     leaving: Vec<Leaving>,
     remove_after: Instant,
+    /// Offsets that the group no longer needs, on their way out of the log …
+    expiring: Option<Proposing<()>>,
+    /// … and when they are looked for next.
+    next_look: Instant,
     unheard: u64,
     /// When the timer rings; unknown after anything but a sign of life. SUBTLE: those only move ends
     /// away, so it may ring too early, never too late, and nobody looks through all members for each
@@ -65,6 +70,8 @@ pub(super) async fn run(inner: Arc<Inner>, name: String, mut inbox: mpsc::Receiv
         removing: None,
         leaving: Vec::new(),
         remove_after: now,
+        expiring: None,
+        next_look: now + retention::LOOK_AT_OFFSETS,
         unheard: inner.unheard.load(Ordering::Relaxed),
         inner,
         name,
@@ -97,6 +104,7 @@ impl Task {
                 return error;
             }
             self.propose();
+            self.expire_offsets();
             self.count_bytes();
             let ring = match self.rings {
                 Some(ring) => ring,
@@ -141,6 +149,7 @@ impl Task {
                         let _ = answer.send(result.map(|()| verdicts));
                     }
                 }
+                () = ready(&mut self.expiring) => self.expiring = None,
                 () = sleep_until(ring) => {
                     self.rings = None;
                     let now = Instant::now();
@@ -313,9 +322,31 @@ impl Task {
         }
     }
 
+    /// Looks now and then for offsets of topics that the group no longer reads.
+    fn expire_offsets(&mut self) {
+        let now = Instant::now();
+        if now < self.next_look || self.expiring.is_some() {
+            return;
+        }
+        self.next_look = now + retention::LOOK_AT_OFFSETS;
+        let Some(read) = self.group.subscribed() else {
+            return;
+        };
+        let (metastore, name) = (self.inner.metastore.clone(), self.name.clone());
+        let view = metastore.view();
+        if let Some((expired, until)) = retention::expired(&view, &name, &read) {
+            let node = metastore.node();
+            let deleting = retention::delete(metastore, node, name, expired, until);
+            self.expiring = Some(Box::pin(deleting));
+        }
+    }
+
     fn next_ring(&self, used: Instant) -> Instant {
         let now = Instant::now();
         let mut ring = self.group.next_tick().unwrap_or(used + IDLE);
+        if !self.group.is_empty() && self.expiring.is_none() {
+            ring = ring.min(self.next_look);
+        }
         if self.group.is_empty() && self.removing.is_none() && self.remove_after > now {
             ring = ring.min(self.remove_after);
         }

@@ -23,18 +23,26 @@ use super::schemas::{
 };
 use super::{BodyError, Registry, in_form};
 
+mod delete;
+
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 pub(super) fn router(registry: Registry) -> Router {
     Router::new()
         .route("/", get(|| async { answer(json!({})) }))
         .route("/subjects", get(list_subjects))
-        .route("/subjects/{subject}", post(look_up))
+        .route(
+            "/subjects/{subject}",
+            post(look_up).delete(delete::delete_subject),
+        )
         .route(
             "/subjects/{subject}/versions",
             get(list_versions).post(register),
         )
-        .route("/subjects/{subject}/versions/{version}", get(get_version))
+        .route(
+            "/subjects/{subject}/versions/{version}",
+            get(get_version).delete(delete::delete_version),
+        )
         .route(
             "/subjects/{subject}/versions/{version}/schema",
             get(get_version_schema),
@@ -124,6 +132,9 @@ impl From<SchemaError> for Failure {
             | SchemaError::Columns(_) => Failure::new(422, 42201, message),
             SchemaError::Incompatible(_) => Failure::new(409, 40901, message),
             SchemaError::NoSubject(_) => Failure::new(404, 40401, message),
+            SchemaError::NoVersion(_) => Failure::new(404, 40402, message),
+            // Whoever deletes says what exactly.
+            SchemaError::Deleted | SchemaError::NotDeleted => Failure::new(404, 404, message),
             SchemaError::Refused(_) => Failure::new(422, 42205, message),
             SchemaError::Late(_) => Failure::late(message),
         }
@@ -241,24 +252,47 @@ fn body_of(subject: &str, found: &Version) -> Value {
     })
 }
 
-async fn list_subjects(Shared(registry): Shared<Registry>) -> Answer {
+/// Also what was deleted, and not for good yet?
+#[derive(Debug, Deserialize)]
+struct Listing {
+    #[serde(default)]
+    deleted: bool,
+}
+
+async fn list_subjects(
+    Shared(registry): Shared<Registry>,
+    Query(listing): Query<Listing>,
+) -> Answer {
     let deadline = registry.deadline();
     // The list says of every other subject that there is none.
     let view = registry.metastore().barrier(deadline).await?;
     let names: Vec<&String> = view
         .subjects
         .iter()
-        .filter(|(_, subject)| !subject.versions.is_empty())
+        .filter(|(_, subject)| {
+            !subject.versions.is_empty() || (listing.deleted && !subject.deleted.is_empty())
+        })
         .map(|(name, _)| name)
         .collect();
     Ok(answer(json!(names)))
 }
 
-async fn list_versions(Shared(registry): Shared<Registry>, Path(subject): Path<String>) -> Answer {
+async fn list_versions(
+    Shared(registry): Shared<Registry>,
+    Path(subject): Path<String>,
+    Query(listing): Query<Listing>,
+) -> Answer {
     let deadline = registry.deadline();
     let view = registry.metastore().barrier(deadline).await?;
-    let found = find_subject(&view, &subject).ok_or_else(|| Failure::subject(&subject))?;
-    let versions: Vec<u32> = found.versions.keys().copied().collect();
+    let found = view.subject(&subject);
+    let mut versions: Vec<u32> = found.map_or_else(Vec::new, |found| {
+        let deleted = found.deleted.keys().filter(|_| listing.deleted);
+        found.versions.keys().chain(deleted).copied().collect()
+    });
+    if versions.is_empty() {
+        return Err(Failure::subject(&subject));
+    }
+    versions.sort_unstable();
     Ok(answer(json!(versions)))
 }
 
@@ -306,6 +340,7 @@ async fn find_version_of(
     registry: &Registry,
     subject: &str,
     version: &str,
+    deleted: bool,
 ) -> Result<Version, Failure> {
     let deadline = registry.deadline();
     let which = which(version)?;
@@ -315,10 +350,13 @@ async fn find_version_of(
             &*registry.metastore().barrier(deadline).await?,
             subject,
             which,
+            deleted,
         ),
         Which::Number(_) => {
             registry
-                .find(deadline, |state| find_version(state, subject, which))
+                .find(deadline, |state| {
+                    find_version(state, subject, which, deleted)
+                })
                 .await?
         }
     };
@@ -334,16 +372,18 @@ async fn find_version_of(
 async fn get_version(
     Shared(registry): Shared<Registry>,
     Path((subject, version)): Path<(String, String)>,
+    Query(listing): Query<Listing>,
 ) -> Answer {
-    let found = find_version_of(&registry, &subject, &version).await?;
+    let found = find_version_of(&registry, &subject, &version, listing.deleted).await?;
     Ok(answer(body_of(&subject, &found)))
 }
 
 async fn get_version_schema(
     Shared(registry): Shared<Registry>,
     Path((subject, version)): Path<(String, String)>,
+    Query(listing): Query<Listing>,
 ) -> Answer {
-    let found = find_version_of(&registry, &subject, &version).await?;
+    let found = find_version_of(&registry, &subject, &version, listing.deleted).await?;
     Ok(text(&found.schema.text))
 }
 

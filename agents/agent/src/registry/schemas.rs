@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tarn_model::SchemaId;
 use tarn_replica::{BarrierError, ProposeError};
 use tarn_schema::{AvroSchema, ColumnsError, ParseError, columns, parse};
-use tarn_state::commands::{RegisterSchema, SetCompatibility};
+use tarn_state::commands::{DeleteSchemaVersions, RegisterSchema, SetCompatibility};
 use tarn_state::{Command, Compatibility, Outcome, Refusal, Schema, State, Subject};
 use tokio::time::Instant;
 
@@ -29,6 +29,14 @@ pub(super) enum SchemaError {
     Incompatible(String),
     #[error("Subject '{0}' not found.")]
     NoSubject(String),
+    #[error("there is no version {0}")]
+    NoVersion(u32),
+    /// A version, or all, was deleted before.
+    #[error("it was deleted before")]
+    Deleted,
+    /// It is to be deleted for good, and was not deleted before.
+    #[error("it was not deleted before")]
+    NotDeleted,
     #[error("{0}")]
     Refused(String),
     /// The log did not answer in time.
@@ -53,7 +61,18 @@ impl From<ProposeError> for SchemaError {
                 refusal: Refusal::NoSuchSubject(subject),
                 ..
             } => SchemaError::NoSubject(subject),
-            ProposeError::Refused { refusal, .. } => SchemaError::Refused(refusal.to_string()),
+            ProposeError::Refused {
+                refusal: refusal @ Refusal::Full { .. },
+                ..
+            } => SchemaError::Refused(format!(
+                "{refusal}: there is room again when versions that nobody needs are deleted with permanent=true"
+            )),
+            ProposeError::Refused { refusal, .. } => match refusal {
+                Refusal::NoSuchSchemaVersion(version) => SchemaError::NoVersion(version),
+                Refusal::SchemaVersionDeleted => SchemaError::Deleted,
+                Refusal::SchemaVersionNotDeleted => SchemaError::NotDeleted,
+                refusal => SchemaError::Refused(refusal.to_string()),
+            },
             other => SchemaError::Late(other.to_string()),
         }
     }
@@ -141,6 +160,26 @@ impl Registry {
         }
     }
 
+    /// Deletes a version, or all of them. Gives those that are deleted now.
+    pub(super) async fn delete(
+        &self,
+        subject: &str,
+        version: Option<u32>,
+        permanent: bool,
+        deadline: Instant,
+    ) -> Result<Vec<u32>, SchemaError> {
+        let command = Command::DeleteSchemaVersions(DeleteSchemaVersions {
+            subject: subject.to_owned(),
+            version,
+            permanent,
+        });
+        let committed = self.metastore().propose(vec![command], deadline).await?;
+        match committed.outcomes.into_iter().next() {
+            Some(Outcome::SchemaVersionsDeleted(versions)) => Ok(versions),
+            other => Err(SchemaError::Refused(format!("deleting gave {other:?}"))),
+        }
+    }
+
     /// Looks in the present view, and behind a barrier before it says that something is not there.
     pub(super) async fn find<T>(
         &self,
@@ -179,11 +218,26 @@ pub(super) fn find_guid(state: &State, subject: &str, guid: [u8; 16]) -> Option<
     })
 }
 
-pub(super) fn find_version(state: &State, subject: &str, which: Which) -> Option<Version> {
+/// `deleted`: also among those that were deleted.
+pub(super) fn find_version(
+    state: &State,
+    subject: &str,
+    which: Which,
+    deleted: bool,
+) -> Option<Version> {
     let subject = state.subject(subject)?;
+    let gone = deleted.then_some(&subject.deleted);
     let (version, id) = match which {
-        Which::Latest => subject.latest()?,
-        Which::Number(version) => (version, subject.versions.get(&version)?.0),
+        Which::Latest => {
+            let newest = gone.and_then(|gone| gone.last_key_value());
+            let newest = newest.map(|(version, (schema, _))| (*version, *schema));
+            subject.latest().max(newest)?
+        }
+        Which::Number(version) => {
+            let living = subject.versions.get(&version);
+            let known = living.or_else(|| gone.and_then(|gone| gone.get(&version)));
+            (version, known?.0)
+        }
     };
     Some(Version {
         version,

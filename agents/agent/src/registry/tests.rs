@@ -482,3 +482,70 @@ async fn a_body_that_no_memory_is_free_for_is_refused_in_time() {
     }
     drop(all);
 }
+
+/// Codes and texts are those of Confluent's registry.
+#[tokio::test]
+async fn versions_are_deleted_once_and_then_for_good() {
+    let (_agent, registry, _) = routers().await;
+    let path = "/subjects/orders/versions";
+    for schema in [ORDER, ORDER_2] {
+        let body = json!({ "schema": schema });
+        assert_eq!(send(&registry, Method::POST, path, body).await.0, 200);
+    }
+    let delete = async |path: &str| send(&registry, Method::DELETE, path, json!(null)).await;
+    assert_eq!(code(&delete("/subjects/none").await), (404, 40401));
+    assert_eq!(
+        code(&delete("/subjects/orders/versions/9").await),
+        (404, 40402)
+    );
+    assert_eq!(
+        code(&delete("/subjects/orders/versions/x").await),
+        (422, 42202)
+    );
+    let early = delete("/subjects/orders/versions/2?permanent=true").await;
+    let why = "Subject 'orders' Version 2 was not deleted first before being permanently deleted";
+    assert_eq!(early, (404, json!({"error_code": 40407, "message": why})));
+    assert_eq!(
+        delete("/subjects/orders/versions/latest").await,
+        (200, json!(2))
+    );
+    let again = delete("/subjects/orders/versions/2").await;
+    let why =
+        "Subject 'orders' Version 2 was soft deleted.Set permanent=true to delete permanently";
+    assert_eq!(again, (404, json!({"error_code": 40406, "message": why})));
+    assert_eq!(get(&registry, path).await, (200, json!([1])));
+    assert_eq!(
+        get(&registry, "/subjects/orders/versions?deleted=true")
+            .await
+            .1,
+        json!([1, 2])
+    );
+    assert_eq!(
+        code(&get(&registry, "/subjects/orders/versions/2").await),
+        (404, 40402)
+    );
+    let shown = get(&registry, "/subjects/orders/versions/2?deleted=true").await;
+    assert_eq!((shown.0, &shown.1["id"]), (200, &json!(2)));
+    // Whoever has a record with its id still reads it.
+    assert_eq!(get(&registry, "/schemas/ids/2").await.0, 200);
+    let body = json!({ "schema": ORDER_2 });
+    let anew = send(&registry, Method::POST, path, body).await;
+    assert_eq!((&anew.1["id"], &anew.1["version"]), (&json!(2), &json!(3)));
+
+    let early = delete("/subjects/orders?permanent=true").await;
+    assert_eq!(code(&early), (404, 40405));
+    assert_eq!(delete("/subjects/orders").await, (200, json!([1, 3])));
+    assert_eq!(code(&delete("/subjects/orders").await), (404, 40404));
+    assert_eq!(get(&registry, "/subjects").await.1, json!([]));
+    assert_eq!(
+        get(&registry, "/subjects?deleted=true").await.1,
+        json!(["orders"])
+    );
+    assert_eq!(code(&get(&registry, path).await), (404, 40401));
+    assert_eq!(
+        delete("/subjects/orders?permanent=true").await,
+        (200, json!([1, 2, 3]))
+    );
+    assert_eq!(get(&registry, "/subjects?deleted=true").await.1, json!([]));
+    assert_eq!(code(&get(&registry, "/schemas/ids/2").await), (404, 40403));
+}

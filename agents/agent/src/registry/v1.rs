@@ -91,7 +91,10 @@ impl From<SchemaError> for Problem {
             SchemaError::Incompatible(_) => {
                 Problem::new(409, "TARN-1113", "incompatible schema", detail)
             }
-            SchemaError::NoSubject(_) => Problem::new(404, "TARN-1115", "no such schema", detail),
+            SchemaError::NoVersion(_)
+            | SchemaError::Deleted
+            | SchemaError::NotDeleted
+            | SchemaError::NoSubject(_) => Problem::new(404, "TARN-1115", "no such schema", detail),
             SchemaError::Refused(_) => Problem::new(422, "TARN-1114", "schema refused", detail),
             SchemaError::Late(_) => Problem::new(503, "TARN-1001", "not now", detail),
         }
@@ -207,7 +210,7 @@ async fn get_schema(
     // The latest version and the level are to be fresh; one number is what it always was, but its
     // level is not.
     let view = registry.metastore().barrier(deadline).await?;
-    let found = find_version(&view, &subject, which).ok_or_else(|| {
+    let found = find_version(&view, &subject, which, false).ok_or_else(|| {
         let detail = match (which, find_subject(&view, &subject).is_some()) {
             (Which::Number(version), true) => {
                 format!("the schema of topic {topic} has no version {version}")

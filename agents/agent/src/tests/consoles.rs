@@ -1,6 +1,8 @@
 //! What consoles ask when they are opened, call by call in their order: kafka-ui, Redpanda Console and
-//! AKHQ. An error that makes a console hide a feature is as good an answer as any; one that it does not
+//! AKHQ. What a real Redpanda Console asks is in `consoles/recorded.rs`. An error that makes a console hide a feature is as good an answer as any; one that it does not
 //! expect ends its page.
+
+mod recorded;
 
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -34,20 +36,25 @@ async fn cluster() -> (TestAgent, Client) {
     };
     let records = batch_of(Compression::None, Some(producer), &["v"; 10]);
     assert_eq!(client.produce("orders", 0, records).await.error_code, 0);
+    commit(&mut client, "readers", 5).await;
+    (agent, client)
+}
+
+/// A group without members commits an offset of the first partition.
+async fn commit(client: &mut Client, group: &str, offset: i64) {
     let partition = OffsetCommitRequestPartition::default()
         .with_partition_index(0)
-        .with_committed_offset(5)
+        .with_committed_offset(offset)
         .with_committed_leader_epoch(-1);
     let topic = OffsetCommitRequestTopic::default()
         .with_name(name("orders"))
         .with_partitions(vec![partition]);
     let commit = OffsetCommitRequest::default()
-        .with_group_id(GroupId(text("readers")))
+        .with_group_id(GroupId(text(group)))
         .with_generation_id_or_member_epoch(-1)
         .with_topics(vec![topic]);
     let answer = client.call(8, commit).await;
     assert_eq!(answer.topics[0].partitions[0].error_code, 0);
-    (agent, client)
 }
 
 async fn configs_of(client: &mut Client, kind: i8, of: &str) -> Vec<(String, String)> {

@@ -461,6 +461,8 @@ async fn every_api_answers_every_version_even_when_it_is_asked_for_nothing() {
         DescribeLogDirsRequest,
         ListPartitionReassignmentsRequest,
         OffsetDeleteRequest,
+        DeleteRecordsRequest,
+        ElectLeadersRequest,
         DescribeClientQuotasRequest,
         AlterClientQuotasRequest,
         DescribeUserScramCredentialsRequest,

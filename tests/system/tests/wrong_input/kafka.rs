@@ -50,6 +50,8 @@ fn requests() -> Result<Vec<(ApiKey, i16, Vec<u8>)>> {
         DescribeLogDirs DescribeLogDirsRequest,
         ListPartitionReassignments ListPartitionReassignmentsRequest,
         OffsetDelete OffsetDeleteRequest,
+        DeleteRecords DeleteRecordsRequest,
+        ElectLeaders ElectLeadersRequest,
         DescribeClientQuotas DescribeClientQuotasRequest,
         AlterClientQuotas AlterClientQuotasRequest,
         DescribeUserScramCredentials DescribeUserScramCredentialsRequest,

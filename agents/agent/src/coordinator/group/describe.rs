@@ -1,7 +1,10 @@
 //! A group as tools see it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
+use super::super::subscription::{CONSUMER, subscribed};
 use super::member::metadata;
 use super::{Group, Phase};
 
@@ -26,6 +29,19 @@ pub(crate) struct DescribedMember {
 }
 
 impl Group {
+    /// The topics that its members read; `None` unless it is stable, and of consumers who all say so.
+    pub(in crate::coordinator) fn subscribed(&self) -> Option<BTreeSet<String>> {
+        if self.phase != Phase::Stable || self.protocol_type != CONSUMER {
+            return None;
+        }
+        let brought: Vec<Bytes> = self
+            .members
+            .values()
+            .map(|member| metadata(member, &self.protocol))
+            .collect();
+        subscribed(brought.iter())
+    }
+
     pub(in crate::coordinator) fn describe(&self) -> Described {
         let state = match self.phase {
             Phase::Empty => "Empty",

@@ -31,9 +31,7 @@ impl Group {
                 let _ = answer.send(Ok(joined));
             }
             Ok(Admitted::Wait { member, rebalance }) => {
-                if let Some(known) = self.members.get_mut(&member)
-                    && let Some(before) = known.join.replace(answer)
-                {
+                if let Some(before) = self.members.await_join(&member, answer) {
                     // The same member asked again, on another connection.
                     let _ = before.send(Err(JoinRefused {
                         error: GroupError::RebalanceInProgress,
@@ -69,7 +67,7 @@ impl Group {
         if join.member.is_empty() {
             return self.admit_new(now, join);
         }
-        if self.promised.remove(&join.member).is_some() {
+        if self.promised.remove(&join.member) {
             let id = join.member.clone();
             return self.add(now, id, join);
         }
@@ -122,7 +120,7 @@ impl Group {
         if self.promised.len() + self.members.len() >= caps::GROUP_MEMBERS_MAX {
             return Err(GroupError::Full.into());
         }
-        self.promised.insert(id.clone(), now + join.session_timeout);
+        self.promised.set(&id, now + join.session_timeout);
         Err(JoinRefused {
             error: GroupError::MemberIdRequired,
             member: id,

@@ -1,13 +1,18 @@
-//! The members of a group, and what they offer and weigh together.
+//! The members of a group: what they offer and weigh together, how many of them have joined, and whose
+//! session may end next.
 //!
-//! Holds: the sums are those of the members that are there, so that a join is judged by what it brings
-//! itself, however many others there are.
+//! Holds: the sums are those of the members that are there, so that a join or a heartbeat is judged by
+//! what it brings itself, however many others there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::JoinAnswer;
+use super::ends::Ends;
 use super::member::Member;
 
 #[derive(Debug, Default)]
@@ -17,6 +22,11 @@ pub(super) struct Members {
     bytes: usize,
     /// How many of them offer each protocol.
     offers: BTreeMap<String, usize>,
+    /// How many of them wait for the answer of a join.
+    joining: usize,
+    /// When each one's session is looked at. SUBTLE: a sign of life moves only the member's own end, so
+    /// this one may come too early, never too late.
+    ends: Ends,
 }
 
 /// Reading is as in a map.
@@ -45,12 +55,16 @@ impl Members {
         for name in names(&member) {
             *self.offers.entry(name.to_owned()).or_default() += 1;
         }
+        self.joining += usize::from(member.join.is_some());
+        self.ends.set(&id, member.expires);
         self.all.insert(id, member);
     }
 
     pub(super) fn remove(&mut self, id: &str) -> Option<Member> {
         let member = self.all.remove(id)?;
         self.bytes -= weight(id, &member);
+        self.joining -= usize::from(member.join.is_some());
+        self.ends.remove(id);
         for name in names(&member) {
             if let Some(count) = self.offers.get_mut(name) {
                 *count -= 1;
@@ -62,7 +76,8 @@ impl Members {
         Some(member)
     }
 
-    /// For anything but what the member brought: see [`Members::set_protocols`].
+    /// For anything but what the member brought, its join, and an earlier end of its session: those
+    /// have methods of their own.
     pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Member> {
         self.all.get_mut(id)
     }
@@ -75,6 +90,58 @@ impl Members {
     /// Likewise.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Member> {
         self.all.values_mut()
+    }
+
+    /// The member waits for the answer of its join. Gives who waited for it before.
+    pub(super) fn await_join(
+        &mut self,
+        id: &str,
+        answer: oneshot::Sender<JoinAnswer>,
+    ) -> Option<oneshot::Sender<JoinAnswer>> {
+        let before = self.all.get_mut(id)?.join.replace(answer);
+        self.joining += usize::from(before.is_none());
+        before
+    }
+
+    /// Whoever waits for the answer of the member's join, to be answered.
+    pub(super) fn take_join(&mut self, id: &str) -> Option<oneshot::Sender<JoinAnswer>> {
+        let waiting = self.all.get_mut(id)?.join.take()?;
+        self.joining -= 1;
+        Some(waiting)
+    }
+
+    /// Has everybody joined? Looks through all of them only if it may be so.
+    pub(super) fn have_all_joined(&self) -> bool {
+        self.joining == self.all.len() && self.all.values().all(Member::has_joined)
+    }
+
+    /// Has anybody?
+    pub(super) fn has_any_joined(&self) -> bool {
+        self.joining > 0 && self.all.values().any(Member::has_joined)
+    }
+
+    /// When the next session may end.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.ends.first()
+    }
+
+    /// Those whose sessions are over. Somebody who waits for our answer cannot send heartbeats, and is
+    /// looked at again later.
+    pub(super) fn silent(&mut self, now: Instant) -> Vec<String> {
+        let mut silent = Vec::new();
+        for id in self.ends.take_due(now) {
+            let Some(member) = self.all.get(&id) else {
+                continue;
+            };
+            if member.expires > now {
+                self.ends.set(&id, member.expires);
+            } else if member.waits() {
+                self.ends.set(&id, now + member.session_timeout);
+            } else {
+                silent.push(id);
+            }
+        }
+        silent
     }
 
     pub(super) fn set_protocols(&mut self, id: &str, protocols: Vec<(String, Bytes)>) {
@@ -121,8 +188,6 @@ fn names(member: &Member) -> BTreeSet<&str> {
 mod tests {
     use std::time::Duration;
 
-    use tokio::time::Instant;
-
     use super::*;
 
     fn member(protocols: &[&str]) -> Member {
@@ -164,6 +229,58 @@ mod tests {
         members.remove("m1");
         members.remove("m2");
         assert_eq!((members.bytes(), members.bytes_of("m1")), (0, 0));
-        assert!(members.offers.is_empty());
+        assert!(members.offers.is_empty() && members.next_end().is_none());
+    }
+
+    #[test]
+    fn whose_session_ends_next_is_known_without_looking_at_all() {
+        let mut members = Members::default();
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        for (id, end) in [("a", 5), ("b", 3), ("c", 4)] {
+            let expires = at(end);
+            members.insert(
+                id.to_owned(),
+                Member {
+                    expires,
+                    ..member(&["range"])
+                },
+            );
+        }
+        assert_eq!(members.next_end(), Some(at(3)));
+        // A sign of life: the look comes too early and finds nobody.
+        members.get_mut("b").expect("it is there").expires = at(9);
+        assert!(members.silent(at(3)).is_empty());
+        assert_eq!(members.next_end(), Some(at(4)));
+        // Who waits for an answer is not silent, and is looked at again.
+        let (answer, waiting) = oneshot::channel();
+        assert!(members.await_join("c", answer).is_none() && members.has_any_joined());
+        assert!(members.silent(at(4)).is_empty());
+        drop(waiting);
+        assert!(!members.has_any_joined() && !members.have_all_joined());
+        assert_eq!(members.silent(at(5)), ["a", "c"]);
+        assert_eq!(members.next_end(), Some(at(9)));
+    }
+
+    #[test]
+    fn all_have_joined_when_each_has_and_still_waits() {
+        let mut members = Members::default();
+        let mut waiting = Vec::new();
+        for id in ["a", "b"] {
+            members.insert(id.to_owned(), member(&["range"]));
+            assert!(!members.have_all_joined());
+            let (answer, answered) = oneshot::channel();
+            members.await_join(id, answer);
+            waiting.push(answered);
+            assert!(members.have_all_joined());
+        }
+        // It asks again on another connection, and is one all the same.
+        let (answer, again) = oneshot::channel();
+        assert!(members.await_join("b", answer).is_some() && members.have_all_joined());
+        drop(again);
+        assert!(!members.have_all_joined() && members.has_any_joined());
+        assert!(members.take_join("b").is_some() && members.take_join("b").is_none());
+        members.remove("b");
+        assert!(members.have_all_joined());
     }
 }

@@ -68,8 +68,7 @@ impl Group {
                 return;
             }
         } else if !over {
-            let all_here =
-                self.promised.is_empty() && self.members.values().all(Member::has_joined);
+            let all_here = self.promised.is_empty() && self.members.have_all_joined();
             if !all_here && !self.members.is_empty() {
                 return;
             }
@@ -90,7 +89,7 @@ impl Group {
             self.protocol.clear();
             return;
         }
-        if !self.members.values().any(Member::has_joined) {
+        if !self.members.has_any_joined() {
             let longest = self.rebalance_timeout();
             let wait = longest.max(REJOIN_WAIT_MIN);
             self.phase = Phase::Joining {
@@ -127,9 +126,9 @@ impl Group {
             let joined = self.joined(&id, false);
             if let Some(member) = self.members.get_mut(&id) {
                 member.expires = now + member.session_timeout;
-                if let Some(waiting) = member.join.take() {
-                    let _ = waiting.send(Ok(joined));
-                }
+            }
+            if let Some(waiting) = self.members.take_join(&id) {
+                let _ = waiting.send(Ok(joined));
             }
         }
     }

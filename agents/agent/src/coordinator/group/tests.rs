@@ -236,8 +236,7 @@ fn logged(complete: &Complete) -> tarn_state::Group {
         brought: brought::write(&complete.brought)
             .expect("compressible")
             .into(),
-        offsets: Default::default(),
-        changed: Default::default(),
+        ..tarn_state::Group::empty(Default::default())
     }
 }
 
