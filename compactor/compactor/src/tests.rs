@@ -21,6 +21,7 @@ use tarn_tables::Catalog;
 use tarn_topics::{NewBatch, Writer, WriterSettings};
 use tokio::time::{Instant, sleep};
 
+mod deleted;
 mod event_time;
 mod lasting;
 

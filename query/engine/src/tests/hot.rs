@@ -4,7 +4,10 @@ use expect_test::expect;
 
 use super::harness::{CLICKS, Fixture, numbered};
 use super::typed;
+use tarn_model::{Offset, PartitionId, TopicPartition};
 use tarn_schema::frame_by_id;
+use tarn_state::Command;
+use tarn_state::commands::{DeleteRecords, RecordsBelow};
 
 /// A counter of the hot tier.
 fn counted(fixture: &Fixture, name: &str) -> u64 {
@@ -232,5 +235,34 @@ async fn a_filter_that_comes_up_later_leaves_files_unopened() {
     let plan = fixture.ask(&format!("EXPLAIN {least}")).await;
     assert!(plan.contains("DataSourceExec"), "{plan}");
     assert_eq!(fixture.numbers(least).await, [0, 17]);
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn deleted_records_are_no_rows_but_for_those_that_the_table_has() {
+    let fixture = Fixture::new().await;
+    fixture.produce(CLICKS, 0, &numbered("a", 3)).await;
+    fixture.materialize(CLICKS).await;
+    fixture.produce(CLICKS, 0, &numbered("b", 4)).await;
+    fixture.followed(7).await;
+    let offsets = "SELECT _offset FROM clicks ORDER BY _offset";
+    // Below M, in the middle of what is hot, and all of it.
+    for (below, left) in [
+        (2, vec![0, 1, 2, 3, 4, 5, 6]),
+        (5, vec![0, 1, 2, 5, 6]),
+        (7, vec![0, 1, 2]),
+    ] {
+        let below = RecordsBelow {
+            at: TopicPartition::new(CLICKS, PartitionId(0)),
+            offset: Some(Offset(below)),
+        };
+        let command = Command::DeleteRecords(DeleteRecords {
+            partitions: vec![below],
+        });
+        fixture.propose(command).await;
+        assert_eq!(fixture.numbers(offsets).await, left);
+        let count = fixture.numbers("SELECT count(*) FROM clicks").await;
+        assert_eq!(count, [left.len() as u64]);
+    }
     fixture.node.drain().await;
 }
