@@ -391,6 +391,15 @@ def asked_duck(duck, sql):
         return None, str(error)
 
 
+def fails_plainly(duck, sql):
+    """Does DuckDB find the error, too, when its optimizer leaves nothing out? It drops what cannot change an answer."""
+    duck.execute("PRAGMA disable_optimizer")
+    try:
+        return asked_duck(duck, sql)[1] is not None
+    finally:
+        duck.execute("PRAGMA enable_optimizer")
+
+
 def is_known(tarn_error, duck_error):
     for tarn, duck, _ in DIFFERENCES:
         if tarn and not (tarn_error and tarn in tarn_error):
@@ -455,13 +464,14 @@ def main():
                 break
             text = queries.query()
             done += 1
-            expected, duck_error = asked_duck(duck, text.format(*(table.name for table in tables), div="//"))
+            duck_text = text.format(*(table.name for table in tables), div="//")
+            expected, duck_error = asked_duck(duck, duck_text)
             for variant in ("hot", "cold", "mixed"):
                 pick = {"hot": lambda pair: pair[0], "cold": lambda pair: pair[1], "mixed": rng.choice}[variant]
                 sql = text.format(*(f'events."{pick(pair)}"' for pair in variants), div="/")
                 answer, problem = tarn.ask(sql)
                 detail = problem and problem.get("detail", str(problem))
-                if problem and problem.get("status") == 400 and duck_error:
+                if problem and problem.get("status") == 400 and (duck_error or fails_plainly(duck, duck_text)):
                     errors += 1
                     continue
                 if (problem is None) == (duck_error is None) and problem is None and same(of_tarn(answer), expected):

@@ -270,10 +270,6 @@ def condition(name: str, operator: str, value, dialect: str) -> str:
     return f"{name} {operator} {literal(name, value, dialect)}"
 
 
-# What Tarn's SQL does not compare yet: a fixed column with a bytea literal.
-UNASKED = {"tarn": {"c_fixed5", "c_fixed20"}}
-
-
 def by_sql(dialect: str, run, table: str, whole: bool) -> int:
     """Asks by SQL, one statement per column; its parts are planned apart from each other."""
     wrong = 0
@@ -282,8 +278,6 @@ def by_sql(dialect: str, run, table: str, whole: bool) -> int:
         if dialect == "spark" and not whole:
             ends = {id(COLUMNS[name][1][at]) for at in (0, -1)}
             asked = [one for one in asked if one[1] is None or id(one[1]) in ends]
-        if name in UNASKED.get(dialect, ()):
-            asked = asked[:2]
         parts = [
             f"SELECT {n} AS n, count(*) AS found FROM {table} WHERE {condition(name, operator, value, dialect)}"
             for n, (operator, value) in enumerate(asked)

@@ -10,15 +10,18 @@
 //! A key is a name or a place in an array; `value` is text or binary. What is not JSON gives null.
 
 pub(crate) mod arithmetic;
+mod avg;
 pub(crate) mod calendar;
 pub(crate) mod casts;
 pub(crate) mod floats;
 pub(crate) mod guard;
+pub(crate) mod in_order;
 mod json;
 mod json_operators;
 mod json_path;
 pub(crate) mod literals;
-mod sum;
+mod moments;
+pub(crate) mod sum;
 pub(crate) mod time;
 mod to_char;
 mod tuple_key;
@@ -31,10 +34,16 @@ use datafusion::execution::{FunctionRegistry, SessionState};
 pub(crate) fn register(state: &mut SessionState) -> Result<(), DataFusionError> {
     state.register_udf(json::function())?;
     state.register_udaf(Arc::new(sum::function()))?;
+    state.register_udaf(Arc::new(avg::function()))?;
     // Before the library's: the first planner that knows an operator plans it.
     state.register_expr_planner(Arc::new(json_operators::JsonOperators))?;
     state.register_expr_planner(Arc::new(tuple_key::CountDistinctTuples))?;
-    for function in time::functions().into_iter().chain(json_path::functions()) {
+    let own = [
+        time::functions(),
+        moments::functions(),
+        json_path::functions().to_vec(),
+    ];
+    for function in own.into_iter().flatten() {
         state.register_udf(function)?;
     }
     state.register_udf(to_char::function())?;

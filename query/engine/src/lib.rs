@@ -20,6 +20,7 @@ mod limits;
 mod metrics;
 mod names;
 mod ranges;
+mod same_names;
 mod scan;
 mod semantics;
 mod session;

@@ -5,13 +5,18 @@
 //! | `lateral` | first | `FROM t, unnest(t.items)` |
 //! | `operands` | before types are matched | which type two operands meet in |
 //! | `rule` | after | checked arithmetic, casts, one zero and one NaN |
+//! | `aggregates` | beside it | values that follow from other aggregates |
+//! | `conditions` | while and after the plan is optimized | which rows are asked what |
 //!
 //! What is not named here is DataFusion's own.
 
+mod aggregates;
+mod conditions;
 mod lateral;
 mod operands;
 mod rule;
 
+pub(crate) use conditions::{OrderConditions, in_order};
 pub(crate) use lateral::LateralUnnest;
 pub(crate) use operands::{MatchOperands, PostgresOperators};
 pub(crate) use rule::CheckedValues;

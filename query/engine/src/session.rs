@@ -34,11 +34,16 @@ use crate::functions;
 use crate::functions::calendar::{UTC, Zone};
 use crate::functions::guard::{GuardFunctions, guard, note_constants};
 use crate::limits::{QueryLimits, QueryMemory};
-use crate::semantics::{CheckedValues, LateralUnnest, MatchOperands, PostgresOperators};
+use crate::same_names;
+use crate::semantics::{
+    self, CheckedValues, LateralUnnest, MatchOperands, OrderConditions, PostgresOperators,
+};
 use crate::types::SqlTypes;
 
 /// Rows of one Arrow batch.
 const BATCH_ROWS: usize = 8192;
+/// DataFusion's rule that computes what several expressions need once, and before them.
+const COMMON_VALUES: &str = "common_sub_expression_eliminate";
 /// The node's store under a name of its own, which no SQL can spell.
 const STORE_URL: &str = "tarn://store";
 
@@ -133,16 +138,20 @@ pub(crate) fn base(parallelism: usize) -> Result<SessionState, DataFusionError> 
         .with_default_features()
         .with_type_planner(Arc::new(SqlTypes))
         .with_optimizer_rules(optimizer_rules())
+        .with_physical_optimizer_rules(same_names::rules())
         .build();
     functions::register(&mut state)?;
     Ok(state)
 }
 
-/// DataFusion's, but one.
+/// DataFusion's, but one, and one of ours.
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     // SUBTLE: without its constants, a `GROUP BY` of nothing else gives a row where there is none.
     rules.retain(|rule| rule.name() != "eliminate_group_by_constant");
+    let is_common = |rule: &Arc<dyn OptimizerRule + Send + Sync>| rule.name() == COMMON_VALUES;
+    let place = rules.iter().position(is_common).unwrap_or(rules.len());
+    rules.insert(place, Arc::new(OrderConditions));
     rules
 }
 
@@ -202,6 +211,7 @@ pub(crate) async fn physical(
     plan: &LogicalPlan,
 ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
     let plan = session.optimize(plan)?;
+    let plan = semantics::in_order(plan, session.execution_props())?;
     note_constants(&plan, limits)?;
     let options = session.config_mut().options_mut();
     options.execution.batch_size = limits.batch_rows(BATCH_ROWS);

@@ -93,6 +93,9 @@ fn sql_class(statement: &SqlStatement) -> Result<Class, QueryError> {
         | SqlStatement::ShowColumns { .. }
         | SqlStatement::ShowFunctions { .. }
         | SqlStatement::ShowVariable { .. } => Ok(Class::Show),
+        SqlStatement::Set(_) => Err(QueryError::NotSupported {
+            what: "SET is not possible: a statement comes without a session; the time zone goes with the request, as in {\"query\": \"…\", \"time_zone\": \"Europe/Oslo\"}".to_owned(),
+        }),
         // A long list, and every one of it writes, or sets what a query does not have.
         other => Err(refused(other)),
     }
@@ -157,6 +160,19 @@ mod tests {
             check(sql, "not-supported: ");
         }
         check("SELECT 1; SELECT 2", "not-supported: one statement");
+        for sql in [
+            "SET TIME ZONE 'Europe/Oslo'",
+            "SET timezone = 'UTC'",
+            "SET TIMEZONE TO LOCAL",
+        ] {
+            let Err(error) = parse(sql) else {
+                panic!("{sql} is refused")
+            };
+            assert!(
+                error.to_string().contains("\"time_zone\""),
+                "{sql}\n{error}"
+            );
+        }
     }
 
     #[test]

@@ -29,32 +29,38 @@ use crate::QueryError;
 use crate::types::type_name;
 
 /// Digits behind the point of a quotient, where there is room.
-const QUOTIENT_SCALE: i8 = 16;
+pub(super) const QUOTIENT_SCALE: i8 = 16;
 
 /// `left op right`; both have the type that the operator takes, and `kind` is what it gives.
 pub(crate) fn operation(left: Expr, op: Operator, right: Expr, kind: DataType) -> Expr {
-    call(op, Some(kind), vec![left, right])
+    call(op, Some(kind), false, vec![left, right])
 }
 
 /// The quotient of two exact numbers, of which one is a decimal at least.
 pub(crate) fn quotient(left: Expr, right: Expr) -> Expr {
-    call(Operator::Divide, None, vec![left, right])
+    call(Operator::Divide, None, true, vec![left, right])
 }
 
 /// A product that would have more digits behind the point than there is room for: it is rounded.
 pub(crate) fn product(left: Expr, right: Expr) -> Expr {
-    call(Operator::Multiply, None, vec![left, right])
+    call(Operator::Multiply, None, true, vec![left, right])
+}
+
+/// The quotient of a sum of exact numbers and their count, as one of this type.
+pub(crate) fn average(sum: Expr, count: Expr, kind: DataType) -> Expr {
+    call(Operator::Divide, Some(kind), true, vec![sum, count])
 }
 
 pub(crate) fn is_long(left: &DataType, right: &DataType) -> bool {
     i16::from(digits(left).1) + i16::from(digits(right).1) > i16::from(QUOTIENT_SCALE)
 }
 
-fn call(op: Operator, kind: Option<DataType>, sides: Vec<Expr>) -> Expr {
+fn call(op: Operator, kind: Option<DataType>, rounds: bool, sides: Vec<Expr>) -> Expr {
     let function = Arc::new(ScalarUDF::new_from_impl(Arithmetic {
         name: op.to_string(),
         op,
         kind,
+        rounds,
         signature: Signature::any(2, Volatility::Immutable),
     }));
     Expr::ScalarFunction(ScalarFunction::new_udf(function, sides))
@@ -68,8 +74,10 @@ pub(crate) fn is_one(function: &ScalarUDF) -> bool {
 struct Arithmetic {
     name: String,
     op: Operator,
-    /// `None` for exact numbers that are rounded, whose type follows from their sides'.
+    /// `None` if it follows from the sides'.
     kind: Option<DataType>,
+    /// Are they exact numbers with more digits behind the point than stay?
+    rounds: bool,
     signature: Signature,
 }
 
@@ -117,9 +125,9 @@ impl ScalarUDFImpl for Arithmetic {
                 self.op
             )));
         };
-        let answer = match self.kind {
-            Some(_) => self.operate(&Side::of(left)?, &Side::of(right)?, &kind)?,
-            None => {
+        let answer = match self.rounds {
+            false => self.operate(&Side::of(left)?, &Side::of(right)?, &kind)?,
+            true => {
                 let rows = if is_constant { 1 } else { call.number_rows };
                 rounded(
                     self.op,

@@ -35,6 +35,14 @@ pub(crate) fn read(
         DataType::FixedSizeBinary(16) => {
             ScalarValue::FixedSizeBinary(16, Some(uuid(text)?.to_vec()))
         }
+        DataType::FixedSizeBinary(width) => {
+            let bytes = bytea(text)?;
+            match i32::try_from(bytes.len()) == Ok(*width) {
+                true => ScalarValue::FixedSizeBinary(*width, Some(bytes)),
+                // Of another length it is equal to none, and still more or less than all.
+                false => ScalarValue::LargeBinary(Some(bytes)),
+            }
+        }
         DataType::Binary => ScalarValue::Binary(Some(bytea(text)?)),
         DataType::LargeBinary => ScalarValue::LargeBinary(Some(bytea(text)?)),
         DataType::BinaryView => ScalarValue::BinaryView(Some(bytea(text)?)),

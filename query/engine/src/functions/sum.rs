@@ -34,7 +34,7 @@ use super::arithmetic::out_of_range;
 /// What a sum is that does not fit.
 const TOO_LARGE: i128 = i128::MAX;
 
-pub(super) fn function() -> AggregateUDF {
+pub(crate) fn function() -> AggregateUDF {
     AggregateUDF::new_from_impl(Sum {
         signature: Signature::user_defined(Volatility::Immutable),
     })

@@ -82,7 +82,7 @@ impl ScalarUDFImpl for ToChar {
     }
 }
 
-const MONTHS: [&str; 12] = [
+pub(super) const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -106,7 +106,7 @@ const DAYS: [&str; 7] = [
     "Sunday",
 ];
 /// Longer ones before those that they begin with.
-const PATTERNS: [&str; 40] = [
+pub(super) const PATTERNS: [&str; 40] = [
     "YYYY", "YYY", "YY", "Y", "IYYY", "IW", "IDDD", "ID", "DDD", "DD", "Day", "DAY", "day", "Dy",
     "DY", "dy", "D", "Month", "MONTH", "month", "Mon", "MON", "mon", "MM", "MI", "MS", "HH24",
     "HH12", "HH", "SSSS", "SS", "US", "AM", "PM", "am", "pm", "Q", "WW", "CC", "J",
@@ -146,7 +146,7 @@ fn formatted(micros: i64, format: &str) -> String {
 }
 
 /// A name is written in the case of its pattern.
-fn is_number(pattern: &str) -> bool {
+pub(super) fn is_number(pattern: &str) -> bool {
     let upper = pattern.to_ascii_uppercase();
     !["DAY", "DY", "MON", "MONTH", "AM", "PM"].contains(&upper.as_str())
 }

@@ -51,7 +51,14 @@ impl ExprPlanner for PostgresOperators {
         operation: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>, DataFusionError> {
-        let RawBinaryExpr { op, left, right } = operation;
+        let RawBinaryExpr {
+            op,
+            mut left,
+            mut right,
+        } = operation;
+        if is_arithmetic(&op) {
+            narrow(&mut left, &mut right, schema);
+        }
         let original = |left, right| {
             Ok(PlannerResult::Original(RawBinaryExpr {
                 op: op.clone(),
@@ -98,6 +105,27 @@ impl ExprPlanner for PostgresOperators {
             return Ok(PlannerResult::Planned(arithmetic::product(left, right)));
         }
         original(left, right)
+    }
+}
+
+/// Constants that fit are integers of 32 bits beside others, as PostgreSQL's are, and so is what they give.
+fn narrow(left: &mut Expr, right: &mut Expr, schema: &DFSchema) {
+    let value = |side: &Expr| match side {
+        Expr::Literal(ScalarValue::Int64(Some(value)), _) => i32::try_from(*value).ok(),
+        _ => None,
+    };
+    let is_short = |side: &Expr| {
+        side.get_type(schema)
+            .is_ok_and(|kind| matches!(kind, DataType::Int8 | DataType::Int16 | DataType::Int32))
+    };
+    let values = [value(left), value(right)];
+    let fits = |side: &Expr, value: Option<i32>| value.is_some() || is_short(side);
+    if fits(left, values[0]) && fits(right, values[1]) {
+        for (side, value) in [left, right].into_iter().zip(values) {
+            if let Some(value) = value {
+                *side = Expr::Literal(ScalarValue::Int32(Some(value)), None);
+            }
+        }
     }
 }
 
@@ -360,7 +388,11 @@ fn match_all(
                 if kind.is_string()
                     && let Some(read) = literals::read(operand, &typed, zone)?
                 {
-                    (*operand, *kind) = (Expr::Literal(read, None), typed.clone());
+                    *kind = match is_fixed(&typed) {
+                        true => read.data_type(),
+                        false => typed.clone(),
+                    };
+                    *operand = Expr::Literal(read, None);
                 }
             }
         }
@@ -377,6 +409,8 @@ fn match_all(
         Some(DataType::Utf8)
     } else if reads_texts && any(is_date, &kinds) && any(is_timestamp, &kinds) {
         Some(TIMESTAMP)
+    } else if any(is_fixed, &kinds) && kinds.iter().any(|kind| *kind != kinds[0]) {
+        Some(DataType::LargeBinary)
     } else {
         None
     };
@@ -385,6 +419,7 @@ fn match_all(
             let is_meant = match &wanted {
                 DataType::Float64 => kind.is_numeric(),
                 DataType::Utf8 => is_uuid(kind),
+                DataType::LargeBinary => is_fixed(kind),
                 _ => is_date(kind),
             };
             if is_meant && *kind != wanted {
@@ -416,6 +451,11 @@ fn text_of_uuid(expression: Expr, kind: &DataType) -> Expr {
 
 fn is_uuid(kind: &DataType) -> bool {
     matches!(kind, DataType::FixedSizeBinary(16))
+}
+
+/// Bytes of one length, which meet bytes of any.
+fn is_fixed(kind: &DataType) -> bool {
+    matches!(kind, DataType::FixedSizeBinary(width) if *width != 16)
 }
 
 fn is_date(kind: &DataType) -> bool {

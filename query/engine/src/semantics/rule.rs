@@ -4,20 +4,20 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, DFSchemaRef};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::expr::{AggregateFunction, Cast, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr::{
+    AggregateFunctionParams, Cast, ScalarFunction, Sort, WindowFunctionParams,
+};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF,
-    Window, WindowFunctionDefinition,
-};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
 
+use super::{aggregates, conditions};
 use crate::functions::calendar::Zone;
 use crate::functions::floats::{self, is_float};
 use crate::functions::{arithmetic, casts, time};
@@ -48,8 +48,8 @@ impl AnalyzerRule for CheckedValues {
                 Ok(checked.update_data(|expression| name.restore(expression)))
             })?;
             plan.transform_data(|plan| match plan {
-                LogicalPlan::Aggregate(aggregate) => float_aggregates(aggregate),
-                LogicalPlan::Window(window) => float_windows(window),
+                LogicalPlan::Aggregate(aggregate) => aggregates::of_groups(aggregate),
+                LogicalPlan::Window(window) => aggregates::of_windows(window),
                 other => Ok(Transformed::no(other)),
             })
         })
@@ -118,8 +118,58 @@ fn checked(
                 Err(expr) => Transformed::no(Expr::Cast(Cast::new(expr, data_type))),
             })
         }
+        Expr::AggregateFunction(mut call) => {
+            let AggregateFunctionParams {
+                args,
+                filter: Some(filter),
+                order_by,
+                ..
+            } = &mut call.params
+            else {
+                return Ok(Transformed::no(Expr::AggregateFunction(call)));
+            };
+            let is_new = only_where(filter, args, order_by, schema)?;
+            Ok(Transformed::new_transformed(
+                Expr::AggregateFunction(call),
+                is_new,
+            ))
+        }
+        Expr::WindowFunction(mut window) => {
+            let WindowFunctionParams {
+                args,
+                filter: Some(filter),
+                ..
+            } = &mut window.params
+            else {
+                return Ok(Transformed::no(Expr::WindowFunction(window)));
+            };
+            let is_new = only_where(filter, args, &mut [], schema)?;
+            Ok(Transformed::new_transformed(
+                Expr::WindowFunction(window),
+                is_new,
+            ))
+        }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// What an aggregate takes of the rows that its `FILTER` lets through is computed of them alone.
+fn only_where(
+    filter: &Expr,
+    arguments: &mut [Expr],
+    order_by: &mut [Sort],
+    schema: &DFSchema,
+) -> Result<bool, DataFusionError> {
+    let mut is_new = false;
+    let of_order = order_by.iter_mut().map(|sort| &mut sort.expr);
+    for argument in arguments.iter_mut().chain(of_order) {
+        if conditions::can_fail(argument, schema)? {
+            let inner = std::mem::take(argument);
+            *argument = conditions::where_true(filter.clone(), inner);
+            is_new = true;
+        }
+    }
+    Ok(is_new)
 }
 
 /// A moment is divided by the clock of the session's zone, and a half is rounded to the even number.
@@ -142,6 +192,15 @@ fn zoned(
             let moment = std::mem::take(time);
             let local = ScalarFunction::new_udf(time::timezone(), vec![zone(), moment]);
             *time = Expr::ScalarFunction(local);
+        }
+        ("age", times) if !is_utc => {
+            for time in times {
+                if is_moment(time)? {
+                    let moment = std::mem::take(time);
+                    let local = ScalarFunction::new_udf(time::timezone(), vec![zone(), moment]);
+                    *time = Expr::ScalarFunction(local);
+                }
+            }
         }
         ("date_part", [field, time]) if !is_utc && is_moment(time)? => {
             let is_epoch = matches!(
@@ -191,148 +250,6 @@ fn is_canonical(call: &Expr) -> bool {
     }
 }
 
-fn of_function(function: Arc<ScalarUDF>, argument: Expr) -> Expr {
+pub(super) fn of_function(function: Arc<ScalarUDF>, argument: Expr) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![argument]))
-}
-
-/// What has to be done with an aggregate of floats after it was computed.
-enum After {
-    Nothing,
-    Canonical,
-    /// It was one of ranks, for a column of this type.
-    OfRank(DataType),
-}
-
-impl After {
-    fn applied(self, column: Expr) -> Expr {
-        match self {
-            After::Nothing => column,
-            After::Canonical => of_function(floats::canonical_function(), column),
-            After::OfRank(kind) => {
-                let double = of_function(floats::of_rank_function(), column);
-                match kind {
-                    DataType::Float64 => double,
-                    other => Expr::Cast(Cast::new(Box::new(double), other)),
-                }
-            }
-        }
-    }
-}
-
-/// The arguments that a function has to get instead, and what follows.
-fn ranked(name: &str, arguments: &mut [Expr], kind: &DataType) -> After {
-    match (name, arguments) {
-        _ if !is_float(kind) => After::Nothing,
-        ("min" | "max", [argument]) => {
-            let inner = std::mem::replace(argument, Expr::Literal(ScalarValue::Null, None));
-            *argument = of_function(floats::rank_function(), inner);
-            After::OfRank(kind.clone())
-        }
-        _ => After::Canonical,
-    }
-}
-
-fn float_aggregates(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>, DataFusionError> {
-    let schema = Arc::clone(&aggregate.schema);
-    let groups = schema.fields().len() - aggregate.aggr_expr.len();
-    let (mut computed, mut after) = (Vec::new(), Vec::new());
-    for (place, expression) in aggregate.aggr_expr.iter().enumerate() {
-        let (qualifier, field) = schema.qualified_field(groups + place);
-        let mut changed = expression.clone();
-        let next = match call_of(&mut changed) {
-            Call::Aggregate(call) => {
-                ranked(call.func.name(), &mut call.params.args, field.data_type())
-            }
-            _ => After::Nothing,
-        };
-        if let After::OfRank(_) = next {
-            changed = changed
-                .unalias()
-                .alias_qualified(qualifier.cloned(), field.name());
-        }
-        computed.push(changed);
-        after.push(next);
-    }
-    if after.iter().all(|after| matches!(after, After::Nothing)) {
-        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
-    }
-    let computed = Aggregate::try_new(aggregate.input, aggregate.group_expr, computed)?;
-    projected(LogicalPlan::Aggregate(computed), &schema, groups, after)
-}
-
-fn float_windows(window: Window) -> Result<Transformed<LogicalPlan>, DataFusionError> {
-    let schema = Arc::clone(&window.schema);
-    let inputs = schema.fields().len() - window.window_expr.len();
-    let (mut computed, mut after) = (Vec::new(), Vec::new());
-    for (place, expression) in window.window_expr.iter().enumerate() {
-        let (qualifier, field) = schema.qualified_field(inputs + place);
-        let mut changed = expression.clone();
-        let next = match call_of(&mut changed) {
-            Call::Window(call) => match &call.fun {
-                WindowFunctionDefinition::AggregateUDF(function) => {
-                    let name = function.name().to_owned();
-                    ranked(&name, &mut call.params.args, field.data_type())
-                }
-                WindowFunctionDefinition::WindowUDF(_) => After::Nothing,
-            },
-            _ => After::Nothing,
-        };
-        if let After::OfRank(_) = next {
-            changed = changed
-                .unalias()
-                .alias_qualified(qualifier.cloned(), field.name());
-        }
-        computed.push(changed);
-        after.push(next);
-    }
-    if after.iter().all(|after| matches!(after, After::Nothing)) {
-        return Ok(Transformed::no(LogicalPlan::Window(window)));
-    }
-    let computed = Window::try_new(computed, window.input)?;
-    projected(LogicalPlan::Window(computed), &schema, inputs, after)
-}
-
-enum Call<'a> {
-    Aggregate(&'a mut AggregateFunction),
-    Window(&'a mut WindowFunction),
-    Other,
-}
-
-fn call_of(expression: &mut Expr) -> Call<'_> {
-    match expression {
-        Expr::Alias(alias) => call_of(&mut alias.expr),
-        Expr::AggregateFunction(call) => Call::Aggregate(call),
-        Expr::WindowFunction(call) => Call::Window(call),
-        _ => Call::Other,
-    }
-}
-
-/// The plan's columns under the names of `schema`, those from `first` on with what follows on them.
-fn projected(
-    plan: LogicalPlan,
-    schema: &DFSchemaRef,
-    first: usize,
-    after: Vec<After>,
-) -> Result<Transformed<LogicalPlan>, DataFusionError> {
-    let mut columns: Vec<Expr> = plan
-        .schema()
-        .columns()
-        .into_iter()
-        .map(Expr::Column)
-        .collect();
-    for (place, after) in (first..).zip(after) {
-        let Some(column) = columns.get_mut(place) else {
-            continue;
-        };
-        if let After::Nothing = after {
-            continue;
-        }
-        let (qualifier, field) = schema.qualified_field(place);
-        let inner = std::mem::replace(column, Expr::Column(Column::from_name("")));
-        *column = after
-            .applied(inner)
-            .alias_qualified(qualifier.cloned(), field.name());
-    }
-    let projection = Projection::try_new(columns, Arc::new(plan))?;
-    Ok(Transformed::yes(LogicalPlan::Projection(projection)))
 }

@@ -8,6 +8,7 @@
 //! | `1e300` | a double: no decimal holds it |
 //! | `SELECT EXISTS (…)` | whether there is more than nothing to count |
 //! | `unnest(items) AS item` in `FROM` | a table and its only column of this name |
+//! | `to_timestamp(text, format)`, `make_date(…)` | casts of the timestamps that `functions::moments` makes |
 //! | `CURRENT_DATE`, `LOCALTIMESTAMP` | casts of `now()`, by the session's time zone |
 //! | a column of the answer without a name | one with the name that PostgreSQL gives it (`titles`) |
 
@@ -80,6 +81,7 @@ impl VisitorMut for Rewriter {
             Expr::Function(function) => match moment(function)
                 .or_else(|| constant(function))
                 .or_else(|| modulo(function))
+                .or_else(|| made(function))
             {
                 Some(other) => other,
                 None => {
@@ -145,6 +147,40 @@ fn modulo(function: &Function) -> Option<Expr> {
         }))),
         _ => None,
     }
+}
+
+/// Moments and dates that are made of something: casts of the timestamp that is made of it.
+fn made(function: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let argument = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => Some(argument.clone()),
+        _ => None,
+    };
+    let mut arguments: Vec<Expr> = list.args.iter().map(argument).collect::<Option<_>>()?;
+    let name = function.name.to_string().to_ascii_lowercase();
+    let timestamptz = DataType::Timestamp(None, TimezoneInfo::Tz);
+    Some(match (name.as_str(), arguments.len()) {
+        ("to_timestamp", 2) => cast(call("timestamp_of_text", arguments), timestamptz),
+        ("to_date", 2) => cast(call("timestamp_of_text", arguments), DataType::Date),
+        ("make_timestamptz", 6) => cast(call("make_timestamp", arguments), timestamptz),
+        ("make_timestamptz", 7) => {
+            let zone = arguments.remove(6);
+            call("timezone", vec![zone, call("make_timestamp", arguments)])
+        }
+        ("make_date", 3) => {
+            let zero = || Expr::value(Value::Number("0".to_owned(), false));
+            arguments.extend([zero(), zero(), zero()]);
+            cast(call("make_timestamp", arguments), DataType::Date)
+        }
+        ("age", 1) => {
+            let timestamp = DataType::Timestamp(None, TimezoneInfo::None);
+            let today = cast(cast(call("now", Vec::new()), DataType::Date), timestamp);
+            call("age", vec![today, arguments.remove(0)])
+        }
+        _ => return None,
+    })
 }
 
 /// Constants that are called.

@@ -55,11 +55,11 @@ pub(super) fn of(name: &str) -> Option<Growth> {
         "+" | "-" | "*" | "/" | "%" | "canonical_float" | "float_rank" | "float_of_rank"
         | "cast_to" | "current_date" | "current_time" | "now" | "random" | "uuid" | "version"
         | "pi" | "date_bin" | "date_part" | "date_trunc" | "from_unixtime" | "make_date"
-        | "make_time" | "to_local_time" | "to_unixtime" | "abs" | "acos" | "acosh" | "asin"
-        | "asinh" | "atan" | "atan2" | "atanh" | "cbrt" | "ceil" | "cos" | "cosh" | "cot"
-        | "degrees" | "exp" | "factorial" | "floor" | "gcd" | "isnan" | "iszero" | "lcm" | "ln"
-        | "log" | "log10" | "log2" | "nanvl" | "power" | "radians" | "round" | "signum" | "sin"
-        | "sinh" | "sqrt" | "tan" | "tanh" | "trunc" => Bounded,
+        | "make_time" | "make_timestamp" | "age" | "to_local_time" | "to_unixtime" | "abs"
+        | "acos" | "acosh" | "asin" | "asinh" | "atan" | "atan2" | "atanh" | "cbrt" | "ceil"
+        | "cos" | "cosh" | "cot" | "degrees" | "exp" | "factorial" | "floor" | "gcd" | "isnan"
+        | "iszero" | "lcm" | "ln" | "log" | "log10" | "log2" | "nanvl" | "power" | "radians"
+        | "round" | "signum" | "sin" | "sinh" | "sqrt" | "tan" | "tanh" | "trunc" => Bounded,
         // Parts of an argument, and what is known of its type.
         "get_field" | "union_extract" | "union_tag" | "arrow_typeof" | "arrow_metadata" => Bounded,
 
@@ -84,6 +84,7 @@ pub(super) fn of(name: &str) -> Option<Growth> {
         | "json_array_length"
         | "json_typeof"
         | "timezone"
+        | "timestamp_of_text"
         | "to_date"
         | "to_time"
         | "to_timestamp"

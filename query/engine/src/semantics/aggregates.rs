@@ -1,0 +1,212 @@
+//! Aggregates and windows whose values follow from other ones.
+//!
+//! | as written | as computed |
+//! | --- | --- |
+//! | `min`, `max` of floats | of their ranks, in which NaN has its place |
+//! | `avg` of exact numbers | `sum` and `count`, and their quotient |
+//! | other floats | and made canonical |
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::Transformed;
+use datafusion::error::DataFusionError;
+use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::logical_expr::expr::{AggregateFunction, Cast, WindowFunction};
+use datafusion::logical_expr::{
+    Aggregate, AggregateUDF, Expr, LogicalPlan, Projection, Window, WindowFunctionDefinition,
+};
+
+use super::rule::of_function;
+use crate::functions::floats::{self, is_float};
+use crate::functions::{arithmetic, sum};
+
+/// What has to be done with a value after it was computed.
+enum After {
+    Nothing,
+    Canonical,
+    /// It was one of ranks, for a column of this type.
+    OfRank(DataType),
+    /// It is the sum, and the count stands in this column; the quotient has this type.
+    Average(usize, DataType),
+}
+
+impl After {
+    fn applied(self, column: Expr, all: &[Expr]) -> Expr {
+        match self {
+            After::Nothing => column,
+            After::Canonical => of_function(floats::canonical_function(), column),
+            After::OfRank(kind) => {
+                let double = of_function(floats::of_rank_function(), column);
+                match kind {
+                    DataType::Float64 => double,
+                    other => Expr::Cast(Cast::new(Box::new(double), other)),
+                }
+            }
+            After::Average(count, kind) => arithmetic::average(column, all[count].clone(), kind),
+        }
+    }
+}
+
+/// One aggregate or window as it is computed.
+struct Computed {
+    /// Of these, each with its qualifier and name: the value, and what it needs beside it.
+    own: Vec<Expr>,
+    after: Vec<After>,
+    beside: Vec<Expr>,
+}
+
+impl Computed {
+    /// `all` give the columns of `schema` from `first` on.
+    fn of(all: &[Expr], schema: &DFSchema, first: usize) -> Computed {
+        let mut computed = Computed {
+            own: Vec::new(),
+            after: Vec::new(),
+            beside: Vec::new(),
+        };
+        for (place, expression) in all.iter().enumerate() {
+            let (qualifier, field) = schema.qualified_field(first + place);
+            let mut changed = expression.clone();
+            let mut call = Call::of(&mut changed);
+            let kind = field.data_type();
+            let after = match call.name() {
+                Some("min" | "max") if is_float(kind) => {
+                    if let [argument] = call.arguments() {
+                        let inner = std::mem::take(argument);
+                        *argument = of_function(floats::rank_function(), inner);
+                    }
+                    After::OfRank(kind.clone())
+                }
+                Some("avg") if !is_float(kind) && kind.is_decimal() => {
+                    call.replace(Arc::new(sum::function()));
+                    let mut count = expression.clone();
+                    Call::of(&mut count).replace(count_udaf());
+                    let name = format!("{} count", field.name());
+                    computed.beside.push(count.unalias().alias(name));
+                    let place = first + all.len() + computed.beside.len() - 1;
+                    After::Average(place, kind.clone())
+                }
+                Some(_) if is_float(kind) => After::Canonical,
+                _ => After::Nothing,
+            };
+            if matches!(after, After::OfRank(_) | After::Average(..)) {
+                changed = changed
+                    .unalias()
+                    .alias_qualified(qualifier.cloned(), field.name());
+            }
+            computed.own.push(changed);
+            computed.after.push(after);
+        }
+        computed
+    }
+
+    fn is_as_written(&self) -> bool {
+        self.after
+            .iter()
+            .all(|after| matches!(after, After::Nothing))
+    }
+
+    fn all(&mut self) -> Vec<Expr> {
+        self.own.drain(..).chain(self.beside.drain(..)).collect()
+    }
+}
+
+enum Call<'a> {
+    Aggregate(&'a mut AggregateFunction),
+    Window(&'a mut WindowFunction),
+    Other,
+}
+
+impl Call<'_> {
+    fn of(expression: &mut Expr) -> Call<'_> {
+        match expression {
+            Expr::Alias(alias) => Call::of(&mut alias.expr),
+            Expr::AggregateFunction(call) => Call::Aggregate(call),
+            Expr::WindowFunction(call) => match call.fun {
+                WindowFunctionDefinition::AggregateUDF(_) => Call::Window(call),
+                WindowFunctionDefinition::WindowUDF(_) => Call::Other,
+            },
+            _ => Call::Other,
+        }
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Call::Aggregate(call) => Some(call.func.name()),
+            Call::Window(call) => Some(call.fun.name()),
+            Call::Other => None,
+        }
+    }
+
+    fn arguments(&mut self) -> &mut [Expr] {
+        match self {
+            Call::Aggregate(call) => &mut call.params.args,
+            Call::Window(call) => &mut call.params.args,
+            Call::Other => &mut [],
+        }
+    }
+
+    fn replace(&mut self, function: Arc<AggregateUDF>) {
+        match self {
+            Call::Aggregate(call) => call.func = function,
+            Call::Window(call) => call.fun = WindowFunctionDefinition::AggregateUDF(function),
+            Call::Other => {}
+        }
+    }
+}
+
+pub(super) fn of_groups(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    let schema = Arc::clone(&aggregate.schema);
+    let groups = schema.fields().len() - aggregate.aggr_expr.len();
+    let mut computed = Computed::of(&aggregate.aggr_expr, &schema, groups);
+    if computed.is_as_written() {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    }
+    let all = computed.all();
+    let plan = Aggregate::try_new(aggregate.input, aggregate.group_expr, all)?;
+    projected(
+        LogicalPlan::Aggregate(plan),
+        &schema,
+        groups,
+        computed.after,
+    )
+}
+
+pub(super) fn of_windows(window: Window) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    let schema = Arc::clone(&window.schema);
+    let inputs = schema.fields().len() - window.window_expr.len();
+    let mut computed = Computed::of(&window.window_expr, &schema, inputs);
+    if computed.is_as_written() {
+        return Ok(Transformed::no(LogicalPlan::Window(window)));
+    }
+    let plan = Window::try_new(computed.all(), window.input)?;
+    projected(LogicalPlan::Window(plan), &schema, inputs, computed.after)
+}
+
+/// The columns of `schema`, those from `first` on with what follows on them.
+fn projected(
+    plan: LogicalPlan,
+    schema: &DFSchema,
+    first: usize,
+    after: Vec<After>,
+) -> Result<Transformed<LogicalPlan>, DataFusionError> {
+    let all: Vec<Expr> = plan
+        .schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .collect();
+    let mut columns: Vec<Expr> = all[..schema.fields().len()].to_vec();
+    for (place, after) in (first..).zip(after) {
+        if let After::Nothing = after {
+            continue;
+        }
+        let (qualifier, field) = schema.qualified_field(place);
+        columns[place] = after
+            .applied(all[place].clone(), &all)
+            .alias_qualified(qualifier.cloned(), field.name());
+    }
+    let projection = Projection::try_new(columns, Arc::new(plan))?;
+    Ok(Transformed::yes(LogicalPlan::Projection(projection)))
+}
