@@ -425,7 +425,8 @@ impl Found {
             }
             "MONTH" | "MON" => {
                 for (place, name) in MONTHS.iter().enumerate() {
-                    let name = if pattern == "MON" { &name[..3] } else { name };
+                    let short = name.get(..3).unwrap_or(name);
+                    let name = if pattern == "MON" { short } else { name };
                     if starts(name) {
                         self.month = place as i64 + 1;
                         return Ok(rest(name.len()));
