@@ -83,7 +83,7 @@ impl Memory {
         self.sixteenths(2)
     }
 
-    /// Chunks of segments and files.
+    /// Chunks of segments and, at most half of it, of table files.
     pub(crate) fn chunk_cache(&self) -> ByteSize {
         self.sixteenths(2)
     }
