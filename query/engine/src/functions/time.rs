@@ -11,11 +11,12 @@
 //! A `timestamptz` is divided by the clock of the session's zone: `semantics::rule` sees to it.
 
 mod parts;
+mod unit;
 
 use std::any::Any;
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Field, FieldRef, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
@@ -31,6 +32,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use self::parts::{part_scale, parts};
+use self::unit::{Made, Texts, Unit, units};
 use super::calendar::{Civil, DAY, HOUR, MINUTE, SECOND, UTC, Zone, weekday};
 use crate::{QueryError, type_name};
 
@@ -223,46 +225,49 @@ impl ScalarUDFImpl for Time {
         let is_constant = call.args.iter().all(is_scalar);
         let rows = if is_constant { 1 } else { call.number_rows };
         let kind = call.return_field.data_type().clone();
-        let first = call.args.first().cloned();
+        let is_one: Vec<bool> = call.args.iter().map(is_scalar).collect();
+        let is_one = |place: usize| is_one.get(place).copied().unwrap_or(false);
+        // One text for all rows stays one.
+        let is_text = |value: &ColumnarValue| value.data_type() == DataType::Utf8;
         let arrays: Vec<ArrayRef> = call
             .args
             .into_iter()
-            .map(|value| value.into_array(rows))
+            .map(|value| {
+                let is_one_text = is_scalar(&value) && is_text(&value);
+                value.into_array(if is_one_text { 1 } else { rows })
+            })
             .collect::<Result<_, _>>()?;
-        let answer = match (self.which, arrays.as_slice(), first) {
-            (Which::Bin, [stride, times, origin @ ..], _) => {
+        let answer = match (self.which, arrays.as_slice()) {
+            (Which::Bin, [stride, times, origin @ ..]) => {
                 binned(stride, times, origin.first(), &kind)?
             }
-            (Which::Trunc, [fields, times], _) => {
-                let fields = fields.as_string::<i32>();
-                each(times, &kind, |row, micros| {
-                    let field = fields.is_valid(row).then(|| fields.value(row));
-                    field.map(|field| truncated(field, micros)).transpose()
-                })?
+            (Which::Trunc, [fields, times]) => {
+                truncated_all(Texts::new(fields, is_one(0)), times, &kind)?
             }
-            (Which::Zone, [zones, times], _) => {
+            (Which::Zone, [zones, times]) => {
                 let is_moment = matches!(times.data_type(), DataType::Timestamp(_, Some(_)));
-                let mut zone = ZoneOf::new(zones);
+                let mut zone = zones_of(Texts::new(zones, is_one(0)));
                 each(times, &kind, |row, micros| {
-                    Ok(zone.at(row)?.map(|zone| match is_moment {
+                    Ok(zone.at(row)?.map(|(_, zone)| match is_moment {
                         true => zone.local(micros),
                         false => zone.moment(micros),
                     }))
                 })?
             }
-            (Which::Trunc, [fields, times, zones], _) => {
-                let fields = fields.as_string::<i32>();
-                let mut zone = ZoneOf::new(zones);
+            (Which::Trunc, [fields, times, zones]) => {
+                let mut unit = units(Texts::new(fields, is_one(0)));
+                let mut zone = zones_of(Texts::new(zones, is_one(2)));
                 each(times, &kind, |row, micros| {
-                    let field = fields.is_valid(row).then(|| fields.value(row));
-                    let (Some(field), Some(zone)) = (field, zone.at(row)?) else {
+                    let (Some((field, unit)), Some((_, zone))) = (unit.at(row)?, zone.at(row)?)
+                    else {
                         return Ok(None);
                     };
-                    let start = truncated(field, zone.local(micros))?;
+                    let start = start(*unit, zone.local(micros));
+                    let start = start.ok_or_else(|| unknown_field(field))?;
                     Ok(Some(zone.moment(start)))
                 })?
             }
-            (Which::Part, [fields, times], _) => parts(fields, times, &kind)?,
+            (Which::Part, [fields, times]) => parts(Texts::new(fields, is_one(0)), times, &kind)?,
             _ => {
                 return Err(DataFusionError::Internal(format!(
                     "{}() is called as it is not planned",
@@ -286,32 +291,11 @@ static NOW_ALIASES: LazyLock<Vec<String>> = LazyLock::new(|| {
 static TRUNC_ALIASES: LazyLock<Vec<String>> = LazyLock::new(|| vec!["datetrunc".to_owned()]);
 static PART_ALIASES: LazyLock<Vec<String>> = LazyLock::new(|| vec!["datepart".to_owned()]);
 
-/// The zones of rows, looked up once as long as it is the same.
-struct ZoneOf<'a> {
-    names: &'a StringArray,
-    last: Option<(&'a str, Zone)>,
-}
-
-impl<'a> ZoneOf<'a> {
-    fn new(names: &'a ArrayRef) -> ZoneOf<'a> {
-        ZoneOf {
-            names: names.as_string::<i32>(),
-            last: None,
-        }
-    }
-
-    fn at(&mut self, row: usize) -> Result<Option<&Zone>, DataFusionError> {
-        if self.names.is_null(row) {
-            return Ok(None);
-        }
-        let name = self.names.value(row);
-        if self.last.as_ref().is_none_or(|(last, _)| *last != name) {
-            let zone = Zone::parse(name)
-                .ok_or_else(|| wrong(format!("time zone \"{name}\" not recognized")))?;
-            self.last = Some((name, zone));
-        }
-        Ok(self.last.as_ref().map(|(_, zone)| zone))
-    }
+/// The zones of rows.
+fn zones_of(texts: Texts<'_>) -> Made<'_, Zone, impl Fn(&str) -> Result<Zone, DataFusionError>> {
+    Made::new(texts, |name| {
+        Zone::parse(name).ok_or_else(|| wrong(format!("time zone \"{name}\" not recognized")))
+    })
 }
 
 /// Timestamps of timestamps, row by row; null stays null.
@@ -336,34 +320,39 @@ fn unknown_field(field: &str) -> DataFusionError {
     wrong(format!("unit \"{field}\" not recognized"))
 }
 
-/// The one of several spellings.
-fn unit(field: &str) -> String {
-    let field = field.trim().to_ascii_lowercase();
-    match field.as_str() {
-        "microsecond" | "us" | "usec" | "usecs" | "useconds" => "microseconds".to_owned(),
-        "millisecond" | "ms" | "msec" | "msecs" | "mseconds" => "milliseconds".to_owned(),
-        "millennia" | "mil" | "mils" => "millennium".to_owned(),
-        "centuries" | "c" | "cent" => "century".to_owned(),
-        "seconds" | "sec" | "secs" | "s" => "second".to_owned(),
-        "minutes" | "min" | "mins" | "m" => "minute".to_owned(),
-        "hours" | "hr" | "hrs" | "h" => "hour".to_owned(),
-        "days" | "d" => "day".to_owned(),
-        "weeks" | "w" => "week".to_owned(),
-        "months" | "mon" | "mons" => "month".to_owned(),
-        "quarters" | "qtr" => "quarter".to_owned(),
-        "years" | "yr" | "yrs" | "y" => "year".to_owned(),
-        "decades" | "dec" => "decade".to_owned(),
-        _ => field,
+fn truncated_all(
+    fields: Texts<'_>,
+    times: &ArrayRef,
+    kind: &DataType,
+) -> Result<ArrayRef, DataFusionError> {
+    let mut units = units(fields);
+    let moments = times.as_primitive::<TimestampMicrosecondType>();
+    let has_one = fields.is_one() && moments.null_count() < moments.len();
+    if has_one && let Some((field, unit)) = units.at(0)? {
+        let unit = *unit;
+        // Whether it can be cut to is the unit's doing, and not that of the time.
+        start(unit, 0).ok_or_else(|| unknown_field(field))?;
+        let starts = moments
+            .unary::<_, TimestampMicrosecondType>(|micros| start(unit, micros).unwrap_or(micros));
+        return Ok(Arc::new(starts.with_data_type(kind.clone())));
     }
+    each(times, kind, |row, micros| {
+        let Some((field, unit)) = units.at(row)? else {
+            return Ok(None);
+        };
+        let start = start(*unit, micros);
+        start.map(Some).ok_or_else(|| unknown_field(field))
+    })
 }
 
-fn truncated(field: &str, local: i64) -> Result<i64, DataFusionError> {
+/// Where the unit begins that the time is in; `None` if nothing begins with it.
+fn start(unit: Unit, local: i64) -> Option<i64> {
     let step = |step: i64| local.saturating_sub(local.rem_euclid(step));
-    let days = local.div_euclid(DAY);
-    let civil = Civil::of_days(days);
+    let days = || local.div_euclid(DAY);
+    let civil = || Civil::of_days(days());
     let start = |days: i64| days.saturating_mul(DAY);
     let of_year = |year: i64| start(Civil::first_of_year(year).days());
-    let of_month = |month: i64| {
+    let of_month = |civil: Civil, month: i64| {
         start(
             Civil {
                 month,
@@ -374,22 +363,28 @@ fn truncated(field: &str, local: i64) -> Result<i64, DataFusionError> {
         )
     };
     // The first century begins with the year 1, and before it stands the year 0: 1 BC.
-    let of_years = |years: i64| (civil.year - 1).div_euclid(years) * years + 1;
-    Ok(match unit(field).as_str() {
-        "microseconds" => local,
-        "milliseconds" => step(1000),
-        "second" => step(SECOND),
-        "minute" => step(MINUTE),
-        "hour" => step(HOUR),
-        "day" => start(days),
-        "week" => start(days - weekday(days)),
-        "month" => of_month(civil.month),
-        "quarter" => of_month((civil.month - 1) / 3 * 3 + 1),
-        "year" => of_year(civil.year),
-        "decade" => of_year(civil.year.div_euclid(10) * 10),
-        "century" => of_year(of_years(100)),
-        "millennium" => of_year(of_years(1000)),
-        _ => return Err(unknown_field(field)),
+    let of_years = |years: i64| of_year((civil().year - 1).div_euclid(years) * years + 1);
+    Some(match unit {
+        Unit::Microseconds => local,
+        Unit::Milliseconds => step(1000),
+        Unit::Second => step(SECOND),
+        Unit::Minute => step(MINUTE),
+        Unit::Hour => step(HOUR),
+        Unit::Day => start(days()),
+        Unit::Week => start(days() - weekday(days())),
+        Unit::Month => of_month(civil(), civil().month),
+        Unit::Quarter => of_month(civil(), (civil().month - 1) / 3 * 3 + 1),
+        Unit::Year => of_year(civil().year),
+        Unit::Decade => of_year(civil().year.div_euclid(10) * 10),
+        Unit::Century => of_years(100),
+        Unit::Millennium => of_years(1000),
+        Unit::Epoch
+        | Unit::Julian
+        | Unit::DayOfWeek
+        | Unit::IsoDayOfWeek
+        | Unit::DayOfYear
+        | Unit::IsoYear
+        | Unit::Timezone => return None,
     })
 }
 

@@ -9,21 +9,23 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::error::DataFusionError;
 
-use super::{unit, unknown_field};
+use super::unit::{Texts, Unit, units};
+use super::unknown_field;
 use crate::functions::arithmetic::out_of_range;
 use crate::functions::calendar::{Civil, DAY, HOUR, MINUTE, SECOND, iso_week, weekday};
 
 /// Digits behind the point of a field.
 pub(super) fn part_scale(field: &str) -> Option<i8> {
-    Some(match unit(field).as_str() {
-        "epoch" | "second" => 6,
-        "milliseconds" => 3,
-        "julian" => 16,
-        "microseconds" | "minute" | "hour" | "day" | "week" | "month" | "quarter" | "year"
-        | "decade" | "century" | "millennium" | "dow" | "isodow" | "doy" | "isoyear"
-        | "timezone" | "timezone_hour" | "timezone_minute" => 0,
-        _ => return None,
-    })
+    Unit::parse(field).map(scale_of)
+}
+
+fn scale_of(unit: Unit) -> i8 {
+    match unit {
+        Unit::Epoch | Unit::Second => 6,
+        Unit::Milliseconds => 3,
+        Unit::Julian => 16,
+        _ => 0,
+    }
 }
 
 /// A time taken apart: days and months count where it has them.
@@ -39,25 +41,18 @@ struct Parts {
 
 impl Parts {
     /// The field in units of 10^-scale.
-    fn field(&self, field: &str) -> Option<i128> {
-        let civil = self.days.map(Civil::of_days);
+    fn field(&self, unit: Unit) -> Option<i128> {
+        let civil = || self.days.map(Civil::of_days);
         let (micros, years) = (self.micros, self.months / 12);
-        let year = civil.map_or(years, |civil| civil.year);
-        // There is no year 0: it is 1 BC, and told as -1.
-        let shown = if civil.is_some() && year <= 0 {
-            year - 1
-        } else {
-            year
+        let year = || civil().map_or(years, |civil| civil.year);
+        // Of the year 100 the first century, of 101 the second; of an interval, whole ones.
+        let count = |years: i64| match (self.days, year()) {
+            (None, year) => year / years,
+            (Some(_), year) if year > 0 => (year - 1) / years + 1,
+            (Some(_), year) => year.div_euclid(years) - i64::from(year % years == 0),
         };
-        let count = |years: i64| {
-            if year > 0 {
-                (year - 1) / years + 1
-            } else {
-                year.div_euclid(years) - i64::from(year % years == 0)
-            }
-        };
-        let value = match unit(field).as_str() {
-            "epoch" => {
+        let value = match unit {
+            Unit::Epoch => {
                 let days = self.days.unwrap_or(self.interval_days);
                 // A year of an interval has 365.25 days, a month 30.
                 let months = years * 31_557_600 + self.months % 12 * 2_592_000;
@@ -67,50 +62,43 @@ impl Parts {
                         + i128::from(micros),
                 );
             }
-            "second" | "milliseconds" | "microseconds" => micros % MINUTE,
-            "minute" => micros / MINUTE % 60,
-            "hour" => micros / HOUR,
-            "day" => civil.map_or(self.interval_days, |civil| civil.day),
-            "month" => civil.map_or(self.months % 12, |civil| civil.month),
-            "quarter" => (civil.map_or(self.months % 12 + 1, |civil| civil.month) - 1) / 3 + 1,
-            "year" => shown,
-            "decade" => year.div_euclid(10),
-            "century" => {
-                if civil.is_some() {
-                    count(100)
-                } else {
-                    year / 100
-                }
+            Unit::Second | Unit::Milliseconds | Unit::Microseconds => micros % MINUTE,
+            Unit::Minute => micros / MINUTE % 60,
+            Unit::Hour => micros / HOUR,
+            Unit::Day => civil().map_or(self.interval_days, |civil| civil.day),
+            Unit::Month => civil().map_or(self.months % 12, |civil| civil.month),
+            Unit::Quarter => {
+                (civil().map_or(self.months % 12 + 1, |civil| civil.month) - 1) / 3 + 1
             }
-            "millennium" => {
-                if civil.is_some() {
-                    count(1000)
-                } else {
-                    year / 1000
-                }
-            }
-            "dow" => (weekday(self.days?) + 1) % 7,
-            "isodow" => weekday(self.days?) + 1,
-            "doy" => self.days? - Civil::first_of_year(year).days() + 1,
-            "week" => iso_week(self.days?).1,
-            "isoyear" => iso_week(self.days?).0,
-            "julian" => {
+            // There is no year 0: it is 1 BC, and told as -1.
+            Unit::Year => match year() {
+                year if self.days.is_some() && year <= 0 => year - 1,
+                year => year,
+            },
+            Unit::Decade => year().div_euclid(10),
+            Unit::Century => count(100),
+            Unit::Millennium => count(1000),
+            Unit::DayOfWeek => (weekday(self.days?) + 1) % 7,
+            Unit::IsoDayOfWeek => weekday(self.days?) + 1,
+            Unit::DayOfYear => self.days? - Civil::first_of_year(year()).days() + 1,
+            Unit::Week => iso_week(self.days?).1,
+            Unit::IsoYear => iso_week(self.days?).0,
+            Unit::Julian => {
                 let tenths = i128::from(self.days? + 2_440_588) * 10_i128.pow(16);
                 return Some(tenths + i128::from(micros) * 10_i128.pow(16) / i128::from(DAY));
             }
-            "timezone" | "timezone_hour" | "timezone_minute" => 0,
-            _ => return None,
+            Unit::Timezone => 0,
         };
         Some(value.into())
     }
 }
 
 pub(super) fn parts(
-    fields: &ArrayRef,
+    fields: Texts<'_>,
     times: &ArrayRef,
     kind: &DataType,
 ) -> Result<ArrayRef, DataFusionError> {
-    let fields = fields.as_string::<i32>();
+    let mut units = units(fields);
     let scale = match kind {
         DataType::Decimal128(_, scale) => *scale,
         _ => 0,
@@ -149,15 +137,18 @@ pub(super) fn parts(
     };
     let mut answer = Decimal128Array::builder(times.len());
     for row in 0..times.len() {
-        if times.is_null(row) || fields.is_null(row) {
+        let unit = match times.is_null(row) {
+            true => None,
+            false => units.at(row)?,
+        };
+        let Some((field, unit)) = unit else {
             answer.append_null();
             continue;
-        }
-        let field = fields.value(row);
-        let value = taken_apart(row).field(field);
+        };
+        let value = taken_apart(row).field(*unit);
         let value = value.ok_or_else(|| unknown_field(field))?;
         // A field of a row, and not of the statement, has the widest scale.
-        let own = part_scale(field).unwrap_or(0);
+        let own = scale_of(*unit);
         let up = u32::try_from(scale - own).unwrap_or(0);
         answer.append_value(value * 10_i128.pow(up));
     }
