@@ -158,14 +158,7 @@ async fn start_roles(
     let agent = tarn_agent::start(node, agent_settings(settings), kafka)
         .map_err(|error| internal(&error))?;
     let tables = Catalog::new(node, settings.memory.table_metadata());
-    tarn_compactor::start(
-        node,
-        &tables,
-        CompactorSettings {
-            interval: settings.table.interval.0,
-            ..CompactorSettings::default()
-        },
-    );
+    tarn_compactor::start(node, &tables, compactor_settings(settings));
     let hot = HotTier::start(
         node,
         HotSettings {
@@ -203,6 +196,16 @@ fn node_settings(settings: &Settings, accept_clock: bool) -> NodeSettings {
         alone: true,
         accept_clock,
         tick: caps::TICK_INTERVAL,
+    }
+}
+
+fn compactor_settings(settings: &Settings) -> CompactorSettings {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    CompactorSettings {
+        interval: settings.table.interval.0,
+        tables_at_once: (2 * cores).max(4),
+        cores,
+        ..CompactorSettings::default()
     }
 }
 

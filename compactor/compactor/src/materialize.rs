@@ -1,10 +1,11 @@
-//! One round of the materializer: from M to the last stable offset, or as far as memory allows.
+//! One round of the materializer: from M to the last stable offset, or as far as one commit goes.
 //!
 //! ```text
-//! view ──▶ plan ──▶ read and decode                   materialize.read
-//!               ──▶ Parquet files, uploaded           materialize.written
-//!               ──▶ manifests and metadata            materialize.manifested
-//!               ──▶ pointer and M in one proposal     materialize.committed
+//! view ──▶ plan ──▶ read ─▶ decode ─▶ encode ─▶ upload     materialize.read: all is decoded
+//!                   (at the same time, with room for       materialize.uploaded: a file is
+//!                    one load between each)                materialize.written: all files are
+//!               ──▶ manifests and metadata                 materialize.manifested
+//!               ──▶ pointer and M in one proposal          materialize.committed
 //! ```
 //!
 //! Holds: every offset in `[M, new M)` is a row of the new files, or counted as undecodable, or as
@@ -14,34 +15,73 @@
 
 mod commit;
 mod days;
+mod decode;
 mod plan;
 mod read;
 mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tarn_decode::{DecodeError, Decoders};
+use iceberg::spec::DataFile;
+use tarn_decode::{DecodeError, Decoder, Decoders};
 use tarn_model::{Fate, Kind, TopicId};
 use tarn_replica::{BarrierError, Node, View};
 use tarn_runtime::{Scope, TaskError, step};
 use tarn_state::commands::ReportTable;
 use tarn_state::{Command, Counters, Refusal};
-use tarn_tables::{Append, Catalog, CommitError, Committed, Committer, LoadError, ParquetError};
+use tarn_tables::{
+    Append, Catalog, CommitError, Committed, Committer, FileWriter, LoadError, Loaded, ParquetError,
+};
 use tarn_topics::{ReadError, Reader};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::metrics::CompactorMetrics;
+use crate::settings::CompactorSettings;
+use decode::Decoded;
 
 pub(crate) use days::DAYS_MAX;
-pub(crate) use plan::{is_large, lag, waiting};
+pub(crate) use plan::{Waiting, waiting, waiting_of};
 
 /// How long the commit log may take for one answer.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 /// The least memory a round starts with. Less is not waited for in front of other requests.
 const MEMORY_MIN: u64 = 8 << 20;
+/// Memory for each stored byte that waits: what little waits needs little.
+const MEMORY_PER_BYTE: u64 = 16;
+/// Rows of one commit, for each byte of its memory. They pass through it.
+const ROWS_PER_BYTE: u64 = 4;
+
+/// How a round divides its memory, all of which can be in use at once.
+#[derive(Debug, Clone, Copy)]
+struct Shares {
+    /// Stored batches of one load: one is read, one waits and one is decoded.
+    load: u64,
+    /// Rows of one go: some are decoded, some wait and some are encoded.
+    hop: u64,
+    /// Rows and files in the making.
+    files: u64,
+    /// Finished files.
+    finished: u64,
+    /// Rows of the whole round.
+    round: u64,
+}
+
+impl Shares {
+    fn of(memory: u64) -> Shares {
+        Shares {
+            load: memory / 32,
+            hop: memory / 16,
+            files: memory / 4,
+            finished: memory / 4,
+            round: memory * ROWS_PER_BYTE,
+        }
+    }
+}
 
 /// A round did not end with a commit.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +135,12 @@ impl MaterializeError {
         }
     }
 
+    /// Nothing can be written until the table, its spec or its topic is another. Trying again before
+    /// is of no use.
+    pub(crate) fn is_permanent(&self) -> bool {
+        matches!(self, MaterializeError::Write(error) if error.kind() == Kind::Invalid)
+    }
+
     /// Trying again does not pass it: somebody has to mend something.
     pub(crate) fn is_lasting(&self) -> bool {
         match self.kind() {
@@ -117,6 +163,14 @@ impl MaterializeError {
     pub(crate) fn is_moved(&self) -> bool {
         matches!(self, MaterializeError::Commit(CommitError::Moved(_)))
     }
+}
+
+/// What a round is about.
+struct Source<'a> {
+    view: &'a View,
+    topic: TopicId,
+    waiting: &'a [Waiting],
+    days_max: usize,
 }
 
 /// What a round did.
@@ -146,6 +200,8 @@ pub(crate) struct Materializer {
     metrics: CompactorMetrics,
     decoders: Arc<Decoders>,
     memory: u64,
+    /// Decoding and encoding of all rounds together take no more threads than this.
+    cores: Arc<Semaphore>,
 }
 
 impl Materializer {
@@ -154,8 +210,9 @@ impl Materializer {
         catalog: &Catalog,
         scope: &Scope,
         metrics: &CompactorMetrics,
-        memory: u64,
+        settings: &CompactorSettings,
     ) -> Materializer {
+        let memory = settings.commit_memory.0;
         Materializer {
             node: node.clone(),
             scope: scope.clone(),
@@ -165,6 +222,7 @@ impl Materializer {
             metrics: metrics.clone(),
             decoders: Arc::default(),
             memory: memory.min(node.budget.total().0 / 2).max(MEMORY_MIN),
+            cores: Arc::new(Semaphore::new(settings.cores.max(1))),
         }
     }
 
@@ -184,19 +242,31 @@ impl Materializer {
         if waiting.is_empty() {
             return Ok(None);
         }
-        let memory = self.node.budget.acquire_some(MEMORY_MIN, self.memory).await;
-        let loaded = self.catalog.load(table).await?;
-
-        let decoder = self.decoders.of(view, table);
         plan::oldest_first(&mut waiting);
-        let read = self.read(view, topic, &decoder, waiting, memory.bytes(), days_max);
-        let rows = Box::pin(read).await?;
-        step!(self.node.runtime, "materialize.read");
-
-        let files = Box::pin(self.write(&loaded, rows.batches)).await?;
+        let stored = plan::stored_bytes(view, topic, &waiting, self.memory / MEMORY_PER_BYTE);
+        let wanted = (stored * MEMORY_PER_BYTE).clamp(MEMORY_MIN, self.memory);
+        let memory = self.node.budget.acquire_some(MEMORY_MIN, wanted).await;
+        let shares = Shares::of(memory.bytes());
+        let loaded = self.catalog.load(table).await?;
+        let decoder = self.decoders.of(view, table);
+        let uploaded = AtomicU64::new(0);
+        let from = Source {
+            view,
+            topic,
+            waiting: &waiting,
+            days_max,
+        };
+        let flow = self.flow(from, &loaded, decoder, shares, &uploaded);
+        let (decoded, files) = match Box::pin(flow).await {
+            Ok(done) => done,
+            Err(error) => {
+                self.metrics.count_orphans(uploaded.into_inner());
+                return Err(error);
+            }
+        };
         step!(self.node.runtime, "materialize.written");
 
-        let (steps, counted) = commit::steps(rows.partitions);
+        let (steps, counted) = commit::steps(decoded.partitions());
         let append = Append {
             table: Arc::clone(table),
             loaded,
@@ -219,21 +289,65 @@ impl Materializer {
         Ok(Some(Round {
             committed,
             counted,
-            reasons: rows.reasons,
-            hidden_timestamps: rows.hidden_timestamps,
-            is_partial: rows.is_partial,
-            is_full_of_days: rows.days.is_full(),
+            is_partial: decoded.is_partial(&waiting),
+            is_full_of_days: decoded.days.is_full(),
+            hidden_timestamps: decoded.hidden_timestamps,
+            reasons: decoded.reasons,
         }))
     }
 
-    /// Says in the state why nothing can be written to a table, unless it says so already.
-    pub(crate) async fn report(&self, view: &View, topic: TopicId, error: &MaterializeError) {
-        let Some(table) = view
-            .tables
-            .get(&topic)
-            .filter(|table| table.problem.is_none())
-        else {
-            return;
+    /// From stored batches to uploaded files, all stages at the same time.
+    async fn flow(
+        &self,
+        from: Source<'_>,
+        loaded: &Loaded,
+        decoder: Arc<Decoder>,
+        shares: Shares,
+        uploaded: &AtomicU64,
+    ) -> Result<(Decoded, Vec<DataFile>), MaterializeError> {
+        let uuid = self.node.runtime.random().uuid();
+        let base_url = self.node.store.base_url();
+        // First of all: a table that nothing can be written to costs no reads.
+        let writer = FileWriter::new(loaded, base_url, uuid, shares.files)?;
+        let (loads_out, loads) = mpsc::channel(1);
+        let (rows_out, rows) = mpsc::channel(1);
+        let (files_out, files) = mpsc::channel(1);
+        let Source {
+            view,
+            topic,
+            waiting,
+            days_max,
+        } = from;
+        let decoded = Decoded::new(days_max, shares.round);
+        let ((), decoded, (), files) = tokio::try_join!(
+            Box::pin(self.read(view, topic, waiting, shares.load, loads_out)),
+            Box::pin(self.decode(decoded, decoder, shares.hop, loads, rows_out)),
+            Box::pin(self.encode(writer, shares.finished, rows, files_out)),
+            Box::pin(self.upload(files, uploaded)),
+        )?;
+        Ok((decoded, files))
+    }
+
+    /// Computes off the async threads, on one of the cores that rounds may take.
+    async fn compute<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, TaskError> {
+        let _core = self.cores.acquire().await;
+        self.scope.blocking(name, work).await
+    }
+
+    /// Says in the state why nothing can be written to a table, unless it says so already. Does it?
+    pub(crate) async fn report(
+        &self,
+        view: &View,
+        topic: TopicId,
+        error: &MaterializeError,
+    ) -> bool {
+        let table = view.tables.get(&topic);
+        let Some(table) = table.filter(|table| table.problem.is_none()) else {
+            return true;
         };
         let report = ReportTable {
             topic,
@@ -242,9 +356,11 @@ impl Materializer {
         };
         let commands = vec![Command::ReportTable(report)];
         let deadline = Instant::now() + COMMIT_PATIENCE;
-        if let Err(error) = self.node.metastore.propose(commands, deadline).await {
+        let proposed = self.node.metastore.propose(commands, deadline).await;
+        if let Err(error) = &proposed {
             // The next failure reports it.
             debug!(%topic, %error, "a table's problem could not be written down");
         }
+        proposed.is_ok()
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Holds: at most one round per table runs in this process, at most
 //! `settings.tables_at_once` in all, and a table that fails is tried again ever more slowly without
-//! holding up the others.
+//! holding up the others. A look costs what moved since the one before, and what waits.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tarn_model::{ClusterTime, Offset, PartitionId, TopicId};
 use tarn_replica::{Node, View};
 use tarn_runtime::Scope;
@@ -17,15 +18,13 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
+use crate::backlog::{Backlog, Behind};
 use crate::board;
-use crate::materialize::{DAYS_MAX, MaterializeError, Materializer, is_large, lag, waiting};
+use crate::materialize::{DAYS_MAX, MaterializeError, Materializer, waiting};
 use crate::metrics::{CompactorMetrics, RoundOutcome};
+use crate::progress::Known;
 use crate::settings::CompactorSettings;
 
-/// Pauses after failures double from here …
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-/// … to here.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Losing against another process is answered by looking again soon.
 const MOVED_PAUSE: Duration = Duration::from_millis(500);
 /// How often `materialize_now` plans anew because another process was first.
@@ -41,10 +40,10 @@ pub fn start(node: &Node, catalog: &Catalog, settings: CompactorSettings) -> Com
     let scope = node.scope.child("compactor");
     let metrics = node.runtime.metrics().register(CompactorMetrics::register);
     let service = Service {
-        materializer: Materializer::new(node, catalog, &scope, &metrics, settings.commit_memory.0),
+        materializer: Materializer::new(node, catalog, &scope, &metrics, &settings),
         metrics,
         at_once: Arc::new(Semaphore::new(settings.tables_at_once.max(1))),
-        progress: Arc::default(),
+        known: Arc::default(),
         node: node.clone(),
         scope: scope.clone(),
         settings,
@@ -70,22 +69,7 @@ struct Service {
     materializer: Materializer,
     metrics: CompactorMetrics,
     at_once: Arc<Semaphore>,
-    /// Topics with a table, and what is known of each.
-    progress: Arc<Mutex<BTreeMap<TopicId, Progress>>>,
-}
-
-/// What this process remembers of a table.
-#[derive(Debug)]
-struct Progress {
-    /// Held during a round.
-    turn: Arc<Semaphore>,
-    /// Not before this.
-    not_before: Instant,
-    failures: u32,
-    /// Since when something waits for the table snapshot after this one.
-    waits: Option<(Option<i64>, Instant)>,
-    /// The topic's name and the lag that the metrics say, in seconds.
-    lag_shown: Option<(String, i64)>,
+    known: Arc<Known>,
 }
 
 /// A round that ended with a commit.
@@ -159,10 +143,15 @@ impl Service {
     async fn run(self) {
         let stopped = self.scope.stopped();
         tokio::pin!(stopped);
+        let mut backlog = Backlog::default();
         loop {
             let view = self.node.metastore.view();
-            self.look(&view);
+            for topic in backlog.update(&view) {
+                self.known.nothing_waits(&self.metrics, &view, topic);
+            }
+            self.look(&view, &backlog);
             tokio::select! {
+                biased;
                 () = &mut stopped => return,
                 () = sleep(self.settings.tick) => {}
             }
@@ -170,26 +159,15 @@ impl Service {
     }
 
     /// Starts a round for every table that is due.
-    fn look(&self, view: &View) {
-        self.forget_deleted(view);
-        for table in view.tables.values() {
-            let Some(topic) = topic_of(view, table) else {
-                continue;
-            };
-            let topic = &topic;
-            let waiting = waiting(view, table);
-            // SUBTLE: cluster time may stand still for hours, while nobody's wall clock can be trusted.
-            // What waits must become a table all the same.
-            let waited = self.waited(table, !waiting.is_empty());
-            let lag = lag(view, &waiting).max(waited);
-            self.show_lag(topic, !waiting.is_empty(), lag);
-            if waiting.is_empty() || board::is_off(topic) || self.scope.is_stopping() {
-                continue;
-            }
-            let patience = board::patience(view, topic, self.node.metastore.node(), &self.settings);
-            let large = self.settings.commit_memory.0 / 4;
-            if (lag >= patience || is_large(view, table, &waiting, large)) && self.is_free(topic) {
-                let (service, topic) = (self.clone(), Arc::clone(topic));
+    fn look(&self, view: &View, backlog: &Backlog) {
+        for (topic, behind) in backlog.tables() {
+            let table = view.tables.get(&topic);
+            if let Some(table) = table
+                && let Some(topic) = topic_of(view, table)
+                && self.is_due(view, table, &topic, behind)
+                && self.known.is_free(view, topic.id)
+            {
+                let service = self.clone();
                 drop(self.scope.spawn(
                     "materialize",
                     async move { service.materialize(&topic).await },
@@ -198,76 +176,25 @@ impl Service {
         }
     }
 
-    /// How long this process has seen something wait for the table's next snapshot.
-    fn waited(&self, table: &Table, is_waiting: bool) -> Duration {
-        let mut progress = self
-            .progress
-            .lock()
-            .expect("nobody panics while holding it");
-        if !is_waiting {
-            if let Some(progress) = progress.get_mut(&table.topic) {
-                progress.waits = None;
-            }
-            return Duration::ZERO;
+    fn is_due(&self, view: &View, table: &Table, topic: &Topic, behind: &Behind) -> bool {
+        // SUBTLE: cluster time may stand still for hours, while nobody's wall clock can be trusted.
+        // What waits must become a table all the same.
+        let waited = self.known.waited(table);
+        let since = behind.since().unwrap_or(view.cluster_time);
+        let lag = view.cluster_time.since(since).max(waited);
+        self.known.show_lag(&self.metrics, topic, lag);
+        if board::is_off(topic) || self.scope.is_stopping() {
+            return false;
         }
-        let progress = progress.entry(table.topic).or_insert_with(Progress::new);
-        let now = Instant::now();
-        match progress.waits {
-            Some((snapshot, since)) if snapshot == table.table_snapshot => now - since,
-            _ => {
-                progress.waits = Some((table.table_snapshot, now));
-                Duration::ZERO
-            }
-        }
-    }
-
-    fn is_free(&self, topic: &Topic) -> bool {
-        let mut progress = self
-            .progress
-            .lock()
-            .expect("nobody panics while holding it");
-        let progress = progress.entry(topic.id).or_insert_with(Progress::new);
-        progress.not_before <= Instant::now() && progress.turn.available_permits() > 0
-    }
-
-    /// The lag of topics that are, or were, behind.
-    fn show_lag(&self, topic: &Topic, is_waiting: bool, lag: Duration) {
-        let mut progress = self
-            .progress
-            .lock()
-            .expect("nobody panics while holding it");
-        if !is_waiting && !progress.contains_key(&topic.id) {
-            return;
-        }
-        let shown = &mut progress
-            .entry(topic.id)
-            .or_insert_with(Progress::new)
-            .lag_shown;
-        let seconds = i64::try_from(lag.as_secs()).unwrap_or(i64::MAX);
-        if shown.as_ref().is_none_or(|(_, before)| *before != seconds) {
-            self.metrics.set_lag(&topic.name, seconds);
-            *shown = Some((topic.name.clone(), seconds));
-        }
-    }
-
-    fn forget_deleted(&self, view: &View) {
-        let mut progress = self
-            .progress
-            .lock()
-            .expect("nobody panics while holding it");
-        progress.retain(|topic, progress| {
-            let lives = view.topic(*topic).is_some() || view.has_leftovers(*topic);
-            if !lives && let Some((name, _)) = &progress.lag_shown {
-                self.metrics.forget(name);
-            }
-            lives
-        });
+        let patience = board::patience(view, topic, self.node.metastore.node(), &self.settings);
+        lag >= patience || behind.bytes() >= self.settings.commit_memory.0 / 4
     }
 
     /// Rounds until no more waits than the next interval may take, or one fails.
     async fn materialize(&self, topic: &Topic) {
         let mut days_max = DAYS_MAX;
         loop {
+            let before = self.node.metastore.view();
             let done = tokio::select! {
                 done = self.round(topic.id, days_max) => done,
                 // A round may be dropped anywhere: what it wrote is nothing that anybody reads.
@@ -282,11 +209,7 @@ impl Service {
                     return;
                 }
                 Err(error) => {
-                    if error.is_lasting() {
-                        let view = self.node.metastore.view();
-                        self.materializer.report(&view, topic.id, &error).await;
-                    }
-                    self.failed(topic, &error);
+                    self.failed(&before, topic, &error).boxed().await;
                     return;
                 }
             }
@@ -305,13 +228,7 @@ impl Service {
         topic: TopicId,
         days_max: usize,
     ) -> Result<Option<Done>, MaterializeError> {
-        let turn = {
-            let mut progress = self
-                .progress
-                .lock()
-                .expect("nobody panics while holding it");
-            Arc::clone(&progress.entry(topic).or_insert_with(Progress::new).turn)
-        };
+        let turn = self.known.turn(topic);
         let _turn = turn.acquire().await.expect("the semaphore is never closed");
         let _place = self
             .at_once
@@ -364,22 +281,17 @@ impl Service {
     }
 
     fn succeeded(&self, topic: &Topic) {
-        let failures = self.with_progress(topic.id, |progress| {
-            progress.not_before = Instant::now();
-            std::mem::take(&mut progress.failures)
-        });
-        if failures.is_some_and(|failures| failures > 0) {
+        let failures = self.known.succeeded(topic.id);
+        if failures > 0 {
             info!(topic = topic.name, failures, "the table is written again");
         }
     }
 
-    fn failed(&self, topic: &Topic, error: &MaterializeError) {
+    /// `before` is a view from before the round.
+    async fn failed(&self, before: &View, topic: &Topic, error: &MaterializeError) {
         let random = self.node.runtime.random();
         if error.is_moved() {
-            let pause = random.jitter(MOVED_PAUSE);
-            self.with_progress(topic.id, |progress| {
-                progress.not_before = Instant::now() + pause
-            });
+            self.known.pause(topic.id, random.jitter(MOVED_PAUSE));
             debug!(topic = topic.name, %error, "another process wrote the table");
             return;
         }
@@ -387,31 +299,20 @@ impl Service {
             debug!(topic = topic.name, %error, "the topic was deleted while its table was written");
             return;
         }
-        let failures = self.with_progress(topic.id, |progress| {
-            let pause = BACKOFF_MIN
-                .saturating_mul(1 << progress.failures.min(10))
-                .min(BACKOFF_MAX);
-            progress.not_before = Instant::now() + random.jitter(pause);
-            progress.failures += 1;
-            progress.failures
-        });
+        // Whoever is left alone for good must be seen to be.
+        let view = self.node.metastore.view();
+        let is_told = error.is_lasting() && self.materializer.report(&view, topic.id, error).await;
+        if error.is_permanent() && is_told {
+            self.known.park(before, topic.id);
+            warn!(topic = topic.name, %error, "the table cannot be written until somebody changes it");
+            return;
+        }
+        let failures = self.known.failed(topic.id, |pause| random.jitter(pause));
         if failures == Some(1) {
             warn!(topic = topic.name, kind = ?error.kind(), %error, "the table could not be written, trying again");
         } else {
             debug!(topic = topic.name, failures, %error, "the table could still not be written");
         }
-    }
-
-    fn with_progress<T>(
-        &self,
-        topic: TopicId,
-        change: impl FnOnce(&mut Progress) -> T,
-    ) -> Option<T> {
-        self.progress
-            .lock()
-            .expect("nobody panics while holding it")
-            .get_mut(&topic)
-            .map(change)
     }
 }
 
@@ -435,16 +336,4 @@ fn topic_of(view: &View, table: &Table) -> Option<Arc<Topic>> {
             first_producer: None,
         })
     })
-}
-
-impl Progress {
-    fn new() -> Progress {
-        Progress {
-            turn: Arc::new(Semaphore::new(1)),
-            not_before: Instant::now(),
-            failures: 0,
-            waits: None,
-            lag_shown: None,
-        }
-    }
 }

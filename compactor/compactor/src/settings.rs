@@ -13,8 +13,11 @@ pub struct CompactorSettings {
     /// Memory that one commit may take: records, rows and files together. When more than a quarter
     /// of it waits, the interval is not waited for.
     pub commit_memory: ByteSize,
-    /// Tables that are worked on at the same time.
+    /// Tables that are worked on at the same time, as far as the node's memory goes. More than there
+    /// are cores: a commit of little is mostly waiting for the store.
     pub tables_at_once: usize,
+    /// Threads that decode and encode at the same time, for all tables together.
+    pub cores: usize,
     /// How often the board is looked at.
     pub tick: Duration,
 }
@@ -24,7 +27,8 @@ impl Default for CompactorSettings {
         CompactorSettings {
             interval: Duration::from_secs(60),
             commit_memory: ByteSize::mib(256),
-            tables_at_once: 2,
+            tables_at_once: 4,
+            cores: 2,
             tick: Duration::from_millis(500),
         }
     }

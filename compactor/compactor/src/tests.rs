@@ -435,14 +435,14 @@ async fn a_topic_that_gets_a_schema_goes_on_in_the_same_table() {
 }
 
 #[tokio::test]
-async fn more_than_fits_into_memory_takes_several_commits() {
+async fn four_times_what_fits_into_memory_takes_several_commits() {
     let settings = CompactorSettings {
         commit_memory: ByteSize::mib(8),
         ..never()
     };
     let fixture = Fixture::new(settings).await;
     let mut all = Vec::new();
-    for (n, partition) in [0, 1, 0].into_iter().enumerate() {
+    for (n, partition) in [0, 1, 0, 1, 0, 1, 0, 1, 0].into_iter().enumerate() {
         let mut part = values(&n.to_string(), 12_000);
         part.iter_mut()
             .for_each(|value| value.push_str(&"x".repeat(300)));

@@ -1,7 +1,7 @@
 //! Iceberg's one door: how a topic's table is kept in files, and how its pointer moves.
 //!
 //! ```text
-//! state::Table ──▶ Catalog::load ──▶ Loaded ──▶ parquet_file::write ──▶ upload ──▶ Committer::append
+//! state::Table ──▶ Catalog::load ──▶ Loaded ──▶ FileWriter ──▶ upload        ──▶ Committer::append
 //!  pointer, M        metadata          │            rows to files                    manifests, snapshot,
 //!  columns           in memory         └── scans of the query engine                 metadata, one proposal
 //! ```
@@ -27,7 +27,7 @@ pub use catalog::{Catalog, LoadError, Loaded};
 pub use columns::{EVENT_DATE, table_schema};
 pub use commit::append::Append;
 pub use commit::{CommitError, Committed, Committer, Garbage};
-pub use parquet_file::{FILE_BYTES_TARGET, ParquetError, ParquetFile, write};
+pub use parquet_file::{FILE_BYTES_TARGET, FileWriter, ParquetError, ParquetFile};
 pub use plan::{Plan, PlannedFile};
 pub use storage::{StoreStorage, StoreStorageFactory, file_io};
 pub use summary::{MATERIALIZED_OFFSETS, materialized_of};

@@ -1,8 +1,8 @@
 //! Rows to Parquet files, one or more per table partition.
 //!
-//! Pure computation: it takes Arrow batches and gives finished files in memory with Iceberg's
-//! description of each, so that callers can run it off the async threads and upload with the store's
-//! retries. Non-generic on purpose: the writer of `parquet` is instantiated here once.
+//! Pure computation: [`FileWriter`] takes Arrow batches and gives finished files in memory with
+//! Iceberg's description of each, so that callers can run it off the async threads and upload with the
+//! store's retries. Non-generic on purpose: the writer of `parquet` is instantiated here once.
 //!
 //! What a reader may skip by is ours, not a library's: bounds of a file come from all its row groups
 //! (`metrics`), cut as Iceberg cuts them (`bounds`), and floats and uuids have none inside the file,
@@ -14,6 +14,7 @@ mod metrics;
 mod partition;
 mod schema;
 mod unordered;
+mod writer;
 
 use std::sync::Arc;
 
@@ -21,22 +22,19 @@ use ::arrow::array::RecordBatch;
 use ::arrow::datatypes::{DataType, SchemaRef};
 use ::arrow::error::ArrowError;
 use bytes::Bytes;
-use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::spec::{DataFile, Schema, Struct};
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use iceberg::spec::{DataFile, FormatVersion};
 use parquet::basic::{Compression, Encoding, LogicalType, Type as PhysicalType, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 use tarn_model::Kind;
 use tarn_schema::{OFFSET, VALUE};
-use tarn_store::{Path, paths};
+use tarn_store::Path;
+#[cfg(test)]
 use uuid::Uuid;
 
+#[cfg(test)]
 use crate::catalog::Loaded;
-use conform::conform;
-use partition::Partitioner;
-use unordered::Unordered;
+pub use writer::FileWriter;
 
 /// A file is closed when it has grown to this. One attempt of an upload is patient enough for it.
 pub const FILE_BYTES_TARGET: usize = 64 << 20;
@@ -49,6 +47,8 @@ pub(crate) struct Limits {
     /// … and its bytes, which a reader holds for every file that it has open.
     pub(crate) row_group_bytes: usize,
     pub(crate) file_bytes: usize,
+    /// Rows and unfinished files that a writer holds. Beyond it the largest file is finished early.
+    pub(crate) held_bytes: usize,
 }
 
 impl Default for Limits {
@@ -57,6 +57,7 @@ impl Default for Limits {
             row_group_rows: 256 << 10,
             row_group_bytes: 16 << 20,
             file_bytes: FILE_BYTES_TARGET,
+            held_bytes: 2 * FILE_BYTES_TARGET,
         }
     }
 }
@@ -78,6 +79,11 @@ pub enum ParquetError {
         have: Option<DataType>,
         want: Option<DataType>,
     },
+    /// Another version of Iceberg's format, which only another engine can have chosen.
+    #[error("only tables of Iceberg's format version 2 are written, and this one has {0}")]
+    Version(FormatVersion),
+    #[error("the table's columns cannot be written: {0}")]
+    Columns(iceberg::Error),
     /// Another partition spec has to be set before anything can be written.
     #[error("the table's partition spec cannot be written by: {0}")]
     Partitioning(iceberg::Error),
@@ -90,9 +96,12 @@ pub enum ParquetError {
 }
 
 impl ParquetError {
+    /// `Invalid`: nothing can be written until somebody changes the table.
     pub fn kind(&self) -> Kind {
         match self {
-            ParquetError::Partitioning(_) => Kind::Invalid,
+            ParquetError::Version(_) | ParquetError::Columns(_) | ParquetError::Partitioning(_) => {
+                Kind::Invalid
+            }
             ParquetError::Column { .. }
             | ParquetError::Arrow(_)
             | ParquetError::Parquet(_)
@@ -101,17 +110,8 @@ impl ParquetError {
     }
 }
 
-/// Writes the rows of `batches` to files of the table, named after `uuid`. Columns are matched by
-/// name; one that the rows lack is null. `base_url` is the store's.
-pub fn write(
-    loaded: &Loaded,
-    base_url: &str,
-    uuid: Uuid,
-    batches: Vec<RecordBatch>,
-) -> Result<Vec<ParquetFile>, ParquetError> {
-    write_within(Limits::default(), loaded, base_url, uuid, batches)
-}
-
+/// All files of `batches`, which no more rows follow.
+#[cfg(test)]
 pub(crate) fn write_within(
     limits: Limits,
     loaded: &Loaded,
@@ -119,104 +119,10 @@ pub(crate) fn write_within(
     uuid: Uuid,
     batches: Vec<RecordBatch>,
 ) -> Result<Vec<ParquetFile>, ParquetError> {
-    let schema = loaded.metadata().current_schema();
-    let target: SchemaRef = Arc::new(schema_to_arrow_schema(schema)?);
-    let mut partitioner = Partitioner::new(loaded.metadata())?;
-    for batch in batches {
-        partitioner.add(conform(&batch, &target)?)?;
-    }
-    let mut files = Files {
-        limits,
-        loaded,
-        base_url,
-        uuid,
-        schema,
-        target: &target,
-        written: schema::of_file(&target, schema)?,
-        done: Vec::new(),
-    };
-    for group in partitioner.into_groups() {
-        files.write_partition(&group.folder, &group.values, group.batches)?;
-    }
-    Ok(files.done)
-}
-
-/// The files of one commit.
-struct Files<'a> {
-    limits: Limits,
-    loaded: &'a Loaded,
-    base_url: &'a str,
-    uuid: Uuid,
-    schema: &'a Schema,
-    target: &'a SchemaRef,
-    /// The schema as Parquet has it.
-    written: SchemaDescriptor,
-    done: Vec<ParquetFile>,
-}
-
-/// A file that still takes rows.
-struct Open {
-    writer: ArrowWriter<Vec<u8>>,
-    unordered: Unordered,
-}
-
-impl Files<'_> {
-    fn write_partition(
-        &mut self,
-        folder: &str,
-        values: &Struct,
-        batches: Vec<RecordBatch>,
-    ) -> Result<(), ParquetError> {
-        let mut open = None;
-        for batch in batches.into_iter().filter(|batch| batch.num_rows() > 0) {
-            let file = match &mut open {
-                Some(file) => file,
-                none => none.insert(self.open()?),
-            };
-            file.unordered.add(self.schema.as_struct(), &batch);
-            file.writer.write(&batch)?;
-            let size = file.writer.bytes_written() + file.writer.in_progress_size();
-            if size >= self.limits.file_bytes
-                && let Some(full) = open.take()
-            {
-                self.finish(folder, values, full)?;
-            }
-        }
-        match open {
-            Some(last) => self.finish(folder, values, last),
-            None => Ok(()),
-        }
-    }
-
-    fn open(&self) -> Result<Open, ParquetError> {
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties(&self.written, self.limits))
-            .with_parquet_schema(self.written.clone());
-        let target = Arc::clone(self.target);
-        Ok(Open {
-            writer: ArrowWriter::try_new_with_options(Vec::new(), target, options)?,
-            unordered: Unordered::default(),
-        })
-    }
-
-    fn finish(&mut self, folder: &str, values: &Struct, file: Open) -> Result<(), ParquetError> {
-        let Open {
-            mut writer,
-            unordered,
-        } = file;
-        let metadata = writer.finish()?;
-        let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
-        let path = paths::table_data_file(self.loaded.folder(), folder, self.uuid, self.done.len());
-        let file = metrics::describe(self.schema, &metadata, &unordered)?
-            .file_path(format!("{}/{path}", self.base_url))
-            .file_size_in_bytes(bytes.len() as u64)
-            .partition(values.clone())
-            .partition_spec_id(self.loaded.metadata().default_partition_spec_id())
-            .build()
-            .expect("what a data file must have was given");
-        self.done.push(ParquetFile { path, bytes, file });
-        Ok(())
-    }
+    let mut writer = FileWriter::within(limits, loaded, base_url, uuid)?;
+    let mut files = writer.add(batches)?;
+    files.extend(writer.finish()?);
+    Ok(files)
 }
 
 fn properties(schema: &SchemaDescriptor, limits: Limits) -> WriterProperties {

@@ -20,7 +20,17 @@ use tarn_store::Store;
 
 use crate::commit::append::{FOLD_COUNT, Produced, produce};
 use crate::commit::{Standing, standing};
-use crate::{Append, Catalog, Loaded, materialized_of, write};
+use crate::parquet_file::{Limits, write_within};
+use crate::{Append, Catalog, Loaded, ParquetError, ParquetFile, materialized_of};
+
+fn write(
+    loaded: &Loaded,
+    base_url: &str,
+    uuid: uuid::Uuid,
+    batches: Vec<RecordBatch>,
+) -> Result<Vec<ParquetFile>, ParquetError> {
+    write_within(Limits::default(), loaded, base_url, uuid, batches)
+}
 
 const DAY_MS: i64 = 86_400_000;
 /// 2100-01-01, as in the simulator.
@@ -657,3 +667,4 @@ mod growth;
 mod planning;
 mod specs;
 mod times;
+mod writer;

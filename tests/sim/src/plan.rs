@@ -188,6 +188,7 @@ impl Plan {
         "snapshot.verified",
         "snapshot.trimmed",
         "materialize.read",
+        "materialize.uploaded",
         "materialize.written",
         "materialize.manifested",
         "materialize.committed",

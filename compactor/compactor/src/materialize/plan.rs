@@ -1,8 +1,6 @@
 //! Which offsets wait to be materialized: a pure function of a view.
 
-use std::time::Duration;
-
-use tarn_model::{ClusterTime, Offset, OffsetRange, PartitionId, TopicPartition};
+use tarn_model::{ClusterTime, Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
 use tarn_state::{Partition, State, Table};
 
 /// Offsets of one partition that are in no table file yet.
@@ -35,20 +33,31 @@ pub(crate) fn waiting(state: &State, table: &Table) -> Vec<Waiting> {
         false => &state.partitions,
     };
     for (at, partition) in partitions.range(first..=last) {
-        let from = table.materialized(at.partition);
-        let end = partition.last_stable();
-        if from < end {
-            let readable = OffsetRange::new(from.max(partition.log_start), end);
-            let since = committed_time(partition, readable.start).unwrap_or(state.cluster_time);
-            waiting.push(Waiting {
-                partition: at.partition,
-                from,
-                readable,
-                since,
-            });
-        }
+        waiting.extend(waiting_of(state, table, at.partition, partition));
     }
     waiting
+}
+
+/// The same for one partition.
+pub(crate) fn waiting_of(
+    state: &State,
+    table: &Table,
+    at: PartitionId,
+    partition: &Partition,
+) -> Option<Waiting> {
+    let from = table.materialized(at);
+    let end = partition.last_stable();
+    if from >= end {
+        return None;
+    }
+    let readable = OffsetRange::new(from.max(partition.log_start), end);
+    let since = committed_time(partition, readable.start).unwrap_or(state.cluster_time);
+    Some(Waiting {
+        partition: at,
+        from,
+        readable,
+        since,
+    })
 }
 
 fn committed_time(partition: &Partition, offset: Offset) -> Option<ClusterTime> {
@@ -63,28 +72,26 @@ pub(crate) fn oldest_first(waiting: &mut [Waiting]) {
     waiting.sort_by_key(|waiting| (waiting.since, waiting.partition));
 }
 
-/// How long the oldest record waits, in cluster time.
-pub(crate) fn lag(state: &State, waiting: &[Waiting]) -> Duration {
-    let oldest = waiting.iter().map(|waiting| waiting.since).min();
-    oldest.map_or(Duration::ZERO, |oldest| state.cluster_time.since(oldest))
-}
-
-/// Do at least so many bytes of batches wait?
-pub(crate) fn is_large(state: &State, table: &Table, waiting: &[Waiting], bytes: u64) -> bool {
+/// Stored bytes that wait, counted no further than to `bytes_max`.
+pub(crate) fn stored_bytes(
+    state: &State,
+    topic: TopicId,
+    waiting: &[Waiting],
+    bytes_max: u64,
+) -> u64 {
     let mut sum = 0;
     for waiting in waiting {
-        let at = TopicPartition::new(table.topic, waiting.partition);
-        let Some(partition) = state.readable(at) else {
+        let Some(partition) = state.readable(TopicPartition::new(topic, waiting.partition)) else {
             continue;
         };
         for extent in partition.extents_from(waiting.readable.start) {
             sum += extent.position.length;
-            if sum >= bytes {
-                return true;
+            if sum >= bytes_max {
+                return bytes_max;
             }
         }
     }
-    false
+    sum
 }
 
 #[cfg(test)]
@@ -193,8 +200,7 @@ mod tests {
                 (3, 0, "[6, 6)".to_owned(), 6),
             ]
         );
-        assert_eq!(lag(&state, &waiting), Duration::from_millis(7_000));
-        assert!(is_large(&state, &table, &waiting, 200));
-        assert!(!is_large(&state, &table, &waiting, 201));
+        assert_eq!(stored_bytes(&state, TOPIC, &waiting, 1_000), 200);
+        assert_eq!(stored_bytes(&state, TOPIC, &waiting, 150), 150);
     }
 }

@@ -1,32 +1,124 @@
-//! Reads records and decodes them to rows, within a bound of memory.
+//! First stage of a round: reads what waits, ahead of those who decode it.
+//!
+//! Holds: partitions come in the order that was asked for, each in the order of its offsets; some are
+//! begun while others are still read, so that ten thousand of them do not wait for one another.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use arrow::array::RecordBatch;
-use tarn_decode::{DecodeError, Decoder, NO_RECORD, decode_batches};
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt, StreamExt};
 use tarn_model::{Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
 use tarn_replica::View;
-use tarn_state::Counters;
+use tarn_topics::StoredBatch;
+use tokio::sync::mpsc;
 
-use super::days::Days;
 use super::plan::Waiting;
 use super::{MaterializeError, Materializer};
 
-/// Bytes of batches that are read before they are decoded.
-const READ_BYTES: u64 = 16 << 20;
+/// Partitions that are begun at the same time.
+const BEGUN_AT_ONCE: usize = 16;
+/// What is read of a partition at first, at the least.
+const FIRST_BYTES_MIN: u64 = 64 << 10;
 
-/// Rows of a round, and what became of every offset.
+/// Batches of several partitions, which are decoded in one go.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
-    pub(super) batches: Vec<RecordBatch>,
-    pub(super) partitions: Vec<Progress>,
-    pub(super) reasons: BTreeMap<&'static str, u64>,
-    /// Records later than the header of their batch says, which offsets by time go by.
-    pub(super) hidden_timestamps: u64,
-    pub(super) is_partial: bool,
-    /// Their days of event time.
-    pub(super) days: Days,
+pub(super) struct Load {
+    pub(super) parts: Vec<Part>,
+    bytes: u64,
+}
+
+/// Batches of one partition.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) waiting: Waiting,
+    /// Offsets that are accounted for with them. Without batches there is nothing at these offsets.
+    pub(super) within: OffsetRange,
+    pub(super) batches: Vec<StoredBatch>,
+}
+
+impl Load {
+    fn push(&mut self, part: Part) {
+        let bytes = part.batches.iter().map(|batch| batch.batch.bytes().len());
+        self.bytes += bytes.sum::<usize>() as u64;
+        self.parts.push(part);
+    }
+}
+
+impl Materializer {
+    /// Reads `waiting` in its order, in loads of about so many bytes, until all is read or nobody
+    /// wants more.
+    pub(super) async fn read(
+        &self,
+        view: &View,
+        topic: TopicId,
+        waiting: &[Waiting],
+        load_bytes: u64,
+        loads: mpsc::Sender<Load>,
+    ) -> Result<(), MaterializeError> {
+        let first_bytes = (load_bytes / BEGUN_AT_ONCE as u64).max(FIRST_BYTES_MIN);
+        let mut left = waiting.iter();
+        let mut begun = FuturesOrdered::new();
+        let mut load = Load::default();
+        loop {
+            while begun.len() < BEGUN_AT_ONCE
+                && let Some(waiting) = left.next()
+            {
+                let start = waiting.readable.start;
+                let first = self.read_part(view, topic, *waiting, start, first_bytes);
+                begun.push_back(first.boxed());
+            }
+            let Some(first) = begun.next().await else {
+                break;
+            };
+            let mut part = first?;
+            loop {
+                let (waiting, next) = (part.waiting, part.within.end);
+                load.push(part);
+                if load.bytes >= load_bytes && loads.send(std::mem::take(&mut load)).await.is_err()
+                {
+                    return Ok(());
+                }
+                if next >= waiting.readable.end {
+                    break;
+                }
+                let read = self.read_part(view, topic, waiting, next, load_bytes);
+                part = read.await?;
+            }
+        }
+        if !load.parts.is_empty() {
+            // Whoever does not want it has had enough.
+            drop(loads.send(load).await);
+        }
+        Ok(())
+    }
+
+    async fn read_part(
+        &self,
+        view: &View,
+        topic: TopicId,
+        waiting: Waiting,
+        next: Offset,
+        max_bytes: u64,
+    ) -> Result<Part, MaterializeError> {
+        let range = OffsetRange::new(next, waiting.readable.end);
+        if range.is_empty() {
+            return Ok(Part {
+                waiting,
+                within: range,
+                batches: Vec::new(),
+            });
+        }
+        let at = TopicPartition::new(topic, waiting.partition);
+        let read = self.reader.read_range(view, at, range, max_bytes).await?;
+        let end = match read.batches.is_empty() {
+            // The index has a hole. There is none that we know how to make.
+            true => hole_end(view, at, range),
+            false => read.next_offset,
+        };
+        Ok(Part {
+            waiting,
+            within: OffsetRange::new(next, end),
+            batches: read.batches,
+        })
+    }
 }
 
 /// How far a partition came.
@@ -35,95 +127,7 @@ pub(super) struct Progress {
     pub(super) partition: PartitionId,
     pub(super) from: Offset,
     pub(super) to: Offset,
-    pub(super) counted: Counters,
-}
-
-impl Materializer {
-    /// Reads `waiting` in its order until all is read, `memory` is used up, or the rows have `days_max`
-    /// days and the next one has another. Half of the memory is for rows; the other half for the
-    /// batches they come from and the files they become.
-    pub(super) async fn read(
-        &self,
-        view: &View,
-        topic: TopicId,
-        decoder: &Arc<Decoder>,
-        waiting: Vec<Waiting>,
-        memory: u64,
-        days_max: usize,
-    ) -> Result<Rows, MaterializeError> {
-        let mut rows = Rows {
-            days: Days::new(days_max),
-            ..Rows::default()
-        };
-        let mut left = memory / 2;
-        for waiting in waiting {
-            if left == 0 {
-                rows.is_partial = true;
-                break;
-            }
-            let at = TopicPartition::new(topic, waiting.partition);
-            let end = waiting.readable.end;
-            let mut next = waiting.readable.start;
-            let mut counted = Counters {
-                deleted: waiting.deleted(),
-                ..Counters::default()
-            };
-            while next < end && left > 0 {
-                let range = OffsetRange::new(next, end);
-                let read = self
-                    .reader
-                    .read_range(view, at, range, READ_BYTES.min(memory / 4))
-                    .await?;
-                if read.batches.is_empty() {
-                    // The index has a hole. There is none that we know how to make.
-                    let hole = OffsetRange::new(next, hole_end(view, at, range));
-                    *rows.reasons.entry(NO_RECORD).or_default() += hole.len();
-                    counted.undecodable += hole.len();
-                    next = hole.end;
-                    continue;
-                }
-                let within = OffsetRange::new(next, read.next_offset);
-                let (decoder, batches) = (Arc::clone(decoder), read.batches);
-                let mut days = std::mem::take(&mut rows.days);
-                let decode = move || {
-                    let until =
-                        |within| decode_batches(&decoder, at.partition, &batches, within, left);
-                    let chunk = until(within)?;
-                    let Some(cut) = days.add(chunk.runs.iter().map(|run| &run.rows)) else {
-                        return Ok((chunk, days, false));
-                    };
-                    let chunk = until(OffsetRange::new(within.start, cut))?;
-                    Ok::<_, DecodeError>((chunk, days, true))
-                };
-                let (chunk, days, is_cut) = self.scope.blocking("decode", decode).await??;
-                rows.days = days;
-                counted.rows += chunk.row_count;
-                rows.hidden_timestamps += chunk.hidden_timestamps;
-                counted.undecodable += chunk.reasons.values().sum::<u64>();
-                counted.append_timed += chunk.odd.append_timed;
-                counted.nulled += chunk.odd.nulled;
-                for (reason, count) in chunk.reasons {
-                    *rows.reasons.entry(reason).or_default() += count;
-                }
-                let batches = chunk.runs.into_iter().map(|run| run.rows);
-                rows.batches
-                    .extend(batches.filter(|rows| rows.num_rows() > 0));
-                left = left.saturating_sub(chunk.bytes);
-                next = chunk.next;
-                if is_cut {
-                    break;
-                }
-            }
-            rows.is_partial |= next < end;
-            rows.partitions.push(Progress {
-                partition: waiting.partition,
-                from: waiting.from,
-                to: next,
-                counted,
-            });
-        }
-        Ok(rows)
-    }
+    pub(super) counted: tarn_state::Counters,
 }
 
 /// Where the next extent begins in a range that begins outside of one.

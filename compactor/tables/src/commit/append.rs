@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt, StreamExt};
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestEntryRef,
     ManifestFile, ManifestListWriter, ManifestStatus, ManifestWriter, ManifestWriterBuilder,
@@ -42,6 +44,8 @@ pub(crate) const FOLD_COUNT: usize = 32;
 const FOLD_MANIFEST_BYTES: i64 = 1 << 20;
 /// … and no more of them at a time than this, which bounds the memory it takes.
 const FOLD_BYTES: i64 = 8 << 20;
+/// Manifests that are read at the same time for it.
+const FOLD_READS: usize = 8;
 /// Table snapshots that are always kept.
 pub(crate) const SNAPSHOTS_KEPT: usize = 20;
 /// Younger ones are kept too.
@@ -302,11 +306,18 @@ async fn folded(
     let (catalog, loaded) = (names.catalog, names.loaded);
     let mut writer = manifest_writer(loaded, names.manifest(), table_snapshot)?;
     let mut kept: Vec<ManifestEntryRef> = Vec::new();
-    for manifest in fold {
-        let entries = catalog
-            .manifests()
-            .manifest(loaded.file_io(), manifest)
-            .await?;
+    let mut reads = FuturesOrdered::new();
+    let mut left = fold.iter();
+    loop {
+        while reads.len() < FOLD_READS
+            && let Some(manifest) = left.next()
+        {
+            let read = catalog.manifests().manifest(loaded.file_io(), manifest);
+            reads.push_back(read.boxed());
+        }
+        let Some(entries) = reads.next().await.transpose()? else {
+            break;
+        };
         for entry in entries.iter().filter(|entry| entry.is_alive()) {
             let (Some(snapshot), Some(sequence_number)) =
                 (entry.snapshot_id(), entry.sequence_number())

@@ -1,12 +1,12 @@
 //! Which rows go into which table partition: the spec that the table had when it was loaded, by
 //! Iceberg's own transforms.
 //!
-//! Groups come in the order of their values, whatever the order of the rows, so that equal rows give
+//! Parts come in the order of their values, whatever the order of the rows, so that equal rows give
 //! equal files. A transform that cannot be computed is an error that no retry mends.
 
 use std::collections::BTreeMap;
 
-use ::arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use ::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use ::arrow::compute::take_record_batch;
 use ::arrow::row::{RowConverter, SortField};
 use ::arrow::temporal_conversions::date32_to_datetime;
@@ -20,13 +20,11 @@ use super::ParquetError;
 /// Bytes of a folder's name: it helps people to find their way and means nothing.
 const FOLDER_LENGTH: usize = 80;
 
-/// Collects rows by table partition.
+/// Tells the table partitions of rows apart.
 pub(super) struct Partitioner {
     spec: PartitionSpecRef,
     /// `None` if all rows are of one table partition.
     values: Option<Values>,
-    /// By the bytes that order the values.
-    groups: BTreeMap<Vec<u8>, Group>,
 }
 
 struct Values {
@@ -34,11 +32,18 @@ struct Values {
     order: RowConverter,
 }
 
-/// The rows of one table partition.
-pub(super) struct Group {
+/// Some rows of one table partition.
+pub(super) struct Part {
+    /// Orders the partitions by their values.
+    pub(super) key: Vec<u8>,
+    pub(super) place: Place,
+    pub(super) rows: RecordBatch,
+}
+
+/// A table partition, and the folder of its files.
+pub(super) struct Place {
     pub(super) values: Struct,
     pub(super) folder: String,
-    pub(super) batches: Vec<RecordBatch>,
 }
 
 impl Partitioner {
@@ -64,20 +69,16 @@ impl Partitioner {
         Ok(Partitioner {
             spec: PartitionSpecRef::clone(spec),
             values,
-            groups: BTreeMap::new(),
         })
     }
 
-    /// Takes rows with exactly the table's columns.
-    pub(super) fn add(&mut self, batch: RecordBatch) -> Result<(), ParquetError> {
+    /// Rows with exactly the table's columns, by their table partitions.
+    pub(super) fn split(&self, batch: RecordBatch) -> Result<Vec<Part>, ParquetError> {
         let Some(Values { calculator, order }) = &self.values else {
-            let spec = &self.spec;
-            let group = self
-                .groups
-                .entry(Vec::new())
-                .or_insert_with(|| Group::new(spec, spec.fields().iter().map(|_| None).collect()));
-            group.batches.push(batch);
-            return Ok(());
+            let values = self.spec.fields().iter().map(|_| None).collect();
+            let place = Place::new(&self.spec, values);
+            let (key, rows) = (Vec::new(), batch);
+            return Ok(vec![Part { key, place, rows }]);
         };
         let computed = calculator
             .calculate(&batch)
@@ -89,38 +90,41 @@ impl Partitioner {
             rows.entry(key.data()).or_default().push(row);
         }
         let is_whole = rows.len() == 1;
+        let mut parts = Vec::with_capacity(rows.len());
         for (key, rows) in rows {
             let at = rows.first().map_or(0, |row| *row as usize);
-            let part = match is_whole {
+            let place = self.place(calculator, columns, at)?;
+            let rows = match is_whole {
                 true => batch.clone(),
                 false => take_record_batch(&batch, &UInt32Array::from(rows))?,
             };
-            if let Some(group) = self.groups.get_mut(key) {
-                group.batches.push(part);
-                continue;
-            }
-            let fields = calculator.partition_type().fields();
-            let mut values = Vec::with_capacity(fields.len());
-            for (field, column) in fields.iter().zip(columns) {
-                let one = column.slice(at, 1);
-                let literal = arrow_primitive_to_literal(&one, &field.field_type)
-                    .map_err(ParquetError::Partitioning)?;
-                values.push(literal.into_iter().next().flatten());
-            }
-            let mut group = Group::new(&self.spec, values);
-            group.batches.push(part);
-            self.groups.insert(key.to_vec(), group);
+            let key = key.to_vec();
+            parts.push(Part { key, place, rows });
         }
-        Ok(())
+        Ok(parts)
     }
 
-    pub(super) fn into_groups(self) -> impl Iterator<Item = Group> {
-        self.groups.into_values()
+    /// Where the row of the computed `columns` belongs.
+    fn place(
+        &self,
+        calculator: &PartitionValueCalculator,
+        columns: &[ArrayRef],
+        row: usize,
+    ) -> Result<Place, ParquetError> {
+        let fields = calculator.partition_type().fields();
+        let mut values = Vec::with_capacity(fields.len());
+        for (field, column) in fields.iter().zip(columns) {
+            let one = column.slice(row, 1);
+            let literal = arrow_primitive_to_literal(&one, &field.field_type)
+                .map_err(ParquetError::Partitioning)?;
+            values.push(literal.into_iter().next().flatten());
+        }
+        Ok(Place::new(&self.spec, values))
     }
 }
 
-impl Group {
-    fn new(spec: &PartitionSpecRef, values: Vec<Option<Literal>>) -> Group {
+impl Place {
+    fn new(spec: &PartitionSpecRef, values: Vec<Option<Literal>>) -> Place {
         let parts: Vec<String> = spec
             .fields()
             .iter()
@@ -133,10 +137,9 @@ impl Group {
         if folder.is_empty() {
             folder = "all".to_owned();
         }
-        Group {
+        Place {
             values: Struct::from_iter(values),
             folder: short(&folder),
-            batches: Vec::new(),
         }
     }
 }
