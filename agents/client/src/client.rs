@@ -31,6 +31,8 @@ struct Inner {
     settings: ClientSettings,
     connections: Mutex<BTreeMap<String, Slot>>,
     known: Mutex<Known>,
+    /// Topics whose metadata somebody asks for right now.
+    asking: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// One address's connection. The inner lock is held while connecting, so that nobody connects twice.
@@ -96,6 +98,7 @@ impl Client {
                 settings,
                 connections: Mutex::default(),
                 known: Mutex::default(),
+                asking: Mutex::default(),
             }),
         }
     }
@@ -110,6 +113,7 @@ impl Client {
                 settings: self.inner.settings.clone(),
                 connections: Mutex::default(),
                 known: Mutex::default(),
+                asking: Mutex::default(),
             }),
         }
     }
@@ -329,6 +333,11 @@ impl Client {
         if let Some(count) = self.known_partitions(topic) {
             return Ok(count);
         }
+        let asking = self.asking(topic);
+        let _asking = timeout_at(deadline, asking.lock()).await;
+        if let Some(count) = self.known_partitions(topic) {
+            return Ok(count);
+        }
         let mut retry = self.retry(deadline);
         loop {
             let response = self.metadata(Some(&[topic.to_owned()]), deadline).await?;
@@ -342,6 +351,19 @@ impl Client {
                 return Err(refused.into());
             }
         }
+    }
+
+    /// Held while asking for a topic's metadata, so that ten thousand who want to know ask once: what
+    /// they ask for may have ten thousand partitions.
+    fn asking(&self, topic: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut asking = self
+            .inner
+            .asking
+            .lock()
+            .expect("nobody panics while holding it");
+        // Whom nobody waits for is not asked for.
+        asking.retain(|_, asking| Arc::strong_count(asking) > 1);
+        Arc::clone(asking.entry(topic.to_owned()).or_default())
     }
 
     fn known_partitions(&self, topic: &str) -> Option<i32> {
@@ -367,10 +389,17 @@ impl Client {
         let address = match self.known_leader(topic, partition) {
             Some(address) => address,
             None => {
-                let response = self.metadata(Some(&[topic.to_owned()]), deadline).await?;
+                let asking = self.asking(topic);
+                let _asking = timeout_at(deadline, asking.lock()).await;
                 match self.known_leader(topic, partition) {
                     Some(address) => address,
-                    None => return Err(topic_refusal(&response, topic).into()),
+                    None => {
+                        let response = self.metadata(Some(&[topic.to_owned()]), deadline).await?;
+                        match self.known_leader(topic, partition) {
+                            Some(address) => address,
+                            None => return Err(topic_refusal(&response, topic).into()),
+                        }
+                    }
                 }
             }
         };

@@ -471,3 +471,23 @@ async fn answers_agree_with_the_log_whatever_goes_wrong() {
         "{done} done, {not_done} not done"
     );
 }
+
+/// Two hundred records for as many partitions of a topic that is not known yet: who leads them is asked
+/// once, since each answer names them all.
+#[tokio::test]
+async fn many_who_want_to_know_ask_once() {
+    let fake = Fake::start(&[("t", 200)]).await;
+    let producer = Producer::new(&fake.client, quick());
+    let produced = (0..200)
+        .map(|partition| producer.produce(ProducerRecord::new("t", "v").partition(partition)));
+    for produced in futures::future::join_all(produced).await {
+        produced.expect("it is delivered");
+    }
+    let asked = fake.with(|state| {
+        let seen = state.seen.iter();
+        seen.filter(|(api, _)| *api == ApiKey::Metadata).count()
+    });
+    assert_eq!(asked, 1);
+    producer.close().await;
+    fake.scope.drain().await;
+}

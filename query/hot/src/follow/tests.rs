@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use tarn_model::{ByteSize, PartitionId, TopicPartition};
 use tarn_store::StoreFaults;
+use tokio::time::sleep;
 
 use crate::testing::{Fixture, TOPIC, until, values};
 
@@ -97,5 +100,36 @@ async fn rows_that_are_read_again_come_in_bounded_pieces() {
     }
     assert_eq!((seen, rows.read_bytes()), (96, 0));
     assert!(held <= 40 << 20, "{held} of 96 MiB");
+    fixture.node.drain().await;
+}
+
+/// Reads are slow, but they do not wait for one another.
+#[tokio::test]
+async fn partitions_are_read_at_the_same_time_and_not_all_at_once() {
+    let fixture = Fixture::new(32).await;
+    // In a segment each: those of one segment come with one read.
+    for partition in 0..32 {
+        fixture.produce(&[partition], &values(1, 10)).await;
+    }
+    let latency = Duration::from_millis(50);
+    fixture.faults.set_faults(StoreFaults {
+        latency_min: latency,
+        latency_max: latency,
+        ..StoreFaults::default()
+    });
+    let gets = || fixture.faults.asked()["get"];
+    let before = gets();
+    let tier = fixture.tier(ByteSize::mib(64));
+    let metrics = tier.metrics();
+    let mut most = 0;
+    while metrics.followed_rows.get() < 32 {
+        // In this order: what is asked in between is not under way any more.
+        let followed = metrics.followed_rows.get();
+        most = most.max((gets() - before).saturating_sub(followed));
+        sleep(Duration::from_millis(1)).await;
+    }
+    // One after the other it would never be more than one.
+    assert!((4..=16).contains(&most), "{most}");
+    assert_eq!((metrics.rows.get(), gets() - before), (32, 32));
     fixture.node.drain().await;
 }
