@@ -12,6 +12,7 @@ mod discard;
 mod door;
 mod freshness;
 mod growth;
+mod materialize;
 mod payload;
 mod produce;
 mod server;
@@ -54,6 +55,8 @@ enum Command {
     Produce(produce::Produce),
     /// What opening produced batches costs, next to checking them.
     Door(door::Door),
+    /// A backlog to table files, next to decoding and writing Parquet alone.
+    Materialize(materialize::Materialize),
     /// Resident memory under lasting load, against the budget.
     Soak(soak::Soak),
     /// What one operation costs as topics, partitions, members, files … grow around it.
@@ -70,6 +73,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Freshness(freshness) => Box::pin(freshness.run(&common)).await,
         Command::Produce(produce) => Box::pin(produce.run(&common)).await,
         Command::Door(door) => door.run(),
+        Command::Materialize(materialize) => Box::pin(materialize.run(&common)).await,
         Command::Soak(soak) => Box::pin(soak.run(&common)).await,
         Command::Growth(growth) => Box::pin(growth.run(&common)).await,
         Command::Discard => discard::serve().await,

@@ -167,6 +167,7 @@ impl Bench {
             time: view.cluster_time,
             files,
             steps: steps.collect(),
+            hidden: Vec::new(),
         };
         Ok(Box::pin(self.committer.append(append, PATIENCE))
             .await?
