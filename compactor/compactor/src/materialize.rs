@@ -273,6 +273,7 @@ impl Materializer {
             time: view.cluster_time,
             files,
             steps,
+            hidden: decoded.hidden(view, topic),
         };
         let uploaded = append.files.len() as u64;
         let committed = match Box::pin(self.committer.append(append, COMMIT_PATIENCE)).await {

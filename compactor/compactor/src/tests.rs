@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 mod deleted;
 mod event_time;
+mod hidden;
 mod lasting;
 
 use crate::{CompactorHandle, CompactorSettings, MaterializeError, start};
@@ -317,22 +318,6 @@ async fn a_batch_that_cannot_be_opened_is_counted_and_stops_nobody() {
     assert_eq!(fixture.counters(1), (0, 2, 0));
     let metrics = fixture.node.runtime.metrics().encode();
     let line = r#"tarn_undecodable_records_total{topic="clicks",reason="unreadable_batch"} 5"#;
-    assert!(metrics.contains(line), "{metrics}");
-    fixture.node.drain().await;
-}
-
-/// The header of the second batch is of a client that says less than its records; offsets by time go by it.
-#[tokio::test]
-async fn records_later_than_their_header_are_counted() {
-    let fixture = Fixture::new(never()).await;
-    let (a, b) = (values("a", 5), values("b", 4));
-    fixture.produce(0, &a).await;
-    let batch = batch_of(&b).with_max_timestamp(4_102_444_799_999);
-    fixture.append(0, batch).await;
-    fixture.materialize().await;
-    assert_eq!(fixture.rows().await, sorted(&[a, b]));
-    let metrics = fixture.node.runtime.metrics().encode();
-    let line = r#"tarn_hidden_timestamps_total{topic="clicks"} 4"#;
     assert!(metrics.contains(line), "{metrics}");
     fixture.node.drain().await;
 }

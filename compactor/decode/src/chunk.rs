@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use tarn_model::{Offset, OffsetRange, PartitionId};
+use tarn_model::{Offset, OffsetRange, PartitionId, Timestamp};
 use tarn_topics::reader::Limits;
 use tarn_topics::{RecordItem, StoredBatch, TopicRecord};
 
@@ -43,8 +43,10 @@ pub struct Chunk {
     pub next: Offset,
     /// Of offsets without a row, why.
     pub reasons: BTreeMap<&'static str, u64>,
-    /// Records later than the header of their batch says.
+    /// Records later than the header of their batch says, …
     pub hidden_timestamps: u64,
+    /// … and of each such batch the latest one.
+    pub hidden: Vec<(Offset, Timestamp)>,
     pub odd: Odd,
 }
 
@@ -66,6 +68,7 @@ pub fn decode_batches(
             next: within.start,
             reasons: BTreeMap::new(),
             hidden_timestamps: 0,
+            hidden: Vec::new(),
             odd: Odd::default(),
         },
         records: Vec::new(),
@@ -86,7 +89,11 @@ pub fn decode_batches(
                 RecordItem::Record(record) => {
                     end = record.offset.advance(1);
                     if record.timestamp.0 > latest {
-                        open.hidden.push(record.offset);
+                        open.hidden.push(Hidden {
+                            batch: batch.base,
+                            offset: record.offset,
+                            timestamp: record.timestamp,
+                        });
                     }
                     open.bytes += size(&record);
                     open.records.push(decode_record(partition, record));
@@ -126,7 +133,15 @@ struct Open<'a> {
     /// Offsets of batches that could not be read, and of records that their headers hide, wherever the
     /// chunk ends.
     unreadable: Vec<OffsetRange>,
-    hidden: Vec<Offset>,
+    hidden: Vec<Hidden>,
+}
+
+/// A record that is later than the header of its batch says.
+struct Hidden {
+    /// Where the batch begins.
+    batch: Offset,
+    offset: Offset,
+    timestamp: Timestamp,
 }
 
 impl Open<'_> {
@@ -166,8 +181,20 @@ impl Open<'_> {
         if lost > 0 {
             self.chunk.reasons.insert(UNREADABLE_BATCH, lost);
         }
-        let hidden = self.hidden.iter().filter(|offset| all.contains(**offset));
-        self.chunk.hidden_timestamps = hidden.count() as u64;
+        let mut latest: BTreeMap<Offset, (Offset, Timestamp)> = BTreeMap::new();
+        for hidden in self
+            .hidden
+            .iter()
+            .filter(|hidden| all.contains(hidden.offset))
+        {
+            self.chunk.hidden_timestamps += 1;
+            let at = (hidden.offset, hidden.timestamp);
+            let latest = latest.entry(hidden.batch).or_insert(at);
+            if latest.1 < hidden.timestamp {
+                *latest = at;
+            }
+        }
+        self.chunk.hidden = latest.into_values().collect();
         let accounted = self.chunk.row_count + self.chunk.reasons.values().sum::<u64>();
         let missing = all.len() - accounted;
         if missing > 0 {

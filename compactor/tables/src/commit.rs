@@ -181,6 +181,7 @@ impl Committer {
             pointer: produced.pointer.clone(),
             table_snapshot: Some(produced.table_snapshot),
             steps: append.steps.clone(),
+            hidden: append.hidden.clone(),
         };
         let view = self.propose(command, &produced, patience).await?;
         let Produced {

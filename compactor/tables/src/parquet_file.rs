@@ -16,10 +16,7 @@ mod schema;
 mod unordered;
 mod writer;
 
-use std::sync::Arc;
-
-use ::arrow::array::RecordBatch;
-use ::arrow::datatypes::{DataType, SchemaRef};
+use ::arrow::datatypes::DataType;
 use ::arrow::error::ArrowError;
 use bytes::Bytes;
 use iceberg::spec::{DataFile, FormatVersion};
@@ -29,11 +26,7 @@ use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 use tarn_model::Kind;
 use tarn_schema::{OFFSET, VALUE};
 use tarn_store::Path;
-#[cfg(test)]
-use uuid::Uuid;
 
-#[cfg(test)]
-use crate::catalog::Loaded;
 pub use writer::FileWriter;
 
 /// A file is closed when it has grown to this. One attempt of an upload is patient enough for it.
@@ -108,21 +101,6 @@ impl ParquetError {
             | ParquetError::Describe(_) => Kind::Internal,
         }
     }
-}
-
-/// All files of `batches`, which no more rows follow.
-#[cfg(test)]
-pub(crate) fn write_within(
-    limits: Limits,
-    loaded: &Loaded,
-    base_url: &str,
-    uuid: Uuid,
-    batches: Vec<RecordBatch>,
-) -> Result<Vec<ParquetFile>, ParquetError> {
-    let mut writer = FileWriter::within(limits, loaded, base_url, uuid)?;
-    let mut files = writer.add(batches)?;
-    files.extend(writer.finish()?);
-    Ok(files)
 }
 
 fn properties(schema: &SchemaDescriptor, limits: Limits) -> WriterProperties {

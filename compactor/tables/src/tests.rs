@@ -20,8 +20,8 @@ use tarn_store::Store;
 
 use crate::commit::append::{FOLD_COUNT, Produced, produce};
 use crate::commit::{Standing, standing};
-use crate::parquet_file::{Limits, write_within};
-use crate::{Append, Catalog, Loaded, ParquetError, ParquetFile, materialized_of};
+use crate::parquet_file::Limits;
+use crate::{Append, Catalog, FileWriter, Loaded, ParquetError, ParquetFile, materialized_of};
 
 fn write(
     loaded: &Loaded,
@@ -30,6 +30,20 @@ fn write(
     batches: Vec<RecordBatch>,
 ) -> Result<Vec<ParquetFile>, ParquetError> {
     write_within(Limits::default(), loaded, base_url, uuid, batches)
+}
+
+/// All files of `batches`, which no more rows follow.
+fn write_within(
+    limits: Limits,
+    loaded: &Loaded,
+    base_url: &str,
+    uuid: uuid::Uuid,
+    batches: Vec<RecordBatch>,
+) -> Result<Vec<ParquetFile>, ParquetError> {
+    let mut writer = FileWriter::within(limits, loaded, base_url, uuid)?;
+    let mut files = writer.add(batches)?;
+    files.extend(writer.finish()?);
+    Ok(files)
 }
 
 const DAY_MS: i64 = 86_400_000;
@@ -188,6 +202,7 @@ impl Fixture {
             time: self.time,
             files,
             steps: vec![step],
+            hidden: Vec::new(),
         };
         let produced = produce(&self.catalog, self.runtime.random(), &append)
             .await

@@ -27,7 +27,7 @@ pub use alter_topic_configs::{AlterTopicConfigs, ConfigChange};
 pub use close_session::CloseSession;
 pub use commit_group_offsets::{CommitGroupOffsets, GroupOffset};
 pub use commit_segment::{CommitMode, CommitSegment, NewBatch, NewExtent, ProducerStamp};
-pub use commit_table::{CommitTable, MaterializedStep};
+pub use commit_table::{CommitTable, HIDDEN_TIMESTAMPS_MAX, HiddenTimestamp, MaterializedStep};
 pub use complete_group::CompleteGroup;
 pub use create_partitions::CreatePartitions;
 pub use create_topic::CreateTopic;

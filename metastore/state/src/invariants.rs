@@ -496,11 +496,24 @@ fn check_partition_step(at: TopicPartition, old: &Partition, new: &Partition) ->
         let allowed = match change {
             DiffItem::Add(start, _) => *start >= old.high_watermark,
             DiffItem::Remove(_, extent) => extent.offsets.end <= new.log_start,
-            DiffItem::Update { .. } => false,
+            DiffItem::Update {
+                old: (_, old),
+                new: (_, new),
+            } => is_unhidden(old, new),
         };
         ensure("what-was-committed-stays", allowed, || format!("{at}"))?;
     }
     Ok(())
+}
+
+/// The same extent, of which it is known by now that its headers hid later records.
+fn is_unhidden(old: &Extent, new: &Extent) -> bool {
+    let known = Extent {
+        max_timestamp: old.max_timestamp.max(new.max_timestamp),
+        hides_timestamps: true,
+        ..*old
+    };
+    known == *new
 }
 
 fn check_producer(producer: &Producer) -> Result<(), String> {

@@ -7,15 +7,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use tarn_model::{
-    ColumnType, Field, NodeId, Offset, PartitionId, Timestamp, TopicPartition, encode,
+    ColumnType, Field, NodeId, Offset, OffsetRange, PartitionId, Timestamp, TopicPartition, encode,
 };
 
 use crate::commands::commit_segment::BatchOutcome;
 use crate::commands::{
     AllocateProducerId, AlterTopicConfigs, CloseSession, Closes, CommitGroupOffsets, CommitMode,
     CommitTable, CompleteGroup, ConfigChange, CreatePartitions, DeleteGroup, DeleteGroupOffsets,
-    DeleteRecords, DeleteSchemaVersions, DeleteTopic, ExpireSession, GroupOffset, MaterializedStep,
-    RecordsBelow, RegisterSchema, RemoveGroupMembers,
+    DeleteRecords, DeleteSchemaVersions, DeleteTopic, ExpireSession, GroupOffset, HiddenTimestamp,
+    MaterializedStep, RecordsBelow, RegisterSchema, RemoveGroupMembers,
 };
 use crate::harness::{Cluster, at, batch, create_topic, idempotent, open_command, session, topic};
 use crate::{Command, Counters, Entry, GroupMember, Outcome, ProposalOutcome, State};
@@ -210,6 +210,11 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
                     from,
                     to: from.advance(rows),
                     counted,
+                }],
+                hidden: vec![HiddenTimestamp {
+                    partition,
+                    offsets: OffsetRange::new(from, from.advance(rows)),
+                    timestamp: Timestamp(i64::from(c)),
                 }],
             })
         }

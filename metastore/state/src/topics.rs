@@ -64,6 +64,10 @@ pub struct Extent {
     /// Generation of that entry; the leader epoch that clients see.
     #[n(6)]
     pub leader_epoch: u32,
+    /// Headers of its batches name less than the records have. `max_timestamp` is of the records, and
+    /// who looks for a time has to open every batch.
+    #[n(7)]
+    pub hides_timestamps: bool,
 }
 
 impl Extent {

@@ -14,15 +14,16 @@ use tarn_commit_log::{Floor, SnapshotRef};
 use tarn_kafka::{BatchBuilder, Compression};
 use tarn_model::{
     ClusterId, ClusterTime, ColumnType, Field, Generation, Hash, Lsn, Monotonic, NodeId, Offset,
-    PartitionId, ProducerEpoch, ProducerId, SegmentId, SessionId, TableUuid, Timestamp, TopicId,
-    TopicPartition, decode, encode,
+    OffsetRange, PartitionId, ProducerEpoch, ProducerId, SegmentId, SessionId, TableUuid,
+    Timestamp, TopicId, TopicPartition, decode, encode,
 };
 use tarn_state::commands::{
     AllocateProducerId, AlterTopicConfigs, CloseSession, Closes, CommitGroupOffsets, CommitMode,
     CommitSegment, CommitTable, CompleteGroup, ConfigChange, CreatePartitions, CreateTopic,
     DeleteGroup, DeleteGroupOffsets, DeleteRecords, DeleteSchemaVersions, DeleteTopic,
-    ExpireSession, GroupOffset, MaterializedStep, NewBatch, NewExtent, OpenSession, ProducerStamp,
-    RaiseLevel, RecordsBelow, RegisterSchema, RemoveGroupMembers, ReportTable, SetCompatibility,
+    ExpireSession, GroupOffset, HiddenTimestamp, MaterializedStep, NewBatch, NewExtent,
+    OpenSession, ProducerStamp, RaiseLevel, RecordsBelow, RegisterSchema, RemoveGroupMembers,
+    ReportTable, SetCompatibility,
 };
 use tarn_state::{
     Advertised, BroughtByMember, Command, Compatibility, Counters, Entry, FeatureLevel,
@@ -343,6 +344,11 @@ fn commands() -> Vec<(&'static str, Command)> {
                 pointer: "file:///t/metadata/2.json".into(),
                 table_snapshot: Some(-5),
                 steps: vec![step],
+                hidden: vec![HiddenTimestamp {
+                    partition: PartitionId(3),
+                    offsets: OffsetRange::new(Offset(102), Offset(104)),
+                    timestamp: Timestamp(1_700_000_000_999),
+                }],
             }),
         ),
         (

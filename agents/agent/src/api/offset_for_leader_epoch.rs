@@ -121,6 +121,7 @@ mod tests {
                 committed_at: 1,
                 committed_time: ClusterTime(0),
                 leader_epoch,
+                hides_timestamps: false,
             };
             partition.extents.insert(Offset(start), extent);
         }

@@ -1,7 +1,8 @@
 //! A coarse index by time: for every so many extents of a partition the largest timestamp in them.
 //!
-//! Holds: an extent is looked at once in the life of the index, however often anybody asks; what an
-//! answer costs beyond that is the blocks, and the extents of those that may hold it.
+//! Holds: an extent is looked at once in the life of the index, however often anybody asks, and once
+//! more when its rows are in the table, because only then is its largest timestamp final; what an answer
+//! costs beyond that is the blocks, and the extents of those that may hold it.
 //! Leaves to others: the log start, which passes blocks and extents that are still listed here.
 
 use std::collections::BTreeMap;
@@ -32,6 +33,8 @@ pub(super) struct Block {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Blocks {
     blocks: Vec<Block>,
+    /// What was looked at above it was not final.
+    settled: Offset,
 }
 
 impl Blocks {
@@ -43,6 +46,16 @@ impl Blocks {
     pub(super) fn from(&self, log_start: Offset) -> &[Block] {
         let passed = self.blocks.partition_point(|block| block.end <= log_start);
         self.blocks.get(passed..).unwrap_or_default()
+    }
+
+    /// Forgets what may have changed now that everything below `settled` is final.
+    fn settle(&mut self, settled: Offset) {
+        if settled > self.settled {
+            let before = self.settled;
+            let kept = self.blocks.partition_point(|block| block.end <= before);
+            self.blocks.truncate(kept);
+            self.settled = settled;
+        }
     }
 
     /// Looks at the extents that came since.
@@ -87,14 +100,22 @@ struct Kept {
 }
 
 impl TimeIndex {
-    /// The blocks of a partition of a view, up to its end.
-    pub(super) async fn blocks(&self, at: TopicPartition, partition: &Partition) -> Arc<Blocks> {
+    /// The blocks of a partition of a view, up to its end. Extents below `settled` change no more.
+    pub(super) async fn blocks(
+        &self,
+        at: TopicPartition,
+        partition: &Partition,
+        settled: Offset,
+    ) -> Arc<Blocks> {
         let known = {
             let mut kept = self.kept.lock().expect("nobody panics while holding it");
             let young = kept.young.get(&at).map(Arc::clone);
             young.or_else(|| kept.old.remove(&at))
         };
         let mut blocks = known.unwrap_or_default();
+        if blocks.settled < settled {
+            Arc::make_mut(&mut blocks).settle(settled);
+        }
         if blocks.end() < partition.high_watermark {
             Arc::make_mut(&mut blocks).extend(partition).await;
         }
@@ -103,7 +124,8 @@ impl TimeIndex {
             kept.old = std::mem::take(&mut kept.young);
         }
         let newest = kept.young.entry(at).or_default();
-        if newest.end() < blocks.end() {
+        let age = |blocks: &Blocks| (blocks.settled, blocks.end());
+        if age(newest) < age(&blocks) {
             newest.clone_from(&blocks);
         }
         blocks
@@ -131,6 +153,7 @@ mod tests {
             committed_at: 1,
             committed_time: ClusterTime(1),
             leader_epoch: 1,
+            hides_timestamps: false,
         };
         partition.extents.insert(start, extent);
         partition.high_watermark = offsets.end;
@@ -141,11 +164,12 @@ mod tests {
         let at = TopicPartition::new(TopicId::from_u128(1), PartitionId(0));
         let index = TimeIndex::default();
         let mut partition = Partition::empty();
-        assert!(index.blocks(at, &partition).await.blocks.is_empty());
+        let none = Offset::ZERO;
+        assert!(index.blocks(at, &partition, none).await.blocks.is_empty());
         for timestamp in 0..100 {
             add(&mut partition, timestamp);
         }
-        let blocks = index.blocks(at, &partition).await;
+        let blocks = index.blocks(at, &partition, none).await;
         let shape = |blocks: &Blocks| -> Vec<(u64, u64, i64)> {
             let blocks = blocks.blocks.iter();
             blocks
@@ -161,14 +185,49 @@ mod tests {
         };
         partition.extents.insert(Offset(0), changed);
         add(&mut partition, 7);
-        let blocks = index.blocks(at, &partition).await;
+        let blocks = index.blocks(at, &partition, none).await;
         assert_eq!(shape(&blocks), [(0, 128, 63), (128, 202, 99)]);
         assert_eq!(blocks.from(Offset(127)).len(), 2);
         assert_eq!(blocks.from(Offset(128)).len(), 1);
         // The log start takes blocks with it.
         partition.log_start = Offset(130);
         add(&mut partition, 8);
-        let blocks = index.blocks(at, &partition).await;
+        let blocks = index.blocks(at, &partition, none).await;
         assert_eq!(shape(&blocks), [(128, 204, 99)]);
+    }
+
+    /// The table has the rows of some extents: they may have another largest timestamp now, and so may
+    /// those that come to it later; what was final before is not looked at again.
+    #[tokio::test]
+    async fn what_was_not_final_is_looked_at_again() {
+        let at = TopicPartition::new(TopicId::from_u128(1), PartitionId(0));
+        let index = TimeIndex::default();
+        let mut partition = Partition::empty();
+        for timestamp in 0..200 {
+            add(&mut partition, timestamp);
+        }
+        let largest = async |partition: &Partition, settled: u64| -> Vec<i64> {
+            let blocks = index.blocks(at, partition, Offset(settled)).await;
+            let blocks = blocks.blocks.iter();
+            blocks.map(|block| block.max_timestamp.0).collect()
+        };
+        assert_eq!(largest(&partition, 130).await, [63, 127, 191, 199]);
+        let change = |partition: &mut Partition, start: u64, timestamp: i64| {
+            let extent = *partition.extents.get(&Offset(start)).expect("there");
+            let changed = Extent {
+                max_timestamp: Timestamp(timestamp),
+                hides_timestamps: true,
+                ..extent
+            };
+            partition.extents.insert(Offset(start), changed);
+        };
+        change(&mut partition, 0, 5_000);
+        change(&mut partition, 132, 6_000);
+        change(&mut partition, 398, 7_000);
+        assert_eq!(largest(&partition, 130).await, [63, 127, 191, 199]);
+        // The second block ends above 130, so that it was not final.
+        assert_eq!(largest(&partition, 300).await, [63, 6_000, 191, 7_000]);
+        // A view from before may still ask.
+        assert_eq!(largest(&partition, 130).await, [63, 6_000, 191, 7_000]);
     }
 }

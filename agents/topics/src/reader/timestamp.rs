@@ -1,4 +1,8 @@
 //! Offsets by timestamp, as ListOffsets asks for them: by extent, then by batch, then by record.
+//!
+//! A batch whose header names less than its records have is believed until its topic's table has its
+//! rows: then its extent says so, and every batch of that is opened. Of a topic without a table
+//! (`tarn.table = off`) headers are believed for good.
 
 use std::cmp::Reverse;
 
@@ -86,7 +90,7 @@ impl Reader {
             .partitions
             .get(&at)
             .ok_or(ReadError::NoSuchPartition { at })?;
-        let blocks = self.times.blocks(at, partition).await;
+        let blocks = self.times.blocks(at, partition, settled(view, at)).await;
         for block in blocks.from(partition.log_start) {
             if block.max_timestamp < timestamp {
                 continue;
@@ -115,7 +119,7 @@ impl Reader {
             .partitions
             .get(&at)
             .ok_or(ReadError::NoSuchPartition { at })?;
-        let blocks = self.times.blocks(at, partition).await;
+        let blocks = self.times.blocks(at, partition, settled(view, at)).await;
         let mut blocks: Vec<&Block> = blocks.from(partition.log_start).iter().collect();
         blocks.sort_by_key(|block| (Reverse(block.max_timestamp), block.start));
         let mut best: Option<TimedOffset> = None;
@@ -168,7 +172,7 @@ impl Reader {
                     Search::From(timestamp) => largest >= timestamp,
                     Search::Largest => best.is_none_or(|best| largest > best.timestamp),
                 };
-                if !promises || raw.header.is_control() {
+                if !(promises || extent.hides_timestamps) || raw.header.is_control() {
                     continue;
                 }
                 let Some(found) = self.search_batch(at, raw, within, search)? else {
@@ -213,6 +217,12 @@ impl Reader {
         }
         Ok(best)
     }
+}
+
+/// M: the largest timestamps of extents below it are final.
+fn settled(view: &View, at: TopicPartition) -> Offset {
+    let table = view.tables.get(&at.topic);
+    table.map_or(Offset::ZERO, |table| table.materialized(at.partition))
 }
 
 /// The larger timestamp; of two equal ones the first offset.

@@ -50,6 +50,7 @@ fn append(partition: &mut Partition, time: ClusterTime, records: u64, bytes: u64
         committed_at: 1,
         committed_time: time,
         leader_epoch: 1,
+        hides_timestamps: false,
     };
     partition.extents.insert(start, extent);
     partition.high_watermark = offsets.end;

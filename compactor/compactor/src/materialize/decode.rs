@@ -8,15 +8,20 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use tarn_decode::{Chunk, DecodeError, Decoder, NO_RECORD, decode_batches};
-use tarn_model::{OffsetRange, PartitionId};
+use tarn_model::{Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
+use tarn_replica::View;
 use tarn_runtime::step;
 use tarn_state::Counters;
+use tarn_state::commands::{HIDDEN_TIMESTAMPS_MAX, HiddenTimestamp};
 use tokio::sync::mpsc;
 
 use super::days::Days;
 use super::plan::Waiting;
 use super::read::{Load, Part, Progress};
 use super::{MaterializeError, Materializer};
+
+/// Batches whose headers hide timestamps, of one commit: each is remembered.
+const HIDDEN_MAX: usize = 64 << 10;
 
 /// What a round decoded, and what became of every offset.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(super) struct Decoded {
     pub(super) reasons: BTreeMap<&'static str, u64>,
     /// Records later than the header of their batch says, which offsets by time go by.
     pub(super) hidden_timestamps: u64,
+    /// The latest of each batch.
+    hidden: Vec<HiddenTimestamp>,
     /// Their days of event time.
     pub(super) days: Days,
     /// Bytes of rows that the round may still take.
@@ -37,6 +44,7 @@ impl Decoded {
             partitions: BTreeMap::new(),
             reasons: BTreeMap::new(),
             hidden_timestamps: 0,
+            hidden: Vec::new(),
             days: Days::new(days_max),
             left: rows_bytes,
         }
@@ -48,6 +56,35 @@ impl Decoded {
             let progress = self.partitions.get(&waiting.partition);
             progress.is_none_or(|progress| progress.to < waiting.readable.end)
         })
+    }
+
+    /// Of each extent the latest record that the header of its batch hides; of each partition, if
+    /// those are too many for one commit.
+    pub(super) fn hidden(&self, view: &View, topic: TopicId) -> Vec<HiddenTimestamp> {
+        let extents = self.hidden_by(|hidden| {
+            let partition = view.readable(TopicPartition::new(topic, hidden.partition))?;
+            let extent = partition.extents_from(hidden.offsets.start).next()?;
+            Some(extent.offsets.start)
+        });
+        match extents.len() <= HIDDEN_TIMESTAMPS_MAX {
+            true => extents,
+            false => self.hidden_by(|_| Some(Offset::ZERO)),
+        }
+    }
+
+    fn hidden_by(
+        &self,
+        place: impl Fn(&HiddenTimestamp) -> Option<Offset>,
+    ) -> Vec<HiddenTimestamp> {
+        let mut latest: BTreeMap<(PartitionId, Offset), HiddenTimestamp> = BTreeMap::new();
+        for hidden in &self.hidden {
+            let Some(place) = place(hidden) else { continue };
+            let latest = latest.entry((hidden.partition, place)).or_insert(*hidden);
+            latest.offsets.start = latest.offsets.start.min(hidden.offsets.start);
+            latest.offsets.end = latest.offsets.end.max(hidden.offsets.end);
+            latest.timestamp = latest.timestamp.max(hidden.timestamp);
+        }
+        latest.into_values().collect()
     }
 
     pub(super) fn partitions(&self) -> Vec<Progress> {
@@ -63,7 +100,7 @@ impl Decoded {
     ) -> Result<Vec<RecordBatch>, DecodeError> {
         let mut rows = Vec::new();
         let mut bytes = 0;
-        while self.left > 0
+        while !self.is_full()
             && bytes < bytes_max
             && let Some(mut part) = parts.pop_front()
         {
@@ -91,6 +128,11 @@ impl Decoded {
             }
         }
         Ok(rows)
+    }
+
+    /// Has the round had as much as one commit takes?
+    fn is_full(&self) -> bool {
+        self.left == 0 || self.hidden.len() >= HIDDEN_MAX
     }
 
     /// Decodes a part up to the first row whose day is one too many.
@@ -136,6 +178,13 @@ impl Decoded {
             progress.to = chunk.next;
         }
         self.hidden_timestamps += chunk.hidden_timestamps;
+        let hidden = chunk.hidden.into_iter();
+        self.hidden
+            .extend(hidden.map(|(offset, timestamp)| HiddenTimestamp {
+                partition,
+                offsets: OffsetRange::new(offset, offset.advance(1)),
+                timestamp,
+            }));
         for (reason, count) in chunk.reasons {
             *self.reasons.entry(reason).or_default() += count;
         }
@@ -181,7 +230,7 @@ impl Materializer {
                 let batches;
                 (decoded, parts, batches) = self.compute("decode", take).await??;
                 let is_wanted = batches.is_empty() || rows.send(batches).await.is_ok();
-                if !is_wanted || decoded.left == 0 {
+                if !is_wanted || decoded.is_full() {
                     break 'loads;
                 }
             }

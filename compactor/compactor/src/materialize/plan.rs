@@ -128,6 +128,7 @@ mod tests {
                 committed_at: 1,
                 committed_time: ClusterTime(*time),
                 leader_epoch: 1,
+                hides_timestamps: false,
             };
             partition.extents.insert(Offset(*start), extent);
         }

@@ -131,6 +131,7 @@ impl Fixture {
             pointer,
             table_snapshot: table.table_snapshot,
             steps: Vec::new(),
+            hidden: Vec::new(),
         };
         self.propose(Command::CommitTable(commit)).await;
     }

@@ -29,7 +29,7 @@ use serde_json::Value;
 use tarn_model::{ClusterTime, TopicId};
 use tarn_runtime::Random;
 use tarn_state::Table;
-use tarn_state::commands::MaterializedStep;
+use tarn_state::commands::{HiddenTimestamp, MaterializedStep};
 use tarn_store::paths;
 use uuid::Uuid;
 
@@ -63,6 +63,8 @@ pub struct Append {
     /// May be empty: then only M moves.
     pub files: Vec<DataFile>,
     pub steps: Vec<MaterializedStep>,
+    /// Records that are later than the headers of their batches say, of each extent the latest.
+    pub hidden: Vec<HiddenTimestamp>,
 }
 
 /// A commit whose files are written and that only waits to be proposed.

@@ -20,7 +20,7 @@ use parquet::file::metadata::ParquetMetaData;
 
 use super::*;
 use crate::ParquetFile;
-use crate::parquet_file::{Limits, write_within};
+use crate::parquet_file::Limits;
 
 /// One value of a column.
 #[derive(Debug, Clone, PartialEq)]

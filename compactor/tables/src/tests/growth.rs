@@ -27,6 +27,7 @@ impl Fixture {
             time: self.time,
             files: vec![],
             steps: steps.clone(),
+            hidden: Vec::new(),
         };
         let produced = produce(&self.catalog, self.runtime.random(), &append)
             .await

@@ -1,7 +1,6 @@
 //! Rows that come bit by bit, and files as they are full.
 
 use super::*;
-use crate::FileWriter;
 
 /// Rows of which each is a day later than the one before.
 fn days(first: i64, count: i64) -> Vec<i64> {

@@ -257,6 +257,7 @@ impl CommitSegment {
                     committed_at: ctx.lsn.n,
                     committed_time: ctx.cluster_time,
                     leader_epoch: ctx.lsn.generation.0,
+                    hides_timestamps: false,
                 }),
             }
             open_run = true;

@@ -1,12 +1,15 @@
 //! Moves a table's pointer and M together: the rows of `[from, to)` of each partition are in the
-//! files that the new metadata names, exactly once.
+//! files that the new metadata names, exactly once. Whoever made the rows has opened every batch: what
+//! their headers hid of their timestamps comes with it, and the index by time takes the truth.
 
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::{ByteSize, Offset, PartitionId, TopicId, TopicPartition, caps};
+use tarn_model::{
+    ByteSize, Offset, OffsetRange, PartitionId, Timestamp, TopicId, TopicPartition, caps,
+};
 
-use crate::{Context, Counters, Outcome, Refusal, State};
+use crate::{Context, Counters, Extent, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CommitTable {
@@ -22,6 +25,23 @@ pub struct CommitTable {
     /// Partitions whose M moves; each `from` must be the M that is there.
     #[n(4)]
     pub steps: Vec<MaterializedStep>,
+    /// Where headers of batches name less than their records have; at most [`HIDDEN_TIMESTAMPS_MAX`].
+    #[n(5)]
+    pub hidden: Vec<HiddenTimestamp>,
+}
+
+/// Most of one commit.
+pub const HIDDEN_TIMESTAMPS_MAX: usize = 16_384;
+
+/// Offsets with records that are later than the headers of their batches say, the latest at this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct HiddenTimestamp {
+    #[n(0)]
+    pub partition: PartitionId,
+    #[n(1)]
+    pub offsets: OffsetRange,
+    #[n(2)]
+    pub timestamp: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -52,6 +72,12 @@ impl CommitTable {
             return Err(Refusal::TooLong {
                 max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
             });
+        }
+        if self.hidden.len() > HIDDEN_TIMESTAMPS_MAX {
+            return Err(Refusal::TableCommitInvalid(format!(
+                "it names {} hidden timestamps",
+                self.hidden.len()
+            )));
         }
         let mut table = table.as_ref().clone();
         for step in &self.steps {
@@ -103,6 +129,9 @@ impl CommitTable {
         table.problem = None;
         let table = Arc::new(table);
         state.tables.insert(self.topic, Arc::clone(&table));
+        for hidden in &self.hidden {
+            self.unhide(state, hidden);
+        }
         for step in self.steps.iter().filter(|_| table.detached) {
             let at = TopicPartition::new(self.topic, step.partition);
             let all = state
@@ -114,6 +143,23 @@ impl CommitTable {
             }
         }
         Ok(Outcome::Done)
+    }
+
+    /// The extent may be gone meanwhile, and nobody asks a deleted topic for offsets by time.
+    fn unhide(&self, state: &mut State, hidden: &HiddenTimestamp) {
+        let at = TopicPartition::new(self.topic, hidden.partition);
+        let Some(partition) = state.partitions.get_mut(&at) else {
+            return;
+        };
+        let extents = partition.extents_from(hidden.offsets.start);
+        let extents = extents.take_while(|extent| extent.offsets.start < hidden.offsets.end);
+        let extents: Vec<Extent> = extents.copied().collect();
+        for mut extent in extents {
+            extent.hides_timestamps = true;
+            extent.max_timestamp = extent.max_timestamp.max(hidden.timestamp);
+            let extents = &mut Arc::make_mut(partition).extents;
+            extents.insert(extent.offsets.start, extent);
+        }
     }
 }
 
@@ -144,6 +190,7 @@ mod tests {
             pointer: pointer.into(),
             table_snapshot: Some(1),
             steps,
+            hidden: Vec::new(),
         })
     }
 
@@ -190,6 +237,64 @@ mod tests {
         );
         assert_eq!(table.committed, Some(cluster.now()));
         cluster.run(commit(Some("v2"), "v3", Vec::new())).unwrap();
+    }
+
+    #[test]
+    fn the_index_by_time_takes_what_headers_hid() {
+        let mut cluster = cluster();
+        cluster.produce(at(7, 0), vec![batch(5)]);
+        let extents = |cluster: &Cluster| -> Vec<(u64, i64, bool)> {
+            let partition = cluster.state.partition(topic(7), PartitionId(0)).unwrap();
+            let extents = partition.extents.values();
+            let told = extents.map(|extent| {
+                let start = extent.offsets.start.0;
+                (start, extent.max_timestamp.0, extent.hides_timestamps)
+            });
+            told.collect()
+        };
+        let [(0, first, false), (10, second, false)] = extents(&cluster)[..] else {
+            panic!("{:?}", extents(&cluster));
+        };
+        let hidden = |partition: i32, start: u64, end: u64, timestamp: i64| HiddenTimestamp {
+            partition: PartitionId(partition),
+            offsets: OffsetRange::new(Offset(start), Offset(end)),
+            timestamp: Timestamp(timestamp),
+        };
+        let commit_with =
+            |expected: Option<&str>, pointer: &str, hidden: Vec<HiddenTimestamp>| match commit(
+                expected,
+                pointer,
+                Vec::new(),
+            ) {
+                Command::CommitTable(commit) => {
+                    Command::CommitTable(CommitTable { hidden, ..commit })
+                }
+                other => other,
+            };
+        // Within an extent; earlier than what is known; of nothing that is there.
+        let told = vec![
+            hidden(0, 3, 4, first + 7),
+            hidden(0, 12, 13, second - 1),
+            hidden(0, 15, 99, second + 9),
+            hidden(5, 0, 1, second + 9),
+        ];
+        cluster.run(commit_with(None, "v1", told)).unwrap();
+        let expected = vec![(0, first + 7, true), (10, second, true)];
+        assert_eq!(extents(&cluster), expected);
+        let many = vec![hidden(0, 3, 4, 0); HIDDEN_TIMESTAMPS_MAX + 1];
+        let refused = cluster.run(commit_with(Some("v1"), "v2", many));
+        assert!(
+            matches!(refused, Err(Refusal::TableCommitInvalid(_))),
+            "{refused:?}"
+        );
+        assert_eq!(extents(&cluster), expected);
+        // Over several extents.
+        let all = vec![hidden(0, 9, 11, second + 10)];
+        cluster.run(commit_with(Some("v1"), "v2", all)).unwrap();
+        assert_eq!(
+            extents(&cluster),
+            [(0, second + 10, true), (10, second + 10, true)]
+        );
     }
 
     #[test]

@@ -87,6 +87,7 @@ mod tests {
             pointer: "file:/v1".into(),
             table_snapshot: None,
             steps: vec![step(0, 3), step(1, 1)],
+            hidden: Vec::new(),
         };
         cluster.run(Command::CommitTable(table)).unwrap();
 

@@ -62,6 +62,7 @@ mod tests {
             pointer: "p".into(),
             table_snapshot: None,
             steps: Vec::new(),
+            hidden: Vec::new(),
         };
         cluster.run(Command::CommitTable(commit)).unwrap();
         assert_eq!(cluster.state.table(topic(7)).unwrap().problem, None);

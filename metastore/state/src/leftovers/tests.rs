@@ -230,6 +230,7 @@ fn take(cluster: &mut Cluster, id: u128, steps: Vec<MaterializedStep>) -> Result
         pointer: format!("file:/{}", cluster.state.n),
         table_snapshot: Some(1),
         steps,
+        hidden: Vec::new(),
     }))
 }
 
