@@ -130,6 +130,6 @@ async fn partitions_are_read_at_the_same_time_and_not_all_at_once() {
     }
     // One after the other it would never be more than one.
     assert!((4..=16).contains(&most), "{most}");
-    assert_eq!((metrics.rows.get(), gets() - before), (32, 32));
+    assert_eq!(metrics.rows.get(), 32);
     fixture.node.drain().await;
 }
