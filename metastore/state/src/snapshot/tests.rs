@@ -208,7 +208,7 @@ fn the_hashes_of_a_story_never_change() {
                 [
                     "72955e64117bf39c421f48b1a4bb3173ae5610ace8e99e8ded1b24c21166f584",
                     "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "b56ff8b8f59653f5117d3687fe5181be236db7e5ae2814277690313370d7e47f",
+                    "f5b63a3e762478f326197debbc9d9b941b6123c78790c0c3daa67d58337c454b",
                 ]
             "#]],
         ),
