@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::{FunctionRegistry, SessionState};
+use datafusion::logical_expr::{ColumnarValue, Expr, Operator};
 
 pub(crate) fn register(state: &mut SessionState) -> Result<(), DataFusionError> {
     state.register_udf(json::function())?;
@@ -54,4 +55,22 @@ pub(crate) fn register(state: &mut SessionState) -> Result<(), DataFusionError> 
     let to_timestamp = state.udf("to_timestamp")?;
     state.register_udf(Arc::new(time::in_micros(&to_timestamp)))?;
     Ok(())
+}
+
+/// The name of an operator's answer, as it is written: `a + b`.
+fn infix_name(sides: &[Expr], op: Operator) -> String {
+    let names: Vec<String> = sides
+        .iter()
+        .map(|side| side.schema_name().to_string())
+        .collect();
+    names.join(&format!(" {op} "))
+}
+
+/// The sides that an operator is called with.
+fn two_sides(
+    arguments: Vec<ColumnarValue>,
+    op: Operator,
+) -> Result<[ColumnarValue; 2], DataFusionError> {
+    let why = format!("{op} is planned with two sides");
+    <[ColumnarValue; 2]>::try_from(arguments).map_err(|_| DataFusionError::Internal(why))
 }

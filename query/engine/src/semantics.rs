@@ -12,11 +12,13 @@
 
 mod aggregates;
 mod conditions;
+mod distinct;
 mod lateral;
 mod operands;
 mod rule;
 
 pub(crate) use conditions::{OrderConditions, in_order};
+pub(crate) use distinct::GroupDistinct;
 pub(crate) use lateral::LateralUnnest;
 pub(crate) use operands::{MatchOperands, PostgresOperators};
 pub(crate) use rule::CheckedValues;

@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-use super::floats;
+use super::{floats, infix_name, two_sides};
 use crate::QueryError;
 use crate::types::type_name;
 
@@ -91,11 +91,7 @@ impl ScalarUDFImpl for Arithmetic {
     }
 
     fn schema_name(&self, sides: &[Expr]) -> Result<String, DataFusionError> {
-        let names: Vec<String> = sides
-            .iter()
-            .map(|side| side.schema_name().to_string())
-            .collect();
-        Ok(names.join(&format!(" {} ", self.op)))
+        Ok(infix_name(sides, self.op))
     }
 
     fn signature(&self) -> &Signature {
@@ -119,12 +115,7 @@ impl ScalarUDFImpl for Arithmetic {
             .iter()
             .all(|side| matches!(side, ColumnarValue::Scalar(_)));
         let kind = call.return_field.data_type().clone();
-        let Ok([left, right]) = <[ColumnarValue; 2]>::try_from(call.args) else {
-            return Err(DataFusionError::Internal(format!(
-                "{} is planned with two sides",
-                self.op
-            )));
-        };
+        let [left, right] = two_sides(call.args, self.op)?;
         let answer = match self.rounds {
             false => self.operate(&Side::of(left)?, &Side::of(right)?, &kind)?,
             true => {

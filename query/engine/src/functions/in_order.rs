@@ -22,6 +22,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use super::infix_name;
+
 /// What an `AND` of conditions does with a row of which one is neither true nor false.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Unknown {
@@ -48,10 +50,7 @@ pub(crate) fn in_order(
     let mut columns: Vec<Column> = Vec::new();
     let mut fields: Vec<FieldRef> = Vec::new();
     let mut nullable = false;
-    let texts: Vec<String> = sides
-        .iter()
-        .map(|side| side.schema_name().to_string())
-        .collect();
+    let text = format!("({})", infix_name(&sides, op));
     let mut numbered = Vec::new();
     let mut is_volatile = false;
     for side in sides {
@@ -94,7 +93,7 @@ pub(crate) fn in_order(
         op,
         sides: sides?,
         unknown,
-        text: format!("({})", texts.join(&format!(" {op} "))),
+        text,
         nullable,
         signature: match columns.len() {
             0 => Signature::nullary(volatility),

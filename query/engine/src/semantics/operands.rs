@@ -249,8 +249,18 @@ fn matched(
         Expr::ScalarFunction(ScalarFunction { func, args })
             if ["coalesce", "nullif", "greatest", "least", "make_array"].contains(&func.name()) =>
         {
-            let call = ScalarFunction::new_udf(func, of(args)?);
-            Ok(Transformed::yes(Expr::ScalarFunction(call)))
+            // It is the first or null, and so has its type; the library takes one that holds both.
+            let own = match (func.name(), kinds(&args).as_deref()) {
+                ("nullif", Some([one, other])) if one != other && one.is_numeric() => {
+                    Some(one.clone())
+                }
+                _ => None,
+            };
+            let call = Expr::ScalarFunction(ScalarFunction::new_udf(func, of(args)?));
+            Ok(Transformed::yes(match own {
+                Some(own) => Expr::Cast(Cast::new(Box::new(call), own)),
+                None => call,
+            }))
         }
         Expr::Cast(Cast { expr, data_type })
             if data_type == DataType::LargeBinary

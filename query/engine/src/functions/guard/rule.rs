@@ -21,6 +21,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr, expressions}
 
 use super::growth::{STATES_SIMPLE, states};
 use super::{CONSTANT_BYTES_MAX, guard};
+use crate::functions::{infix_name, two_sides};
 use crate::limits::QueryLimits;
 
 /// Puts a guard on all functions of a plan; the last rule of the analyzer, after types are known.
@@ -214,11 +215,7 @@ impl ScalarUDFImpl for Operation {
     }
 
     fn schema_name(&self, sides: &[Expr]) -> Result<String, DataFusionError> {
-        let names: Vec<String> = sides
-            .iter()
-            .map(|side| side.schema_name().to_string())
-            .collect();
-        Ok(names.join(&format!(" {} ", self.op)))
+        Ok(infix_name(sides, self.op))
     }
 
     fn signature(&self) -> &Signature {
@@ -245,13 +242,7 @@ impl ScalarUDFImpl for Operation {
                 }
             }
         };
-        let sides: Vec<_> = call.args.into_iter().map(&mut side).collect();
-        let Ok([left, right]) = <[_; 2]>::try_from(sides) else {
-            return Err(DataFusionError::Internal(format!(
-                "{} is planned with two sides",
-                self.op
-            )));
-        };
+        let [left, right] = two_sides(call.args, self.op)?.map(&mut side);
         let batch = RecordBatch::try_new_with_options(
             Arc::new(Schema::new(fields)),
             columns,
