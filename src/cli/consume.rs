@@ -151,26 +151,25 @@ impl Consume {
                     .is_some_and(|position| position >= end)
             })
         };
-        'reading: loop {
+        loop {
             if self.count.is_some_and(|limit| count >= limit) {
                 break;
             }
-            for record in consumer.poll(Duration::from_millis(500)).await? {
-                if self.count.is_some_and(|limit| count >= limit) {
-                    break 'reading;
+            let mut records = consumer.poll(Duration::from_millis(500)).await?;
+            if let Some(limit) = self.count {
+                records.truncate(usize::try_from(limit - count).unwrap_or(usize::MAX));
+            }
+            count += records.len() as u64;
+            let text = shown.render(&records).await?;
+            if let Err(error) = out.write_all(&text).and_then(|()| out.flush()) {
+                // Whoever read our output has seen enough.
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    return Ok(());
                 }
-                count += 1;
-                let text = shown.render(&record).await?;
-                if let Err(error) = out.write_all(&text) {
-                    // Whoever read our output has seen enough.
-                    if error.kind() == io::ErrorKind::BrokenPipe {
-                        return Ok(());
-                    }
-                    return Err(Failure::new(
-                        Kind::Internal,
-                        format!("standard output: {error}"),
-                    ));
-                }
+                return Err(Failure::new(
+                    Kind::Internal,
+                    format!("standard output: {error}"),
+                ));
             }
             if self.exit_at_end && at_end(&consumer) {
                 break;
@@ -199,51 +198,69 @@ impl<'c> Printer<'c> {
         }
     }
 
-    async fn render(&mut self, record: &ConsumerRecord) -> Result<Vec<u8>, Failure> {
-        let key = match self.format.contains("%k") {
-            true => self.show(record, Side::Key).await?,
-            false => Cow::default(),
+    async fn render(&mut self, records: &[ConsumerRecord]) -> Result<Vec<u8>, Failure> {
+        let keys = match self.format.contains("%k") {
+            true => self.show(records, Side::Key).await?,
+            false => Vec::new(),
         };
-        let value = match self.format.contains("%v") {
-            true => self.show(record, Side::Value).await?,
-            false => Cow::default(),
+        let values = match self.format.contains("%v") {
+            true => self.show(records, Side::Value).await?,
+            false => Vec::new(),
         };
-        Ok(fill(self.format, record, &key, &value))
+        let mut out = Vec::new();
+        for (at, record) in records.iter().enumerate() {
+            let key = keys.get(at).map(Cow::as_ref).unwrap_or_default();
+            let value = values.get(at).map(Cow::as_ref).unwrap_or_default();
+            fill(self.format, record, key, value, &mut out);
+        }
+        Ok(out)
     }
 
     async fn show<'r>(
         &mut self,
-        record: &'r ConsumerRecord,
+        records: &'r [ConsumerRecord],
         side: Side,
-    ) -> Result<Cow<'r, [u8]>, Failure> {
-        let bytes = match side {
-            Side::Key => &record.key,
-            Side::Value => &record.value,
+    ) -> Result<Vec<Cow<'r, [u8]>>, Failure> {
+        let bytes = |record: &'r ConsumerRecord| {
+            let bytes = match side {
+                Side::Key => &record.key,
+                Side::Value => &record.value,
+            };
+            Cow::Borrowed(bytes.as_deref().unwrap_or_default())
         };
-        let bytes = Cow::Borrowed(bytes.as_deref().unwrap_or_default());
         let Some(schemas) = &mut self.schemas else {
-            return Ok(bytes);
+            return Ok(records.iter().map(bytes).collect());
         };
-        match schemas.show(record, side).await? {
-            Shown::Json(json) => Ok(Cow::Owned(json)),
-            Shown::AsItIs => Ok(bytes),
-            Shown::Undecodable(why) => {
-                self.undecodable += 1;
-                if self.undecodable <= TOLD_MAX {
-                    let side = match side {
-                        Side::Key => "key",
-                        Side::Value => "value",
-                    };
-                    let ConsumerRecord {
-                        partition, offset, ..
-                    } = record;
-                    eprintln!(
-                        "tarn: partition {partition}, offset {offset}: the {side} is printed as it is: {why}"
-                    );
+        let shown = schemas.show(records, side).await?;
+        let mut all = Vec::with_capacity(records.len());
+        for (record, shown) in records.iter().zip(shown) {
+            all.push(match shown {
+                Shown::Json(json) => Cow::Owned(json),
+                Shown::AsItIs => bytes(record),
+                Shown::Undecodable(why) => {
+                    self.tell(record, side, &why);
+                    bytes(record)
                 }
-                Ok(bytes)
-            }
+            });
         }
+        Ok(all)
+    }
+
+    fn tell(&mut self, record: &ConsumerRecord, side: Side, why: &str) {
+        self.undecodable += 1;
+        if self.undecodable > TOLD_MAX {
+            return;
+        }
+        let side = match side {
+            Side::Key => "key",
+            Side::Value => "value",
+        };
+        let ConsumerRecord {
+            partition, offset, ..
+        } = record;
+        eprintln!(
+            "tarn: partition {partition}, offset {offset}: the {side} is printed as it is: {why}"
+        );
     }
 
     fn sum_up(&self) {
@@ -256,8 +273,7 @@ impl<'c> Printer<'c> {
     }
 }
 
-fn fill(format: &str, record: &ConsumerRecord, key: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
+fn fill(format: &str, record: &ConsumerRecord, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
     let mut characters = format.chars();
     while let Some(character) = characters.next() {
         match (character, characters.clone().next()) {
@@ -301,5 +317,4 @@ fn fill(format: &str, record: &ConsumerRecord, key: &[u8], value: &[u8]) -> Vec<
             }
         }
     }
-    out
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, StructArray};
+use arrow::array::{ArrayRef, RecordBatch, StructArray};
 use bytes::Bytes;
 use serde_json::Value;
 use tarn_client::ConsumerRecord;
@@ -83,38 +83,42 @@ impl Schemas {
         }
     }
 
-    /// The key or the value of a record. Fails when the registry is needed and does not answer.
+    /// The keys or the values of records, in their order: those of one schema are decoded together.
+    /// Fails when the registry is needed and does not answer.
     pub(super) async fn show(
         &mut self,
-        record: &ConsumerRecord,
+        records: &[ConsumerRecord],
         side: Side,
-    ) -> Result<Shown, Failure> {
-        let (bytes, header) = match side {
-            Side::Key => (&record.key, KEY_SCHEMA_ID_HEADER),
-            Side::Value => (&record.value, VALUE_SCHEMA_ID_HEADER),
-        };
-        let Some(bytes) = bytes else {
-            return Ok(Shown::AsItIs);
-        };
-        // Both sides are named alike, but for the header's own name.
-        let headers = record.headers.iter();
-        let headers = headers.filter(|other| other.name == header.as_bytes());
-        let headers =
-            headers.map(|found| (VALUE_SCHEMA_ID_HEADER.as_bytes(), found.value.as_deref()));
-        let (name, payload) = match schema_reference(bytes, headers) {
-            Framing::ById(id, payload) => (Name::Id(id), payload),
-            Framing::ByGuid(guid, payload) => (Name::Guid(guid), payload),
-            Framing::None => return Ok(Shown::AsItIs),
-        };
-        let decoding = match self.decoding(name).await? {
-            Ok(decoding) => decoding,
-            Err(Some(why)) => return Ok(Shown::Undecodable(why)),
-            Err(None) => return Ok(Shown::AsItIs),
-        };
-        Ok(match decoding.decode(bytes.slice_ref(payload)) {
-            Ok(json) => Shown::Json(json),
-            Err(why) => Shown::Undecodable(format!("it is not what its {name} says ({why})")),
-        })
+    ) -> Result<Vec<Shown>, Failure> {
+        let mut shown = Vec::with_capacity(records.len());
+        let mut named: HashMap<Name, Named> = HashMap::new();
+        for (place, record) in records.iter().enumerate() {
+            shown.push(Shown::AsItIs);
+            let Some((name, payload)) = schema_of(record, side) else {
+                continue;
+            };
+            match self.decoding(name).await? {
+                Ok(decoding) => {
+                    let named = named.entry(name).or_insert_with(|| Named::by(decoding));
+                    named.places.push(place);
+                    named.payloads.push(payload);
+                }
+                Err(Some(why)) => shown[place] = Shown::Undecodable(why),
+                Err(None) => {}
+            }
+        }
+        for (name, named) in named {
+            let decoded = named.decoding.decode(named.payloads);
+            for (place, decoded) in named.places.into_iter().zip(decoded) {
+                shown[place] = match decoded {
+                    Ok(json) => Shown::Json(json),
+                    Err(why) => {
+                        Shown::Undecodable(format!("it is not what its {name} says ({why})"))
+                    }
+                };
+            }
+        }
+        Ok(shown)
     }
 
     /// The schema, or why there is none; nothing is said any more where no schema was ever known.
@@ -180,6 +184,40 @@ impl Schemas {
     }
 }
 
+/// Payloads of one schema, and the places of their records.
+struct Named {
+    decoding: Arc<Decoding>,
+    places: Vec<usize>,
+    payloads: Vec<Bytes>,
+}
+
+impl Named {
+    fn by(decoding: Arc<Decoding>) -> Named {
+        Named {
+            decoding,
+            places: Vec::new(),
+            payloads: Vec::new(),
+        }
+    }
+}
+
+/// The schema that a key or a value names, and what is left to decode.
+fn schema_of(record: &ConsumerRecord, side: Side) -> Option<(Name, Bytes)> {
+    let (bytes, header) = match side {
+        Side::Key => (record.key.as_ref()?, KEY_SCHEMA_ID_HEADER),
+        Side::Value => (record.value.as_ref()?, VALUE_SCHEMA_ID_HEADER),
+    };
+    // Both sides are named alike, but for the header's own name.
+    let headers = record.headers.iter();
+    let headers = headers.filter(|other| other.name == header.as_bytes());
+    let headers = headers.map(|found| (VALUE_SCHEMA_ID_HEADER.as_bytes(), found.value.as_deref()));
+    match schema_reference(bytes, headers) {
+        Framing::ById(id, payload) => Some((Name::Id(id), bytes.slice_ref(payload))),
+        Framing::ByGuid(guid, payload) => Some((Name::Guid(guid), bytes.slice_ref(payload))),
+        Framing::None => None,
+    }
+}
+
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -236,28 +274,50 @@ impl Decoding {
         })
     }
 
-    fn decode(&self, payload: Bytes) -> Result<Vec<u8>, String> {
+    /// Each payload as JSON, or why it is none.
+    fn decode(&self, payloads: Vec<Bytes>) -> Vec<Result<Vec<u8>, String>> {
         let header = Bytes::from(header_by_guid(self.guid));
         let name = Bytes::from_static(VALUE_SCHEMA_ID_HEADER.as_bytes());
-        let record = DecodeRecord {
+        let record = |payload| DecodeRecord {
             partition: PartitionId(0),
             offset: Offset::ZERO,
             timestamp_ms: 0,
             key: None,
             value: Some(payload),
-            headers: vec![(name, Some(header))],
+            headers: vec![(name.clone(), Some(header.clone()))],
             lsn: REGISTERED.next(),
             committed: ClusterTime::default(),
         };
-        let decoded = self
-            .decoder
-            .decode(&[record])
-            .map_err(|error| error.to_string())?;
-        if let Some(undecodable) = decoded.undecodable.first() {
-            return Err(undecodable.reason.to_string());
+        let records: Vec<DecodeRecord> = payloads.into_iter().map(record).collect();
+        let mut all = Vec::with_capacity(records.len());
+        while let Some(rest) = records.get(all.len()..).filter(|rest| !rest.is_empty()) {
+            let decoded = match self.decoder.decode(rest) {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    all.extend(rest.iter().map(|_| Err(error.to_string())));
+                    break;
+                }
+            };
+            let json = self.json(&decoded.batch);
+            let mut wrong = decoded.undecodable.iter().peekable();
+            let mut row = 0;
+            for place in 0..decoded.taken {
+                if let Some(wrong) = wrong.next_if(|wrong| wrong.index == place) {
+                    all.push(Err(wrong.reason.to_string()));
+                    continue;
+                }
+                let rows = json.as_ref().map_err(Clone::clone);
+                all.push(rows.map(|rows| rows.get(row).cloned().unwrap_or_default()));
+                row += 1;
+            }
         }
-        let columns = decoded.batch.schema_ref().fields().iter();
-        let columns = columns.zip(decoded.batch.columns()).take(self.columns);
+        all
+    }
+
+    /// Of each row its JSON.
+    fn json(&self, rows: &RecordBatch) -> Result<Vec<Vec<u8>>, String> {
+        let columns = rows.schema_ref().fields().iter();
+        let columns = columns.zip(rows.columns()).take(self.columns);
         // A table may have to call a field otherwise: here it keeps its name.
         let (fields, arrays): (Vec<_>, Vec<ArrayRef>) = columns
             .map(|(field, array)| {
@@ -272,11 +332,10 @@ impl Decoding {
             (false, Some(value)) => Arc::clone(value),
             (true, Some(_)) => Arc::new(StructArray::new(fields.into(), arrays, None)),
             // Nothing but nulls.
-            (true, None) => return Ok(b"{}".to_vec()),
-            (false, None) => return Ok(b"null".to_vec()),
+            (true, None) => return Ok(vec![b"{}".to_vec(); rows.num_rows()]),
+            (false, None) => return Ok(vec![b"null".to_vec(); rows.num_rows()]),
         };
-        let json = tarn_server::json_values(&column).map_err(|error| error.to_string())?;
-        Ok(json.into_iter().next().unwrap_or_default())
+        tarn_server::json_values(&column).map_err(|error| error.to_string())
     }
 }
 
@@ -309,7 +368,8 @@ mod tests {
     }
 
     fn json(schema: &str, payload: &'static [u8]) -> String {
-        match decoding(schema).decode(Bytes::from_static(payload)) {
+        let decoded = decoding(schema).decode(vec![Bytes::from_static(payload)]);
+        match decoded.into_iter().next().expect("one") {
             Ok(json) => String::from_utf8(json).expect("JSON is UTF-8"),
             Err(why) => format!("not decoded: {why}"),
         }
@@ -374,15 +434,49 @@ mod tests {
             Some(Bytes::from_static(b"{}")),
             Some(Bytes::from_static(b"\0\0")),
         ] {
-            let shown = schemas.show(&record(None, value), Side::Value).await;
-            assert_eq!(shown.expect("nobody is asked"), Shown::AsItIs);
+            let shown = schemas.show(&[record(None, value)], Side::Value).await;
+            assert_eq!(shown.expect("nobody is asked"), [Shown::AsItIs]);
         }
         let framed = Bytes::from(frame_by_id(SchemaId(7), b"x"));
-        let asked = schemas.show(&record(Some(framed), None), Side::Key).await;
+        let asked = schemas.show(&[record(Some(framed), None)], Side::Key).await;
         let said = asked.expect_err("nobody answers").to_string();
         assert!(
             said.contains("schemas/ids/7") && said.contains("--raw"),
             "{said}"
         );
+    }
+
+    /// Two schemas in turns, with records between them that are not what they say: each gets its own
+    /// answer, from one decode of each schema.
+    #[tokio::test]
+    async fn records_of_several_schemas_keep_their_places() {
+        let mut schemas = Schemas::new("http://127.0.0.1:1/");
+        for (id, schema) in [(1, r#""string""#), (2, r#""long""#)] {
+            let name = Name::Id(SchemaId(id));
+            schemas.known.insert(name, Arc::new(decoding(schema)));
+        }
+        let values: Vec<Vec<u8>> = (0..20_000_u32)
+            .map(|n| match n % 4 {
+                0 => frame_by_id(SchemaId(1), b"\x02x"),
+                1 => frame_by_id(SchemaId(2), &[u8::try_from(n % 32 * 2).expect("a byte")]),
+                2 => frame_by_id(SchemaId(1), b"\x04x"),
+                _ => b"raw".to_vec(),
+            })
+            .collect();
+        let records = values
+            .into_iter()
+            .map(|value| record(None, Some(value.into())));
+        let records: Vec<ConsumerRecord> = records.collect();
+        let shown = schemas.show(&records, Side::Value).await.expect("shown");
+        assert_eq!(shown.len(), records.len());
+        for (n, shown) in shown.iter().enumerate() {
+            let expected = match n % 4 {
+                0 => Shown::Json(br#""x""#.to_vec()),
+                1 => Shown::Json((n % 32).to_string().into_bytes()),
+                2 => Shown::Undecodable("it is not what its schema 1 says (truncated)".into()),
+                _ => Shown::AsItIs,
+            };
+            assert_eq!(*shown, expected, "record {n}");
+        }
     }
 }
