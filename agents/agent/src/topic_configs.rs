@@ -128,7 +128,11 @@ configs! {
 
 /// The config of this name.
 pub(crate) fn find(name: &str) -> Option<&'static TopicConfig> {
-    let at = TOPIC_CONFIGS.binary_search_by(|config| config.name.cmp(name));
+    let at = TOPIC_CONFIGS.binary_search_by(|config| {
+        #[cfg(test)]
+        tests::COMPARED.set(tests::COMPARED.get() + 1);
+        config.name.cmp(name)
+    });
     TOPIC_CONFIGS.get(at.ok()?)
 }
 
@@ -253,11 +257,27 @@ pub(crate) fn max_message_bytes(topic: &Topic) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::collections::BTreeMap;
 
     use tarn_model::{ClusterTime, TopicId};
 
     use super::*;
+
+    thread_local! {
+        /// Names that were compared to find a config.
+        pub(super) static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn a_config_is_found_by_a_few_comparisons() {
+        for config in TOPIC_CONFIGS {
+            COMPARED.set(0);
+            assert_eq!(find(config.name).map(|found| found.name), Some(config.name));
+            let compared = COMPARED.get();
+            assert!((1..=7).contains(&compared), "{}: {compared}", config.name);
+        }
+    }
 
     fn topic(configs: &[(&str, &str)]) -> Topic {
         Topic {

@@ -18,6 +18,9 @@ pub(crate) struct Fold {
     view: View,
     /// Applied since the view.
     since: Vec<(Lsn, Bytes)>,
+    /// How often all since the view was applied again.
+    #[cfg(test)]
+    again: usize,
 }
 
 impl Fold {
@@ -26,6 +29,8 @@ impl Fold {
             view: Arc::new(state.clone()),
             state,
             since: Vec::new(),
+            #[cfg(test)]
+            again: 0,
         }
     }
 
@@ -70,6 +75,10 @@ impl Fold {
     }
 
     fn apply_with_care(&mut self, lsn: Lsn, bytes: &Bytes) -> Result<Applied, ApplyError> {
+        #[cfg(test)]
+        {
+            self.again += 1;
+        }
         self.state = State::clone(&self.view);
         for (lsn, bytes) in &self.since {
             self.state.apply(*lsn, bytes)?;
@@ -80,9 +89,58 @@ impl Fold {
 
 #[cfg(test)]
 mod tests {
-    use tarn_model::{ClusterId, Generation};
+    use tarn_model::{ClusterId, Generation, Hash, Monotonic, SessionId, Timestamp};
+    use tarn_state::commands::{Closes, OpenSession};
+    use tarn_state::{ClockTrust, Command, Entry, FeatureLevel, Proposal};
 
     use super::*;
+    use crate::follower::sha256;
+
+    /// The next entry of the only process: it opens its session, or does nothing.
+    fn entry(state: &State, last: Option<&Bytes>) -> Bytes {
+        let open = OpenSession {
+            closes: Closes::Own(Vec::new()),
+            agent: None,
+            level_max: FeatureLevel::NEWEST,
+            clock: ClockTrust::Trusted,
+        };
+        let entry = Entry {
+            cluster: state.cluster,
+            generation: Generation::FIRST,
+            session: SessionId::from_u128(1),
+            sequence: state.n + 1,
+            previous: last.map_or(Hash::ZERO, |bytes| sha256(bytes)),
+            applied: state.n,
+            applied_hash: state.log_hash,
+            wall: Timestamp(1_700_000_000_000),
+            monotonic: Monotonic(1_000),
+            votes: true,
+            level: state.level,
+            observed: None,
+            proposals: match last {
+                None => vec![Proposal::of(vec![Command::OpenSession(open)])],
+                Some(_) => Vec::new(),
+            },
+        };
+        tarn_model::encode(&entry).into()
+    }
+
+    #[test]
+    fn nothing_is_applied_again_unless_something_fails() {
+        let mut fold = Fold::new(State::new(ClusterId::from_u128(1)));
+        let mut last = None;
+        for _ in 0..10 {
+            let next = entry(fold.state(), last.as_ref());
+            let lsn = fold.state().lsn().next();
+            fold.apply(lsn, &next).expect("it is the next entry");
+            last = Some(next);
+        }
+        assert_eq!((fold.state().n, fold.again), (10, 0));
+        let lsn = fold.state().lsn().next();
+        let damaged = fold.apply(lsn, &Bytes::from_static(b"no entry"));
+        assert!(damaged.is_err());
+        assert_eq!((fold.state().n, fold.again), (10, 1));
+    }
 
     #[test]
     fn what_cannot_be_applied_leaves_the_state_as_it_was() {

@@ -136,3 +136,21 @@ fn conform_list<O: OffsetSizeTrait>(
         nulls,
     )?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_shown_as_views() {
+        let columns = [DataType::Utf8, DataType::Int64, DataType::LargeBinary];
+        let columns = columns.into_iter().zip(["a", "b", "c"]);
+        let columns = columns.map(|(kind, name)| Field::new(name, kind, true));
+        let shown = shown_schema(&Schema::new(columns.collect::<Vec<Field>>()));
+        let kinds = shown.fields().iter().map(|field| field.data_type().clone());
+        assert_eq!(
+            kinds.collect::<Vec<DataType>>(),
+            [DataType::Utf8View, DataType::Int64, DataType::LargeBinary]
+        );
+    }
+}

@@ -219,3 +219,30 @@ fn cannot_fail(filter: &Expr) -> bool {
     });
     !may_fail.unwrap_or(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::prelude::{cast, col, lit};
+
+    use super::*;
+
+    #[test]
+    fn columns_are_decoded_late_where_many_wait_and_nothing_can_fail() {
+        let fields = (0..6).map(|n| Field::new(format!("c{n}"), DataType::Int64, true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<Field>>()));
+        let late = |filter: Expr, columns: usize| {
+            reads_late(Wanted {
+                columns: &schema,
+                schema: &schema,
+                projection: Some(&(0..columns).collect()),
+                filters: &[filter],
+                limit: None,
+            })
+        };
+        assert!(late(col("c0").gt(lit(1_i64)), 5));
+        assert!(!late(col("c0").gt(lit(1_i64)), 4), "three others");
+        let fails = cast(col("c0"), DataType::Int32).eq(lit(1_i32));
+        assert!(!late(fails, 5));
+    }
+}

@@ -175,6 +175,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
+    use crate::tail::tests::LOOKED_AT;
 
     const TOPIC: TopicId = TopicId([7; 16]);
 
@@ -240,6 +241,19 @@ mod tests {
         assert!(kept.bytes <= 20_000);
         let full = tails().filter(|tail| !tail.is_empty()).count();
         assert_eq!(kept.turns.len(), full);
+    }
+
+    #[test]
+    fn keeping_rows_looks_at_no_other_partition() {
+        let mut kept = Kept::default();
+        for partition in 0..1_000 {
+            kept.keep(at(partition), [piece(0, 10)], Offset(10), usize::MAX);
+        }
+        LOOKED_AT.set(0);
+        kept.keep(at(500), [piece(10, 20)], Offset(20), usize::MAX);
+        // One gives way, which is not searched for.
+        kept.keep(at(501), [piece(10, 20)], Offset(20), kept.bytes);
+        assert!(LOOKED_AT.get() <= 8, "{}", LOOKED_AT.get());
     }
 
     #[test]

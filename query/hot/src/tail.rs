@@ -126,6 +126,8 @@ impl Tail {
     }
 
     pub(crate) fn bytes(&self) -> usize {
+        #[cfg(test)]
+        tests::LOOKED_AT.set(tests::LOOKED_AT.get() + 1);
         self.bytes
     }
 
@@ -282,11 +284,18 @@ pub(crate) fn within(rows: &RecordBatch, range: OffsetRange) -> RecordBatch {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
+
     use arrow::array::{ArrayRef, StringArray};
     use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
     use super::*;
+
+    thread_local! {
+        /// Partitions whose bytes were asked for.
+        pub(crate) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
 
     fn rows(offsets: &[i64]) -> RecordBatch {
         let schema = Schema::new(vec![Field::new(OFFSET, DataType::Int64, false)]);

@@ -19,7 +19,7 @@ use tarn_model::{ByteSize, ColumnType, Field, PartitionId, TableUuid, TopicId};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::Runtime;
 use tarn_state::Command;
-use tarn_state::commands::{CreateTopic, RegisterSchema};
+use tarn_state::commands::{CreateTopic, RegisterSchema, ReportTable};
 use tarn_store::Store;
 use tarn_tables::Catalog;
 use tarn_topics::{NewBatch, Writer, WriterSettings};
@@ -394,8 +394,7 @@ async fn a_query_ends_when_its_client_goes_before_the_first_row() {
         ..EngineSettings::default()
     })
     .await;
-    let endless = "SELECT count(*) FROM generate_series(1, 100000000) a, generate_series(1, 100000000) b \
-                   WHERE a.value % 7 = b.value % 3";
+    let endless = "SELECT count(*) FROM generate_series(1, 1000000000000) WHERE value < 0";
     let client = fixture.query(endless);
     let gone = timeout(Duration::from_secs(1), client).await;
     assert!(gone.is_err(), "it cannot have ended: {gone:?}");
@@ -486,6 +485,20 @@ async fn a_process_tells_its_health_and_its_metrics() {
     fixture
         .check("GET", "/readyz", expect!["200 ready\n"])
         .await;
+    // A table that somebody has to mend is told of, and makes no process unready.
+    let report = ReportTable {
+        topic: CLICKS,
+        pointer: None,
+        problem: "its metadata is damaged".to_owned(),
+    };
+    let commands = vec![Command::ReportTable(report)];
+    let proposed = fixture.node.metastore.propose(commands, soon()).await;
+    proposed.expect("the table is there");
+    let told = expect![[r#"
+        200 ready
+        table events.clicks is not written: its metadata is damaged
+    "#]];
+    fixture.check("GET", "/readyz", told).await;
     fixture.query("SELECT 1").await;
     let (status, headers, body) = fixture.get("/metrics").await;
     assert_eq!(status, StatusCode::OK);

@@ -91,6 +91,20 @@ async fn a_session_remembers_partitions_and_counts_epochs() {
 }
 
 #[tokio::test]
+async fn who_puts_an_answer_together_holds_up_no_other_session() {
+    let (sessions, random) = sessions(10);
+    let now = Instant::now();
+    let begin = |id, epoch| sessions.begin(&request(id, epoch, &[(0, 0)]), 12, &random, now);
+    let one = begin(0, 0).expect("new session");
+    let other = begin(0, 0).expect("new session");
+    let mut telling = one.telling();
+    assert!(sessions.inner.try_lock().is_ok(), "all share this one");
+    let again = begin(other.session_id, 1).expect("next epoch");
+    assert!(again.telling().tell(0, told(3), false));
+    assert!(telling.tell(0, told(3), false));
+}
+
+#[tokio::test]
 async fn an_incremental_answer_names_only_news_and_rotates() {
     let (sessions, random) = sessions(10);
     let now = Instant::now();

@@ -222,3 +222,29 @@ async fn both_agents_advise_the_same_leaders() {
         );
     }
 }
+
+/// What the log does not hear for long must not be where clients go.
+#[tokio::test]
+async fn an_agent_that_the_log_does_not_hear_names_itself_to_nobody() {
+    let two = two().await;
+    let mut client = two.behind().await;
+    let asked = |topic: &str| {
+        let topic = MetadataRequestTopic::default().with_name(Some(name(topic)));
+        MetadataRequest::default().with_topics(Some(vec![topic]))
+    };
+    let before = client.call(9, asked("orders")).await;
+    assert_eq!(before.brokers.len(), 2);
+    while !two.lagging.node.metastore.is_fenced() {
+        sleep(Duration::from_millis(50)).await;
+    }
+    let told = client.call(9, asked("orders")).await;
+    let fresh = two.fresh.node.metastore.node().0;
+    let named: Vec<i32> = told.brokers.iter().map(|broker| broker.node_id.0).collect();
+    assert_eq!(named, [fresh]);
+    let partition = &told.topics[0].partitions[0];
+    assert_eq!(
+        (partition.error_code, partition.leader_id.0),
+        (0, fresh),
+        "it leads nothing either"
+    );
+}

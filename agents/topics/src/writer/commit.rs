@@ -328,7 +328,11 @@ fn derive_extent(commit: &CommitSegment, extent: &NewExtent, view: &View) -> Vec
         .segments
         .get(&commit.segment)
         .map_or(u64::MAX, |segment| segment.committed_at);
-    let newest = partition.extents.iter().rev().map(|(_, taken)| taken);
+    let newest = partition.extents.iter().rev().map(|(_, taken)| {
+        #[cfg(test)]
+        tests::LOOKED_AT.set(tests::LOOKED_AT.get() + 1);
+        taken
+    });
     let taken: Vec<_> = newest
         .skip_while(|taken| taken.committed_at > committed_at)
         .take_while(|taken| taken.committed_at == committed_at)
@@ -384,4 +388,78 @@ fn remembered(at: TopicPartition, batch: &NewBatch, view: &View) -> Option<Offse
             && known.last_sequence == batch.last_sequence(stamp)
     })?;
     Some(same.base)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::Arc;
+
+    use tarn_model::{
+        ClusterId, ClusterTime, OffsetRange, PartitionId, SegmentId, Timestamp, TopicId,
+    };
+    use tarn_state::commands::CommitMode;
+    use tarn_state::{Extent, Partition, Position, Segment, State};
+
+    use super::*;
+
+    thread_local! {
+        /// Extents that were looked at.
+        pub(super) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn where_a_batch_came_to_lie_is_found_from_the_end() {
+        let at = TopicPartition::new(TopicId::from_u128(7), PartitionId(0));
+        let segment = |n: u64| SegmentId::new(ClusterTime(1), u128::from(n));
+        let mut state = State::new(ClusterId::from_u128(1));
+        let mut partition = Partition::empty();
+        for n in 0..10_000 {
+            let start = Offset(n);
+            let extent = Extent {
+                offsets: OffsetRange::new(start, start.advance(1)),
+                segment: segment(n),
+                position: Position {
+                    start: 0,
+                    length: 10,
+                },
+                max_timestamp: Timestamp(0),
+                committed_at: n,
+                committed_time: ClusterTime(1),
+                leader_epoch: 1,
+            };
+            partition.extents.insert(start, extent);
+        }
+        state.partitions.insert(at, Arc::new(partition));
+        let known = Segment {
+            extents: 1,
+            bytes: 10,
+            committed_at: 9_990,
+        };
+        state.segments.insert(segment(9_990), known);
+        let batch = NewBatch {
+            bytes: 10,
+            offsets: 1,
+            max_timestamp: Timestamp(0),
+            producer: None,
+        };
+        let extent = NewExtent {
+            topic: at.topic,
+            partition: at.partition,
+            position: Position {
+                start: 0,
+                length: 10,
+            },
+            batches: vec![batch],
+        };
+        let commit = CommitSegment {
+            segment: segment(9_990),
+            mode: CommitMode::Each,
+            bytes: 10,
+            extents: vec![extent.clone()],
+        };
+        let found = derive_extent(&commit, &extent, &Arc::new(state));
+        assert_eq!(found[0].map(|found| found.base), Ok(Offset(9_990)));
+        assert_eq!(LOOKED_AT.get(), 11, "of 10,000");
+    }
 }

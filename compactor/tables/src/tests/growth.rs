@@ -4,7 +4,7 @@ use tarn_state::commands::MaterializedStep as Step;
 
 use super::*;
 use crate::commit::append::{SNAPSHOT_AGE, SNAPSHOTS_KEPT};
-use crate::summary::WHOLE_EVERY;
+use crate::summary::{MATERIALIZED_OFFSETS, WHOLE_EVERY};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -121,6 +121,27 @@ async fn metadata_stays_small_over_a_thousand_partitions() {
         most = most.max(fixture.produced.as_ref().expect("a commit").bytes);
     }
     assert!(most <= 1_000_000, "{most} bytes of metadata");
+}
+
+/// One that named a thousand partitions each time would fill the metadata.
+#[tokio::test]
+async fn a_summary_names_the_partitions_that_moved_and_now_and_then_all() {
+    let mut fixture = Fixture::new(untyped());
+    let all: Vec<(i32, u64)> = (0..1000).map(|at| (at, 1_000_000)).collect();
+    fixture.advance(&all).await;
+    let mut whole = 0;
+    for n in 0..2 * WHOLE_EVERY {
+        let moved = [((n % 3) as i32, 2_000_000 + n as u64)];
+        let loaded = fixture.advance(&moved).await;
+        let head = loaded.metadata().current_snapshot().expect("a snapshot");
+        let said = &head.summary().additional_properties[MATERIALIZED_OFFSETS];
+        match said.len() {
+            0..200 => {}
+            3_000.. => whole += 1,
+            other => panic!("{other} bytes: {said}"),
+        }
+    }
+    assert_eq!(whole, 2);
 }
 
 #[tokio::test]

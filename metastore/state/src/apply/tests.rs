@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::Observed;
 use crate::commands::{
-    AllocateProducerId, Closes, CreateTopic, DeleteTopic, ExpireSession, RegisterSchema,
+    AllocateProducerId, Closes, CommitMode, CreateTopic, DeleteTopic, ExpireSession, RegisterSchema,
 };
 use crate::harness::{Cluster, NOON, at, batch, create_topic, open_command, session, topic};
 use tarn_model::{ClusterId, Generation, Monotonic, encode};
@@ -655,4 +657,23 @@ mod hashes {
             }
         );
     }
+}
+
+#[test]
+fn entries_between_two_views_copy_what_they_touch_once() {
+    let mut cluster = Cluster::with_topic("orders", 1);
+    let mut replica = cluster.state.clone();
+    let _view = replica.clone();
+    let mut places = Vec::new();
+    for _ in 0..3 {
+        let commit = cluster.segment(CommitMode::Each, vec![(at(7, 0), vec![batch(1)])]);
+        cluster.run(Command::CommitSegment(commit)).unwrap();
+        let bytes = cluster.log.last().unwrap();
+        let lsn = replica.lsn().next();
+        replica.apply_in_place(lsn, bytes).unwrap();
+        places.push(Arc::as_ptr(&replica.partitions[&at(7, 0)]));
+    }
+    assert_eq!(replica, cluster.state);
+    assert_eq!(places[0], places[1]);
+    assert_eq!(places[1], places[2]);
 }

@@ -242,6 +242,32 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_copies_no_member() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        let complete = CompleteGroup {
+            group: "g".into(),
+            node: NodeId(1),
+            previous: 0,
+            generation: 1,
+            protocol_type: "consumer".into(),
+            protocol: "range".into(),
+            leader: "a".into(),
+            members: vec![member("a", None), member("b", None)],
+            brought: vec![1; 1_000].into(),
+        };
+        cluster.run(Command::CompleteGroup(complete)).unwrap();
+        // A view shares the group with the state.
+        let view = cluster.state.clone();
+        cluster
+            .run(Command::CommitGroupOffsets(commit(1, "a", None, 5)))
+            .unwrap();
+        let (before, after) = (&view.groups["g"], &cluster.state.groups["g"]);
+        assert!(!Arc::ptr_eq(before, after), "the view stays as it is");
+        assert!(Arc::ptr_eq(&before.members, &after.members));
+        assert!(Arc::ptr_eq(&before.brought, &after.brought));
+    }
+
+    #[test]
     fn one_impossible_offset_refuses_all() {
         let mut cluster = Cluster::with_topic("orders", 1);
         let mut command = commit(-1, "", None, 5);

@@ -285,3 +285,23 @@ async fn a_turn_that_nobody_ends_does_not_stop_the_others_for_ever() {
     let _taken = fixture.cache.inner.misses.acquire(MISSES_MIN).await;
     fixture.cache.read_range(&path, 0..10).await.expect("read");
 }
+
+#[tokio::test]
+async fn a_hit_moves_nothing_while_the_chunk_is_young() {
+    let fixture = fixture(ByteSize::mib(64));
+    for n in 0..32 {
+        let (path, _) = fixture.write(&format!("{n}"), 10).await;
+        let read = fixture.cache.read_range(&path, 0..10).await;
+        read.expect("it is there");
+    }
+    let tick = || fixture.cache.inner.with(|state| state.tick);
+    let before = tick();
+    for _ in 0..100 {
+        let read = fixture.cache.read_range(&Path::from("31"), 0..10).await;
+        read.expect("it is there");
+    }
+    assert_eq!(tick(), before);
+    let read = fixture.cache.read_range(&Path::from("0"), 0..10).await;
+    read.expect("it is there");
+    assert_eq!(tick(), before + 1, "an old one is made young");
+}

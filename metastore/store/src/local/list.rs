@@ -159,6 +159,8 @@ fn is_object(prefix: &str, name: &str) -> bool {
 
 /// The object in a file; `None` if it is gone by now.
 fn object(path: &str, file: &FilePath) -> ObjectResult<Option<ObjectMeta>> {
+    #[cfg(test)]
+    tests::LOOKED_AT.set(tests::LOOKED_AT.get() + 1);
     let meta = match fs::metadata(file) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -176,11 +178,18 @@ fn object(path: &str, file: &FilePath) -> ObjectResult<Option<ObjectMeta>> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use bytes::Bytes;
     use tarn_runtime::Runtime;
 
     use super::*;
     use crate::{Options, Store};
+
+    thread_local! {
+        /// Files that were looked at beyond their names.
+        pub(super) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
 
     #[tokio::test]
     async fn pages_follow_the_order_of_whole_paths() {
@@ -220,7 +229,7 @@ mod tests {
         for number in 0..100 {
             fs::write(folder.path().join(format!("{number:03}")), b"").expect("written");
         }
-        let page = Page {
+        let mut page = Page {
             after: "x/009".to_owned(),
             max: 5,
             found: Vec::new(),
@@ -229,5 +238,8 @@ mod tests {
         let names = page.names(folder.path(), "x/").expect("lists");
         let paths: Vec<&str> = names.iter().map(|name| name.path.as_str()).collect();
         assert_eq!(paths, ["x/010", "x/011", "x/012", "x/013", "x/014"]);
+        LOOKED_AT.set(0);
+        page.walk(folder.path(), "x/").expect("lists");
+        assert_eq!((page.found.len(), LOOKED_AT.get()), (5, 5));
     }
 }

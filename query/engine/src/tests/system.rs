@@ -1,6 +1,10 @@
 //! The cluster as tables.
 
+use std::collections::BTreeMap;
+
 use expect_test::expect;
+use tarn_state::Command;
+use tarn_state::commands::{AlterTopicConfigs, ConfigChange, ReportTable};
 
 use super::harness::{CLICKS, Fixture, numbered};
 
@@ -62,4 +66,48 @@ async fn the_cluster_is_shown_at_the_cut() {
     let sql = "SELECT count(*) FROM events.clicks c JOIN system.partitions p ON c._topic_partition = p.partition AND p.topic = 'clicks'";
     assert_eq!(fixture.numbers(sql).await, [5]);
     fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn what_somebody_has_to_mend_is_shown() {
+    let fixture = Fixture::new().await;
+    let sql = "SELECT append_timed, nulled_values, event_time, event_time_since IS NULL AS always, problem FROM system.tables";
+    expect![[r#"
+        +--------------+---------------+------------+--------+---------+
+        | append_timed | nulled_values | event_time | always | problem |
+        +--------------+---------------+------------+--------+---------+
+        | 0            | 0             | _timestamp | true   |         |
+        +--------------+---------------+------------+--------+---------+"#]]
+    .assert_eq(&fixture.ask(sql).await);
+    // Records without a timestamp happened when they were appended.
+    let values = numbered("a", 2);
+    fixture.produce_at(CLICKS, 0, &values, -1).await;
+    fixture.materialize(CLICKS).await;
+    let view = fixture.node.metastore.view();
+    let report = ReportTable {
+        topic: CLICKS,
+        pointer: view.table(CLICKS).and_then(|table| table.pointer.clone()),
+        problem: "the disk is full".to_owned(),
+    };
+    fixture.propose(Command::ReportTable(report)).await;
+    let set = ConfigChange::Set("at".to_owned());
+    let named = AlterTopicConfigs {
+        id: CLICKS,
+        changes: BTreeMap::from([("tarn.event.time".to_owned(), set)]),
+    };
+    fixture.propose(Command::AlterTopicConfigs(named)).await;
+    expect![[r#"
+        +--------------+---------------+------------+--------+---------------------------------------------------------------+
+        | append_timed | nulled_values | event_time | always | problem                                                       |
+        +--------------+---------------+------------+--------+---------------------------------------------------------------+
+        | 2            | 0             | at         | false  | the disk is full; tarn.event.time: the table has no column at |
+        +--------------+---------------+------------+--------+---------------------------------------------------------------+"#]].assert_eq(&fixture.ask(sql).await);
+    // The next commit takes the reason away.
+    fixture.produce(CLICKS, 0, &numbered("b", 1)).await;
+    fixture.materialize(CLICKS).await;
+    let left = fixture.ask("SELECT problem FROM system.tables").await;
+    assert!(
+        left.contains("tarn.event.time") && !left.contains("disk"),
+        "{left}"
+    );
 }

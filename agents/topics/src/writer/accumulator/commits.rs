@@ -33,6 +33,8 @@ impl Accumulator {
             let is_free = flight.partitions.keys().all(|at| !before.contains(at));
             let fits = group.is_empty() || commit_bytes + flight.commit_bytes <= limit;
             if !(is_free && fits && matches!(flight.stage, Stage::Uploaded(_))) {
+                #[cfg(test)]
+                tests::LOOKED_AT.set(tests::LOOKED_AT.get() + flight.partitions.len());
                 before.extend(flight.partitions.keys().copied());
                 continue;
             }
@@ -117,5 +119,74 @@ impl Accumulator {
             released.push((at, kept));
         }
         flight.partitions = released.into_iter().collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tarn_model::{PartitionId, TopicId};
+    use tarn_state::commands::{CommitMode, CommitSegment};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::WriterSettings;
+    use crate::metrics::WriterMetrics;
+    use crate::testing::cluster;
+
+    thread_local! {
+        /// Partitions of segments on their way that a turn looked at.
+        pub(super) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn flight(number: i32, stage: Stage) -> Flight {
+        let at = |partition| {
+            let partition = PartitionId(100 * number + partition);
+            TopicPartition::new(TopicId::from_u128(7), partition)
+        };
+        Flight {
+            partitions: (0..100)
+                .map(|partition| (at(partition), Vec::new()))
+                .collect(),
+            commit_bytes: 1,
+            stage,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_turn_looks_at_what_is_on_its_way_only_before_what_is_uploaded() {
+        let cluster = cluster().await;
+        let metrics = WriterMetrics::register(cluster.node.runtime.metrics());
+        let mut accumulator = Accumulator::new(&cluster.node, WriterSettings::local(), metrics);
+        for number in 0..16 {
+            let one = flight(number, Stage::Uploading);
+            accumulator.flights.insert(number as u64, one);
+        }
+        let mut turn = |may_commit| {
+            LOOKED_AT.set(0);
+            accumulator.may_commit = may_commit;
+            accumulator.start_commits();
+            let taken = std::mem::take(&mut accumulator.committing);
+            let uploaded = Uploaded {
+                commit: CommitSegment {
+                    segment: tarn_model::SegmentId::new(tarn_model::ClusterTime(1), 1),
+                    mode: CommitMode::Each,
+                    bytes: 0,
+                    extents: Vec::new(),
+                },
+                object: bytes::Bytes::new(),
+                at: Instant::now(),
+                renewed: false,
+                uncertain: false,
+            };
+            accumulator
+                .flights
+                .insert(2, flight(2, Stage::Uploaded(uploaded)));
+            (LOOKED_AT.get(), taken)
+        };
+        assert_eq!(turn(true), (0, false), "nothing is uploaded");
+        assert_eq!(turn(false), (0, false), "nothing happened");
+        assert_eq!(turn(true), (200, true), "of 1600 those before it");
     }
 }
