@@ -291,10 +291,7 @@ mod proposals {
     #[test]
     fn a_later_command_sees_what_an_earlier_one_did() {
         let mut cluster = Cluster::one();
-        let segment = cluster.segment(
-            crate::commands::CommitMode::All,
-            vec![(at(7, 0), vec![batch(2)])],
-        );
+        let segment = cluster.segment(CommitMode::All, vec![(at(7, 0), vec![batch(2)])]);
         let outcome = cluster.propose(1, vec![create(7, "a"), Command::CommitSegment(segment)]);
         assert!(
             matches!(outcome, ProposalOutcome::Applied(_)),
@@ -356,10 +353,7 @@ mod proposals {
             session: session(1),
             node: NodeId(1),
         };
-        let segment = cluster.segment(
-            crate::commands::CommitMode::Each,
-            vec![(at(7, 0), vec![batch(2)])],
-        );
+        let segment = cluster.segment(CommitMode::Each, vec![(at(7, 0), vec![batch(2)])]);
         let before = cluster.state.clone();
         for commands in [
             vec![create(7, "a")],
