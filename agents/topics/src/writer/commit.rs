@@ -427,6 +427,7 @@ mod tests {
                 committed_at: n,
                 committed_time: ClusterTime(1),
                 leader_epoch: 1,
+                hides_timestamps: false,
             };
             partition.extents.insert(start, extent);
         }
