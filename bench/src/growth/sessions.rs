@@ -86,6 +86,7 @@ async fn fetch_in_session(sessions: u64, common: &Common) -> Result<Cost> {
         .with_partitions(vec![partition]);
     let first = FetchRequest::default()
         .with_max_bytes(1_000)
+        .with_session_epoch(0)
         .with_topics(vec![topic]);
     let mut id = 0;
     for _ in 0..sessions {
@@ -113,67 +114,73 @@ async fn join(members: u64, common: &Common) -> Result<Cost> {
     let server = Server::start(common, &["--ephemeral"]).await?;
     let session = Session::new(&server.kafka);
     let settings = ClientSettings::new([server.kafka.as_str()]);
-    let open = (0..members)
+    // The first one is a generation alone, and has left when the others make the next.
+    let open = (0..=members)
         .map(|_| Connection::open(&session.runtime, &session.scope, &settings, &server.kafka));
-    let connections = try_join_all(open).await?;
-    let deadline = Instant::now() + Duration::from_secs(600);
-    let group = || GroupId(text("g"));
-    let mut ids = vec![StrBytes::default(); connections.len()];
-    let mut round = 0_u64;
-    let mut rebalance = async || -> Result<()> {
+    let mut group: Vec<(Connection, StrBytes)> = try_join_all(open)
+        .await?
+        .into_iter()
+        .map(|connection| (connection, StrBytes::default()))
+        .collect();
+    let newest = rebalance(&mut group, 0).await?;
+    ensure!(newest as u64 >= members, "{newest} members");
+    let mut round = 0;
+    let cost = server_cpu(&server, async || {
         round += 1;
-        let protocol = JoinGroupRequestProtocol::default()
-            .with_name(text("range"))
-            .with_metadata(round.to_be_bytes().to_vec().into());
-        let joining = connections.iter().zip(&ids).map(|(connection, id)| {
-            let join = JoinGroupRequest::default()
-                .with_group_id(group())
-                .with_member_id(id.clone())
-                .with_session_timeout_ms(1_800_000)
-                .with_rebalance_timeout_ms(600_000)
-                .with_protocol_type(text("consumer"))
-                .with_protocols(vec![protocol.clone()]);
-            // Before members have to be given their ids first.
-            async move {
-                let answer = connection.start_version::<JoinGroupRequest>(&join, 3, deadline);
-                answer.await?.wait().await
-            }
-        });
-        let joined = try_join_all(joining).await?;
-        let newest = joined.iter().map(|joined| joined.generation_id).max();
-        ensure!(
-            joined
-                .iter()
-                .all(|joined| joined.error_code == 0 && Some(joined.generation_id) == newest),
-            "all are in one generation"
-        );
-        let syncing = connections.iter().zip(&joined).map(|(connection, joined)| {
-            let sync = SyncGroupRequest::default()
-                .with_group_id(group())
-                .with_generation_id(joined.generation_id)
-                .with_member_id(joined.member_id.clone());
-            async move {
-                let answer = connection.start_version::<SyncGroupRequest>(&sync, 2, deadline);
-                answer.await?.wait().await
-            }
-        });
-        let synced = try_join_all(syncing).await?;
-        ensure!(
-            synced.iter().all(|synced| synced.error_code == 0),
-            "all are synced"
-        );
-        ids = joined.into_iter().map(|joined| joined.member_id).collect();
+        let joined = rebalance(&mut group, round).await?;
+        ensure!(joined == newest, "{joined} of {newest}");
         Ok(())
-    };
-    // The first generation waits for latecomers, and may be made without some.
-    while rebalance().await.is_err() {
-        ensure!(Instant::now() < deadline, "the group does not settle");
-    }
-    let cost = server_cpu(&server, rebalance).await?;
-    drop(connections);
+    })
+    .await?;
+    let size = newest as f64;
+    drop(group);
     session.scope.drain().await;
     server.stop().await?;
-    Ok(cost.divided_by(members as f64))
+    Ok(cost.divided_by(size))
+}
+
+/// Lets everybody join and sync; who is not in the newest generation is left out from then on. Says how
+/// many are in it.
+async fn rebalance(group: &mut Vec<(Connection, StrBytes)>, round: u64) -> Result<usize> {
+    let deadline = Instant::now() + Duration::from_secs(600);
+    let id = || GroupId(text("g"));
+    let protocol = JoinGroupRequestProtocol::default()
+        .with_name(text("range"))
+        .with_metadata(round.to_be_bytes().to_vec().into());
+    let joining = group.iter().map(|(connection, member)| {
+        let join = JoinGroupRequest::default()
+            .with_group_id(id())
+            .with_member_id(member.clone())
+            .with_session_timeout_ms(1_800_000)
+            .with_rebalance_timeout_ms(10_000)
+            .with_protocol_type(text("consumer"))
+            .with_protocols(vec![protocol.clone()]);
+        // Before members have to be given their ids first.
+        async move {
+            let answer = connection.start_version::<JoinGroupRequest>(&join, 3, deadline);
+            answer.await?.wait().await
+        }
+    });
+    let joined = try_join_all(joining).await?;
+    let newest = joined.iter().map(|joined| joined.generation_id).max();
+    let syncing = group.iter().zip(&joined).map(|((connection, _), joined)| {
+        let sync = SyncGroupRequest::default()
+            .with_group_id(id())
+            .with_generation_id(joined.generation_id)
+            .with_member_id(joined.member_id.clone());
+        async move {
+            let answer = connection.start_version::<SyncGroupRequest>(&sync, 2, deadline);
+            answer.await?.wait().await
+        }
+    });
+    try_join_all(syncing).await?;
+    let mut answers = joined.into_iter();
+    group.retain_mut(|(_, member)| {
+        let answer = answers.next();
+        let there = answer.filter(|joined| Some(joined.generation_id) == newest);
+        there.map(|joined| *member = joined.member_id).is_some()
+    });
+    Ok(group.len())
 }
 
 enum Step {

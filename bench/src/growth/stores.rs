@@ -27,9 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Reads of one round.
 const READS: usize = 100_000;
 /// How long an upload takes.
-const UPLOAD: Duration = Duration::from_millis(100);
-/// Segments of one round.
-const SEGMENTS: u64 = 512;
+const UPLOAD: Duration = Duration::from_millis(50);
+/// Segments of one round, at least, and for each that is in flight.
+const SEGMENTS_MIN: u64 = 64;
+const SEGMENTS_EACH: u64 = 16;
 /// Partitions that each segment has a batch of.
 const PARTITIONS: i32 = 100;
 
@@ -39,8 +40,7 @@ pub(crate) const LINES: &[Line] = &[
         what: "a thousand reads of objects that the chunk cache holds",
         grows: "objects in it",
         sizes: &[100, 10_000, 100_000],
-        // Twice the depth of a tree.
-        bar: Bar::AtMost(10_000.0),
+        bar: Bar::Flat,
         measure: |size, _| cache_hit(size).boxed_local(),
     },
     Line {
@@ -65,14 +65,15 @@ async fn cache_hit(objects: u64) -> Result<Cost> {
     }
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        let started = Instant::now();
+        let before = usage::of(std::process::id()).context("own usage")?.cpu;
         for n in 0..READS {
             // Far from each other.
             let path = &paths[n * 7_919 % paths.len()];
             let read = cache.read_range(path, 100..200).await?;
             ensure!(read.len() == 100, "it is kept whole");
         }
-        let micros = started.elapsed().as_secs_f64() * 1e6;
+        let took = usage::of(std::process::id()).context("own usage")?.cpu - before;
+        let micros = took.as_secs_f64() * 1e6;
         rounds.push(micros * 1_000.0 / READS as f64);
     }
     Ok(Cost::Micros(rounds.into_iter().collect()))
@@ -104,18 +105,23 @@ async fn in_flight(segments: u64) -> Result<Cost> {
     let deadline = Instant::now() + PATIENCE;
     let create = vec![Command::CreateTopic(create)];
     node.metastore.propose(create, deadline).await?;
+    let bytes: u64 = batches()?
+        .iter()
+        .map(|batch| batch.batch.bytes().len() as u64)
+        .sum();
     let settings = WriterSettings {
-        // Every segment is full with its first batches.
-        segment_bytes: ByteSize::bytes(1),
+        // A segment is full with what is appended at once.
+        segment_bytes: ByteSize::bytes(bytes),
         uploads_max: usize::try_from(segments)?,
         ..WriterSettings::default()
     };
     let writer = Writer::start(&node, settings);
     let mut rounds = Vec::new();
+    let count = SEGMENTS_MIN.max(SEGMENTS_EACH * segments);
     for _ in 0..ROUNDS {
         let before = usage::of(std::process::id()).context("own usage")?.cpu;
         let lanes = (0..segments).map(|_| async {
-            for _ in 0..SEGMENTS / segments {
+            for _ in 0..count / segments {
                 let permit = node.budget.acquire(100 * 1024).await?;
                 let batches = batches()?;
                 let deadline = Instant::now() + PATIENCE;
@@ -127,7 +133,7 @@ async fn in_flight(segments: u64) -> Result<Cost> {
         });
         join_all(lanes).await.into_iter().collect::<Result<()>>()?;
         let took = usage::of(std::process::id()).context("own usage")?.cpu - before;
-        rounds.push(took.as_secs_f64() * 1e6 / SEGMENTS as f64);
+        rounds.push(took.as_secs_f64() * 1e6 / count as f64);
     }
     node.drain().await;
     Ok(Cost::Micros(rounds.into_iter().collect()))

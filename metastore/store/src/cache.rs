@@ -11,7 +11,7 @@
 //!
 //! Holds in simulation too: nothing here depends on hash order or on a clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -82,7 +82,8 @@ type WeakFetch = WeakShared<BoxFuture<'static, Result<Run, StoreError>>>;
 
 #[derive(Debug, Default)]
 struct State {
-    kept: BTreeMap<Path, BTreeMap<Part, Kept>>,
+    /// SUBTLE: found by hash, so that a hit costs the same however much is kept; never walked over.
+    kept: HashMap<Path, BTreeMap<Part, Kept>>,
     segments: Ages,
     files: Ages,
     tick: u64,
