@@ -56,9 +56,6 @@ impl ExprPlanner for PostgresOperators {
             mut left,
             mut right,
         } = operation;
-        if is_arithmetic(&op) {
-            narrow(&mut left, &mut right, schema);
-        }
         let original = |left, right| {
             Ok(PlannerResult::Original(RawBinaryExpr {
                 op: op.clone(),
@@ -66,10 +63,14 @@ impl ExprPlanner for PostgresOperators {
                 right,
             }))
         };
-        let (Ok(left_type), Ok(right_type)) = (left.get_type(schema), right.get_type(schema))
+        let (Ok(mut left_type), Ok(mut right_type)) =
+            (left.get_type(schema), right.get_type(schema))
         else {
             return original(left, right);
         };
+        if is_arithmetic(&op) {
+            narrow((&mut left, &mut left_type), (&mut right, &mut right_type));
+        }
         if is_of_text(&op) {
             return original(
                 text_of_uuid(left, &left_type),
@@ -109,21 +110,19 @@ impl ExprPlanner for PostgresOperators {
 }
 
 /// Constants that fit are integers of 32 bits beside others, as PostgreSQL's are, and so is what they give.
-fn narrow(left: &mut Expr, right: &mut Expr, schema: &DFSchema) {
+fn narrow(left: (&mut Expr, &mut DataType), right: (&mut Expr, &mut DataType)) {
     let value = |side: &Expr| match side {
         Expr::Literal(ScalarValue::Int64(Some(value)), _) => i32::try_from(*value).ok(),
         _ => None,
     };
-    let is_short = |side: &Expr| {
-        side.get_type(schema)
-            .is_ok_and(|kind| matches!(kind, DataType::Int8 | DataType::Int16 | DataType::Int32))
-    };
-    let values = [value(left), value(right)];
-    let fits = |side: &Expr, value: Option<i32>| value.is_some() || is_short(side);
-    if fits(left, values[0]) && fits(right, values[1]) {
-        for (side, value) in [left, right].into_iter().zip(values) {
+    let is_short =
+        |kind: &DataType| matches!(kind, DataType::Int8 | DataType::Int16 | DataType::Int32);
+    let values = [value(left.0), value(right.0)];
+    if (values[0].is_some() || is_short(left.1)) && (values[1].is_some() || is_short(right.1)) {
+        for ((side, kind), value) in [left, right].into_iter().zip(values) {
             if let Some(value) = value {
                 *side = Expr::Literal(ScalarValue::Int32(Some(value)), None);
+                *kind = DataType::Int32;
             }
         }
     }
