@@ -218,7 +218,7 @@ fn the_hashes_of_a_story_never_change() {
                 [
                     "5218a72031f2477758a39c48dd8c3204eeed6156e5a3e1827e0c8ca62b38d937",
                     "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "01220e56f0f152413c74bcdd97cb0bc8c4464c29ceef8c96d66701d3da74a0ed",
+                    "9a9f2e66c6b681db2f00a036ef554c5c184fdf4e7f129fc0c7b8ebc1d2e20c92",
                 ]
             "#]],
         ),
