@@ -326,6 +326,25 @@ mod tests {
         }
     }
 
+    /// Other engines write the upper bound of the other numbers beside a NaN, which is greater.
+    #[test]
+    fn a_file_with_a_nan_has_what_is_above_its_upper_bound() {
+        let (above, at) = (Datum::double(1e300), Datum::double(f64::INFINITY));
+        for filter in [
+            Reference::new("d").greater_than(above),
+            Reference::new("d").greater_than_or_equal_to(at),
+        ] {
+            let filter = filter.bind(schema(), true).expect("it binds");
+            let may = |n: i64| may_match(&filter, &file(n).data_file);
+            assert_eq!((may(3), may(4)), (true, false), "{filter}");
+            for (n, found) in [(3, 1), (4, 0)] {
+                let entries = Entries::new(vec![file(n)]);
+                let passes = |facts: &dyn Facts| may_match(&filter, facts);
+                assert_eq!(entries.alive(&passes).count(), found, "{filter}");
+            }
+        }
+    }
+
     #[test]
     fn a_needle_is_looked_for_in_one_block() {
         let filter = Reference::new("offset").equal_to(Datum::long(1234));

@@ -39,11 +39,15 @@ pub(crate) fn values(count: usize, bytes: usize) -> Vec<Vec<u8>> {
 impl Fixture {
     /// With a topic of so many partitions. The node caches nothing: every read asks the store.
     pub(crate) async fn new(partitions: i32) -> Fixture {
+        Fixture::with_store(partitions, Options::default()).await
+    }
+
+    pub(crate) async fn with_store(partitions: i32, options: Options) -> Fixture {
         let runtime = Runtime::real();
         let faults = FaultyStore::new(Store::memory(&runtime).object_store(), 1, &runtime);
         let parts = Parts {
             runtime: runtime.clone(),
-            store: Store::new(Arc::new(faults.clone()), Options::default(), &runtime),
+            store: Store::new(Arc::new(faults.clone()), options, &runtime),
             log: Arc::new(MemoryLog::new()),
             agent: None,
         };
