@@ -23,6 +23,7 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, WindowFrameBound,
     WindowFrameUnits,
@@ -244,7 +245,7 @@ fn matched(
                 expr, all, negated,
             ))))
         }
-        Expr::Case(case) => case_of(case, of).map(Transformed::yes),
+        Expr::Case(case) => case_of(case, of, schema).map(Transformed::yes),
         Expr::ScalarFunction(ScalarFunction { func, args })
             if ["coalesce", "nullif", "greatest", "least", "make_array"].contains(&func.name()) =>
         {
@@ -354,6 +355,7 @@ fn like_of(mut like: Like, schema: &DFSchema) -> Like {
 fn case_of(
     case: Case,
     of: impl Fn(Vec<Expr>) -> Result<Vec<Expr>, DataFusionError>,
+    schema: &DFSchema,
 ) -> Result<Expr, DataFusionError> {
     let (mut whens, mut thens): (Vec<Expr>, Vec<Expr>) = case
         .when_then_expr
@@ -368,7 +370,7 @@ fn case_of(
         base = Some(Box::new(whens.remove(0)));
     }
     thens.extend(case.else_expr.map(|otherwise| *otherwise));
-    thens = of(thens)?;
+    thens = numbers_of_one_type(of(thens)?, schema)?;
     let otherwise = (thens.len() > count).then(|| Box::new(thens.remove(count)));
     let pairs = whens
         .into_iter()
@@ -376,6 +378,27 @@ fn case_of(
         .map(|(when, then)| (Box::new(when), Box::new(then)))
         .collect();
     Ok(Expr::Case(Case::new(base, pairs, otherwise)))
+}
+
+/// Until types are coerced, a `CASE` says that it has the type of its first value: what is decided by
+/// that has to be right by then.
+fn numbers_of_one_type(
+    mut values: Vec<Expr>,
+    schema: &DFSchema,
+) -> Result<Vec<Expr>, DataFusionError> {
+    let kinds: Result<Vec<DataType>, _> =
+        values.iter().map(|value| value.get_type(schema)).collect();
+    if let Ok(kinds) = kinds
+        && kinds.iter().all(DataType::is_numeric)
+        && let Some(all) = type_union_resolution(&kinds)
+    {
+        for (value, kind) in values.iter_mut().zip(&kinds) {
+            if *kind != all {
+                *value = cast_to(std::mem::take(value), &all)?;
+            }
+        }
+    }
+    Ok(values)
 }
 
 /// Brings operands to types that DataFusion matches as PostgreSQL does; gives their types by then.
