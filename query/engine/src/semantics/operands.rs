@@ -17,16 +17,18 @@ use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
-use datafusion::functions::core::nullif;
+use datafusion::functions::core::{arrow_cast, nullif};
 use datafusion::logical_expr::expr::{
     Between, Case, Cast, Exists, InList, InSubquery, Like, ScalarFunction, WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr,
+};
 use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, WindowFrameBound,
-    WindowFrameUnits,
+    WindowFrameUnits, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
@@ -107,6 +109,33 @@ impl ExprPlanner for PostgresOperators {
             return Ok(PlannerResult::Planned(arithmetic::product(left, right)));
         }
         original(left, right)
+    }
+
+    /// SUBTLE: DataFusion 53 leaves casts out of names, and has no two aggregates of one name.
+    fn plan_aggregate(
+        &self,
+        mut aggregate: RawAggregateExpr,
+    ) -> Result<PlannerResult<RawAggregateExpr>, DataFusionError> {
+        for argument in &mut aggregate.args {
+            *argument = std::mem::take(argument)
+                .transform_up(|part| Ok(named_cast(part)))?
+                .data;
+        }
+        Ok(PlannerResult::Original(aggregate))
+    }
+}
+
+/// A cast, as a function that says so in its name. The optimizer takes the function away again.
+fn named_cast(part: Expr) -> Transformed<Expr> {
+    match part {
+        Expr::Cast(Cast { ref data_type, .. })
+            if data_type.to_string().parse().ok().as_ref() == Some(data_type) =>
+        {
+            let kind = lit(data_type.to_string());
+            let call = ScalarFunction::new_udf(arrow_cast(), vec![part, kind]);
+            Transformed::yes(Expr::ScalarFunction(call))
+        }
+        other => Transformed::no(other),
     }
 }
 
