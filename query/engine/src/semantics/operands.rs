@@ -23,7 +23,7 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{
-    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr,
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawWindowExpr,
 };
 use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::{
@@ -116,13 +116,26 @@ impl ExprPlanner for PostgresOperators {
         &self,
         mut aggregate: RawAggregateExpr,
     ) -> Result<PlannerResult<RawAggregateExpr>, DataFusionError> {
-        for argument in &mut aggregate.args {
-            *argument = std::mem::take(argument)
-                .transform_up(|part| Ok(named_cast(part)))?
-                .data;
-        }
+        name_casts(&mut aggregate.args)?;
         Ok(PlannerResult::Original(aggregate))
     }
+
+    fn plan_window(
+        &self,
+        mut window: RawWindowExpr,
+    ) -> Result<PlannerResult<RawWindowExpr>, DataFusionError> {
+        name_casts(&mut window.args)?;
+        Ok(PlannerResult::Original(window))
+    }
+}
+
+fn name_casts(arguments: &mut [Expr]) -> Result<(), DataFusionError> {
+    for argument in arguments {
+        *argument = std::mem::take(argument)
+            .transform_up(|part| Ok(named_cast(part)))?
+            .data;
+    }
+    Ok(())
 }
 
 /// A cast, as a function that says so in its name. The optimizer takes the function away again.
