@@ -8,8 +8,8 @@
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::Kind;
 use tarn_replica::ProposeError;
+use tarn_state::BatchOutcome;
 use tarn_state::Refusal;
-use tarn_state::commands::commit_segment::BatchOutcome;
 use tarn_topics::{AppendError, ReadError};
 
 use crate::coordinator::GroupError;

@@ -8,8 +8,6 @@ use tarn_model::{
     ByteSize, NodeId, Offset, PartitionId, ProducerId, SchemaId, SegmentId, SessionId, TopicId,
 };
 
-use crate::columns::is_deeper_than;
-use crate::commands::commit_segment::BatchOutcome;
 use crate::commands::{
     AllocateProducerId, AlterTopicConfigs, CloseSession, CommitGroupOffsets, CommitSegment,
     CommitTable, CompleteGroup, CreatePartitions, CreateTopic, DeleteGroup, DeleteGroupOffsets,
@@ -17,6 +15,8 @@ use crate::commands::{
     RegisterSchema, RemoveGroupMembers, ReportTable, SetCompatibility,
 };
 use crate::nesting::COLUMN_LEVELS_MAX;
+use crate::tables::is_deeper_than;
+use crate::topics::BatchOutcome;
 use crate::{Context, State, TableColumnsError};
 
 /// One thing a proposal does.

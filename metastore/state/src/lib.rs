@@ -7,24 +7,19 @@
 
 pub mod advice;
 mod apply;
-mod columns;
 mod command;
-pub mod commands;
 mod context;
 mod entry;
 mod groups;
 mod invariants;
-mod leftovers;
 mod level;
 mod nesting;
-mod producers;
 mod schemas;
 mod sessions;
 mod snapshot;
 mod state;
 mod tables;
 mod topics;
-mod window;
 
 #[cfg(test)]
 mod harness;
@@ -37,13 +32,31 @@ pub use context::{Context, SessionContext};
 pub use entry::{Entry, Observed, Proposal};
 pub use groups::{BroughtByMember, CommittedOffset, Group, GroupMember, is_metadata_too_long};
 pub use invariants::BrokenInvariant;
-pub use leftovers::GroupCursor;
 pub use level::FeatureLevel;
-pub use producers::{Producer, RememberedBatch};
 pub use schemas::{Compatibility, Schema, Subject};
 pub use sessions::{Advertised, ClockTrust, Session, Tombstone};
 pub use snapshot::SnapshotError;
 pub use state::State;
 pub use tables::{Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError};
-pub use topics::{Extent, Partition, Position, Segment, Topic, is_internal, past_commit_deadline};
-pub use window::Window;
+pub use topics::{
+    BatchOutcome, Extent, GroupCursor, Partition, Position, Producer, RememberedBatch, Segment,
+    Topic, Window, is_internal, past_commit_deadline,
+};
+
+/// What a proposal is made of. Each is a file of its area, with its bytes and its `apply`.
+pub mod commands {
+    pub use crate::groups::{
+        CommitGroupOffsets, CompleteGroup, DeleteGroup, DeleteGroupOffsets, GroupOffset,
+        RemoveGroupMembers,
+    };
+    pub use crate::schemas::{DeleteSchemaVersions, RegisterSchema, SetCompatibility};
+    pub use crate::sessions::{CloseSession, Closes, ExpireSession, OpenSession, RaiseLevel};
+    pub use crate::tables::{
+        CommitTable, HIDDEN_TIMESTAMPS_MAX, HiddenTimestamp, MaterializedStep, ReportTable,
+    };
+    pub use crate::topics::{
+        AllocateProducerId, AlterTopicConfigs, CommitMode, CommitSegment, ConfigChange,
+        CreatePartitions, CreateTopic, DeleteRecords, DeleteTopic, NewBatch, NewExtent,
+        ProducerStamp, RecordsBelow,
+    };
+}

@@ -94,9 +94,9 @@ fn head(bytes: &[u8]) -> Option<(u8, u64, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::columns::DEPTH_MAX;
     use crate::commands::RegisterSchema;
     use crate::harness::{Cluster, session};
+    use crate::tables::DEPTH_MAX;
     use crate::{
         ApplyError, Command, Outcome, Proposal, ProposalOutcome, Refusal, SessionContext, State,
     };

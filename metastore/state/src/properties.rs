@@ -10,7 +10,7 @@ use tarn_model::{
     ColumnType, Field, NodeId, Offset, OffsetRange, PartitionId, Timestamp, TopicPartition, encode,
 };
 
-use crate::commands::commit_segment::BatchOutcome;
+use crate::BatchOutcome;
 use crate::commands::{
     AllocateProducerId, AlterTopicConfigs, CloseSession, Closes, CommitGroupOffsets, CommitMode,
     CommitTable, CompleteGroup, ConfigChange, CreatePartitions, DeleteGroup, DeleteGroupOffsets,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tarn_model::{Offset, TopicPartition};
 use tarn_replica::{ProposeError, View};
 use tarn_runtime::step;
-use tarn_state::commands::commit_segment::BatchOutcome;
+use tarn_state::BatchOutcome;
 use tarn_state::commands::{CommitSegment, NewBatch, NewExtent};
 use tarn_state::{Command, Outcome, Refusal};
 use tarn_store::paths;

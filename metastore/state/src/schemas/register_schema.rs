@@ -10,7 +10,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tarn_model::{ByteSize, Field, SchemaId, caps};
 
-use crate::columns::{Columns, check_columns};
+use crate::tables::{Columns, check_columns};
 use crate::{Context, Outcome, Refusal, Schema, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

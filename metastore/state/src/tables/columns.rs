@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use tarn_model::{ColumnType, Field, FieldId, caps};
 
-use crate::{FIRST_PAYLOAD_FIELD_ID, TableColumnsError};
+use super::types::{FIRST_PAYLOAD_FIELD_ID, TableColumnsError};
 
 /// Deepest nesting of a column: walking and decoding one takes stack for each level.
 pub(crate) const DEPTH_MAX: usize = 32;

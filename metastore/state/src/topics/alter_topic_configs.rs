@@ -7,8 +7,8 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tarn_model::TopicId;
 
+use super::types::{check_configs, wants_table};
 use crate::tables::check_event_time;
-use crate::topics::{check_configs, wants_table};
 use crate::{Context, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

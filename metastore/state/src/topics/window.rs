@@ -10,7 +10,7 @@ use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 use tarn_model::caps::PRODUCER_WINDOW;
 
-use crate::RememberedBatch;
+use super::producers::RememberedBatch;
 
 #[derive(Clone)]
 pub struct Window {

@@ -8,14 +8,12 @@
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::{
-    Offset, OffsetRange, PartitionId, ProducerEpoch, ProducerId, SegmentId, Timestamp, TopicId,
-    TopicPartition,
-};
+use tarn_model::{Offset, OffsetRange, PartitionId, SegmentId, Timestamp, TopicId, TopicPartition};
 
-use crate::producers::{Verdict, sequence_after};
-use crate::topics::past_commit_deadline;
-use crate::{Context, Extent, Outcome, Position, Refusal, RememberedBatch, Segment, State};
+use super::outcome::BatchOutcome;
+use super::producers::{ProducerStamp, RememberedBatch, Verdict, sequence_after};
+use super::types::{Extent, Position, Segment, past_commit_deadline};
+use crate::{Context, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CommitSegment {
@@ -65,43 +63,6 @@ pub struct NewBatch {
     pub max_timestamp: Timestamp,
     #[n(3)]
     pub producer: Option<ProducerStamp>,
-}
-
-/// Who sent an idempotent batch, and its place in the producer's own order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct ProducerStamp {
-    #[n(0)]
-    pub id: ProducerId,
-    #[n(1)]
-    pub epoch: ProducerEpoch,
-    #[n(2)]
-    pub first_sequence: i32,
-}
-
-/// What became of one batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum BatchOutcome {
-    #[n(0)]
-    Appended(#[n(0)] Offset),
-    /// It was taken before, at this offset.
-    #[n(1)]
-    Duplicate(#[n(0)] Offset),
-    /// It was taken before, too long ago to know where.
-    #[n(2)]
-    DuplicateForgotten,
-    #[n(3)]
-    OutOfOrder {
-        #[n(0)]
-        expected: i32,
-    },
-    #[n(4)]
-    FencedEpoch {
-        #[n(0)]
-        current: ProducerEpoch,
-    },
-    /// The topic was deleted, or never had this partition.
-    #[n(5)]
-    NoSuchPartition,
 }
 
 impl CommitSegment {

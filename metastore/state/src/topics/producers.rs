@@ -8,9 +8,9 @@ use tarn_model::{
     ClusterTime, Offset, ProducerEpoch, ProducerId, Timestamp, TopicPartition, caps, defect,
 };
 
-use crate::commands::ProducerStamp;
-use crate::commands::commit_segment::BatchOutcome;
-use crate::{FeatureLevel, State, Window};
+use super::outcome::BatchOutcome;
+use super::window::Window;
+use crate::{FeatureLevel, State};
 
 /// Sequence numbers are 31 bits and wrap from `i32::MAX` to 0.
 const SEQUENCE_MASK: u32 = i32::MAX as u32;
@@ -49,6 +49,17 @@ pub struct RememberedBatch {
     pub base: Offset,
     #[n(3)]
     pub max_timestamp: Timestamp,
+}
+
+/// Who sent an idempotent batch, and its place in the producer's own order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ProducerStamp {
+    #[n(0)]
+    pub id: ProducerId,
+    #[n(1)]
+    pub epoch: ProducerEpoch,
+    #[n(2)]
+    pub first_sequence: i32,
 }
 
 impl Producer {

@@ -1,3 +1,5 @@
+use tarn_model::{ProducerEpoch, ProducerId};
+
 use super::*;
 use crate::commands::AllocateProducerId;
 use crate::harness::{Cluster, at, batch, idempotent, topic};

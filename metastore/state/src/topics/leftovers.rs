@@ -19,8 +19,8 @@ use std::time::Duration;
 use minicbor::{Decode, Encode};
 use tarn_model::{ClusterTime, PartitionId, ProducerId, SegmentId, TopicId, TopicPartition, caps};
 
-use crate::topics::commit_deadline;
-use crate::{Group, Partition, State};
+use super::types::{Partition, commit_deadline};
+use crate::{Group, State};
 
 /// Extents that one entry gives back; half a millisecond of work or so.
 const EXTENTS_PER_ENTRY: usize = 1_024;

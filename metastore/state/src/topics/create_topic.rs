@@ -10,10 +10,9 @@ use tarn_model::{
     ClusterTime, Lsn, PartitionId, SchemaId, TableUuid, TopicId, TopicPartition, caps,
 };
 
-use crate::columns::Columns;
-use crate::tables::{EVENTS_NAMESPACE, check_event_time, short_reason};
-use crate::topics::{check_configs, check_topic_name, wants_table};
-use crate::{Context, FeatureLevel, Outcome, Partition, Refusal, State, Table, Topic};
+use super::types::{Partition, Topic, check_configs, check_topic_name, wants_table};
+use crate::tables::{Columns, EVENTS_NAMESPACE, Table, check_event_time, short_reason};
+use crate::{Context, FeatureLevel, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CreateTopic {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tarn_model::TopicId;
 
-use crate::tables::short_reason;
+use super::types::short_reason;
 use crate::{Context, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -1,0 +1,161 @@
+//! Registered payload schemas: ids are global, versions count per subject.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use minicbor::{Decode, Encode};
+use tarn_model::{ClusterTime, Field, Lsn, SchemaId, TopicId, caps};
+
+use crate::{Refusal, State, Table};
+
+/// What a new version is compared with. Enforced with the compatibility issue; kept and shown now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Compatibility {
+    #[n(0)]
+    None,
+    #[n(1)]
+    Backward,
+    #[n(2)]
+    BackwardTransitive,
+    #[n(3)]
+    Forward,
+    #[n(4)]
+    ForwardTransitive,
+    #[n(5)]
+    Full,
+    #[n(6)]
+    FullTransitive,
+}
+
+/// One schema text under its global id.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Schema {
+    #[n(0)]
+    pub id: SchemaId,
+    /// Derived from the text by the agent; equal texts have equal guids and so equal ids.
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    pub guid: [u8; 16],
+    /// `AVRO`.
+    #[n(2)]
+    pub format: String,
+    #[n(3)]
+    pub text: String,
+    /// As columns, without ids.
+    #[n(4)]
+    pub columns: Vec<Field>,
+    #[n(5)]
+    pub registered_at: Lsn,
+    #[n(6)]
+    pub registered_time: ClusterTime,
+}
+
+/// A subject's versions. One without any has a level, which a client set before, or deleted ones.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Subject {
+    /// Version → (schema, the entry that registered it here).
+    #[n(0)]
+    pub versions: BTreeMap<u32, (SchemaId, Lsn)>,
+    #[n(1)]
+    pub compatibility: Option<Compatibility>,
+    /// Versions that were deleted and can still be asked for, until they are deleted for good.
+    #[n(2)]
+    pub deleted: BTreeMap<u32, (SchemaId, Lsn)>,
+}
+
+impl Subject {
+    /// Is there nothing of it but its name?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.versions.is_empty() && self.deleted.is_empty() && self.compatibility.is_none()
+    }
+
+    /// The version that its next schema gets: above those that were deleted, too.
+    pub(crate) fn next_version(&self) -> u32 {
+        let newest = |versions: &BTreeMap<u32, _>| versions.keys().next_back().copied();
+        newest(&self.versions)
+            .max(newest(&self.deleted))
+            .unwrap_or(0)
+            .saturating_add(1)
+    }
+
+    pub fn latest(&self) -> Option<(u32, SchemaId)> {
+        self.versions
+            .last_key_value()
+            .map(|(version, (schema, _))| (*version, *schema))
+    }
+}
+
+impl State {
+    /// One more version or table names the schema.
+    pub(crate) fn use_schema(&mut self, id: SchemaId) {
+        *self.schema_uses.entry(id).or_insert(0) += 1;
+    }
+
+    /// One less does. What nobody names is gone.
+    pub(crate) fn release_schema(&mut self, id: SchemaId) {
+        let Some(uses) = self.schema_uses.get_mut(&id) else {
+            debug_assert!(false, "every schema is counted");
+            return;
+        };
+        *uses = uses.saturating_sub(1);
+        if *uses > 0 {
+            return;
+        }
+        self.schema_uses.remove(&id);
+        if let Some(schema) = self.schemas.remove(&id) {
+            self.schema_guids.remove(&schema.guid);
+            self.schema_bytes = self.schema_bytes.saturating_sub(schema.text.len() as u64);
+        }
+    }
+
+    /// What `schema_uses` follows from.
+    pub(crate) fn counted_schema_uses(&self) -> OrdMap<SchemaId, u64> {
+        let mut uses: BTreeMap<SchemaId, u64> = BTreeMap::new();
+        for subject in self.subjects.values() {
+            let versions = subject.versions.values().chain(subject.deleted.values());
+            for (id, _) in versions {
+                *uses.entry(*id).or_insert(0) += 1;
+            }
+        }
+        for table in self.tables.values() {
+            for id in self.schemas_to_read(table) {
+                *uses.entry(id).or_insert(0) += 1;
+            }
+        }
+        uses.into_iter().collect()
+    }
+
+    /// Those that the table of a topic may have to read records by: none once the topic is deleted and
+    /// its table has taken everything.
+    pub(crate) fn schemas_to_read<'t>(
+        &self,
+        table: &'t Table,
+    ) -> impl Iterator<Item = SchemaId> + use<'t> {
+        let reads = !table.detached || self.has_leftovers(table.topic);
+        table.schemas.keys().copied().filter(move |_| reads)
+    }
+
+    /// The table of a deleted topic has taken everything: no record is read by its schemas any more.
+    pub(crate) fn release_schemas_of_table(&mut self, topic: TopicId) {
+        let Some(table) = self.tables.get(&topic).map(Arc::clone) else {
+            return;
+        };
+        for id in table.schemas.keys() {
+            self.release_schema(*id);
+        }
+    }
+
+    pub(crate) fn subject_or_new(&mut self, name: &str) -> Result<&mut Arc<Subject>, Refusal> {
+        if !self.subjects.contains_key(name) {
+            if self.subjects.len() >= caps::SCHEMAS_MAX {
+                return Err(Refusal::Full {
+                    what: "subjects".into(),
+                    max: caps::SCHEMAS_MAX as u64,
+                });
+            }
+            self.subjects.insert(name.to_owned(), Arc::default());
+        }
+        Ok(self.subjects.get_mut(name).expect("it is there by now"))
+    }
+}
