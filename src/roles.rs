@@ -13,6 +13,7 @@ use tarn_compactor::CompactorSettings;
 use tarn_engine::{Engine, EngineSettings};
 use tarn_hot::{HotSettings, HotTier};
 use tarn_model::{Kind, caps};
+use tarn_registry::{Registry, RegistrySettings};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::{Listener, Runtime, Scope, http};
 use tarn_server::Places;
@@ -155,8 +156,8 @@ async fn start_roles(
     http: Listener,
 ) -> Result<(), Failure> {
     let internal = |error: &dyn std::fmt::Display| Failure::new(Kind::Internal, error);
-    let agent = tarn_agent::start(node, agent_settings(settings), kafka)
-        .map_err(|error| internal(&error))?;
+    tarn_agent::start(node, agent_settings(settings), kafka).map_err(|error| internal(&error))?;
+    let schemas = Registry::new(node, RegistrySettings::default());
     let tables = Catalog::new(node, settings.memory.table_metadata());
     tarn_compactor::start(node, &tables, compactor_settings(settings));
     let hot = HotTier::start(
@@ -178,11 +179,11 @@ async fn start_roles(
     );
     let router = tarn_server::router(node, engine)
         .merge(tarn_server::home(node, places))
-        .merge(agent.v1_schemas);
+        .merge(tarn_registry::v1_schemas(schemas.clone()));
     let listeners = node.scope.child("http");
     let server = http::Server::new(node.runtime.metrics());
     server.serve(&listeners, http, router);
-    server.serve(&listeners, registry, agent.registry);
+    server.serve(&listeners, registry, tarn_registry::confluent(schemas));
     Ok(())
 }
 

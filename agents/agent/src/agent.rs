@@ -1,5 +1,6 @@
 //! What all handlers share.
 
+use tarn_coordinator::Coordinators;
 use tarn_model::{NodeId, PartitionId};
 use tarn_replica::{BarrierError, Metastore, View};
 use tarn_runtime::{Budget, Runtime, Scope};
@@ -11,7 +12,6 @@ use std::sync::Arc;
 
 use crate::AgentSettings;
 use crate::api::AllTopics;
-use crate::coordinator::Coordinator;
 use crate::fetch_session::FetchSessions;
 use crate::intake::Intake;
 use crate::metrics::AgentMetrics;
@@ -22,8 +22,6 @@ use crate::moves::Moves;
 pub(crate) struct Agent {
     pub(crate) runtime: Runtime,
     pub(crate) metastore: Metastore,
-    /// Bytes of requests.
-    pub(crate) requests: Budget,
     /// Where the requests of Kafka clients wait for them.
     pub(crate) intake: Intake,
     /// Bytes of fetched records.
@@ -37,7 +35,7 @@ pub(crate) struct Agent {
     pub(crate) moves: Moves,
     pub(crate) writer: Writer,
     pub(crate) reader: Reader,
-    pub(crate) coordinator: Coordinator,
+    pub(crate) coordinators: Coordinators,
     pub(crate) fetch_sessions: FetchSessions,
     /// The answer to who asks for all topics.
     pub(crate) all_topics: AllTopics,

@@ -133,19 +133,19 @@ pub(crate) fn all(settings: &AgentSettings, node: i32) -> Vec<BrokerConfig> {
         config(
             "group.initial.rebalance.delay.ms",
             ConfigKind::Int,
-            settings.group_initial_delay.as_millis().to_string(),
+            settings.groups.initial_delay.as_millis().to_string(),
             "How long the first rebalance of an empty group waits for more members.",
         ),
         config(
             "group.max.session.timeout.ms",
             ConfigKind::Int,
-            settings.group_session_timeout_max.as_millis().to_string(),
+            settings.groups.session_timeout_max.as_millis().to_string(),
             "Longest session timeout of a member.",
         ),
         config(
             "group.min.session.timeout.ms",
             ConfigKind::Int,
-            settings.group_session_timeout_min.as_millis().to_string(),
+            settings.groups.session_timeout_min.as_millis().to_string(),
             "Shortest session timeout of a member.",
         ),
         config(

@@ -193,7 +193,7 @@ async fn read_request(
         Ok(Err(_)) => return Err(Ended::ByPeer),
         Err(_) => return Err(Ended::by_us("stalled within a request")),
     }
-    let unheard = || agent.coordinator.members_unheard();
+    let unheard = || agent.coordinators.members_unheard();
     let permit = agent
         .intake
         .enter(i16::from_be_bytes(key), length as u64, unheard)

@@ -5,14 +5,13 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use tarn_coordinator::GroupError;
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::Kind;
 use tarn_replica::ProposeError;
 use tarn_state::BatchOutcome;
 use tarn_state::Refusal;
 use tarn_topics::{AppendError, ReadError};
-
-use crate::coordinator::GroupError;
 
 /// What a client is told when the commit log did not say in time what it asks for, or what became
 /// of what it wanted: the code after which clients of this API ask again.

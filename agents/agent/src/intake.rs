@@ -8,7 +8,7 @@
 //!
 //! Holds: however many batches wait for the store, a heartbeat and a small request come in; what all
 //! lanes hold together is bounded. Who waits here for long although it might have said that it lives
-//! is not held to have been silent (see [`crate::coordinator::Coordinator::members_unheard`]).
+//! is not held to have been silent (see [`tarn_coordinator::Coordinators::members_unheard`]).
 
 use std::time::Duration;
 

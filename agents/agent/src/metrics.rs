@@ -40,9 +40,6 @@ pub(crate) struct AgentMetrics {
     pub(crate) connections_closed: Family<ReasonLabel, Counter>,
     pub(crate) produce_records: Family<TopicLabel, Counter>,
     pub(crate) fetch_sessions: Gauge,
-    pub(crate) groups: Gauge,
-    pub(crate) rebalances: Counter,
-    pub(crate) registry_requests: Counter,
     pub(crate) topics_described: Counter,
 }
 
@@ -61,9 +58,6 @@ impl AgentMetrics {
             connections_closed: Family::default(),
             produce_records: Family::default(),
             fetch_sessions: Gauge::default(),
-            groups: Gauge::default(),
-            rebalances: Counter::default(),
-            registry_requests: Counter::default(),
             topics_described: Counter::default(),
         };
         let AgentMetrics {
@@ -74,9 +68,6 @@ impl AgentMetrics {
             connections_closed,
             produce_records,
             fetch_sessions,
-            groups,
-            rebalances,
-            registry_requests,
             topics_described,
         } = all.clone();
         metrics.register(|registry| {
@@ -117,21 +108,6 @@ impl AgentMetrics {
                 "kafka_fetch_sessions",
                 "Incremental fetch sessions",
                 fetch_sessions,
-            );
-            registry.register(
-                "kafka_groups",
-                "Consumer groups that this agent coordinates and has in memory",
-                groups,
-            );
-            registry.register(
-                "kafka_rebalances",
-                "Rebalances that were completed here",
-                rebalances,
-            );
-            registry.register(
-                "registry_requests",
-                "Requests to the schema registry",
-                registry_requests,
             );
             registry.register(
                 "kafka_metadata_topics",

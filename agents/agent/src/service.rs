@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
+use tarn_coordinator::Coordinators;
 use tarn_model::ByteSize;
 use tarn_replica::Node;
 use tarn_runtime::{Budget, Listener};
@@ -14,13 +14,11 @@ use tracing::info;
 use crate::AgentSettings;
 use crate::agent::Agent;
 use crate::api::AllTopics;
-use crate::coordinator::Coordinator;
 use crate::fetch_session::FetchSessions;
 use crate::intake::Intake;
 use crate::listener;
 use crate::metrics::AgentMetrics;
 use crate::moves::{self, Moves};
-use crate::registry;
 
 /// Searches by timestamp that are under way at the same time.
 const SEARCHES_AT_ONCE: u64 = 2;
@@ -34,14 +32,10 @@ const OPENED_BYTES: ByteSize = ByteSize::mib(128);
 pub struct AgentHandle {
     /// Where it listens, with the port that was really taken.
     pub kafka_address: SocketAddr,
-    /// Confluent's paths, for the registry's own port.
-    pub registry: Router,
-    /// `/v1/schemas`, for the process's HTTP port.
-    pub v1_schemas: Router,
 }
 
 /// Serves Kafka clients on `kafka`, a listener that is bound already, so that a taken port is the
-/// caller's error. The two routers are for the caller to serve.
+/// caller's error.
 ///
 /// The address that clients are told is the one that the node advertises ([`tarn_replica::Parts`]).
 pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Result<AgentHandle> {
@@ -52,16 +46,11 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
     let scope = node.scope.child("agent");
     let metrics = AgentMetrics::register(node.runtime.metrics());
     let connections = scope.child("kafka connections");
-    let coordinator = Coordinator::start(
-        &node.metastore,
-        &settings,
-        metrics.clone(),
-        scope.child("group coordinator"),
-    );
+    let coordinators =
+        Coordinators::start(node, &settings.groups, scope.child("group coordinator"));
     let agent = Arc::new(Agent {
         runtime: node.runtime.clone(),
         metastore: node.metastore.clone(),
-        requests: node.budget.clone(),
         intake: Intake::new(node.budget.clone(), settings.small_request_bytes),
         responses: Budget::new(settings.response_bytes),
         opened: Budget::new(OPENED_BYTES),
@@ -69,7 +58,7 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
         moves: Moves::default(),
         writer,
         reader: Reader::metered(node),
-        coordinator,
+        coordinators,
         fetch_sessions: FetchSessions::new(
             settings.fetch_sessions_max,
             metrics.fetch_sessions.clone(),
@@ -79,14 +68,9 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
         settings,
         connections: connections.clone(),
     });
-    let routers = registry::Registry::new(&agent);
     let watched = Arc::clone(&agent);
     drop(scope.spawn("partition moves", moves::watch(watched, scope.clone())));
     drop(connections.spawn("kafka listener", listener::run(agent, kafka)));
     info!(address = %kafka_address, "serving Kafka clients");
-    Ok(AgentHandle {
-        kafka_address,
-        registry: registry::router(routers.clone()),
-        v1_schemas: registry::v1_schemas(routers),
-    })
+    Ok(AgentHandle { kafka_address })
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tarn_coordinator::CoordinatorSettings;
 use tarn_model::ByteSize;
 use tarn_topics::WriterSettings;
 
@@ -41,22 +42,12 @@ pub struct AgentSettings {
     /// How often the tables of topics that do not say get their new records: what DescribeConfigs shows as
     /// `tarn.table.interval.ms`. Whoever writes the tables has it in settings of its own.
     pub table_interval: Duration,
-    /// How long the first rebalance of an empty group waits for more members, Kafka's
-    /// `group.initial.rebalance.delay.ms`. Zero is best for development, 3 s for large groups.
-    pub group_initial_delay: Duration,
-    /// What the members of all groups that an agent coordinates may bring and be assigned together, in
-    /// memory. Whoever would bring more gets GROUP_MAX_SIZE_REACHED, and the log says so.
-    pub group_bytes: ByteSize,
-    /// Shortest session timeout that a member may choose.
-    pub group_session_timeout_min: Duration,
-    /// Longest session timeout that a member may choose.
-    pub group_session_timeout_max: Duration,
+    /// How groups are coordinated.
+    pub groups: CoordinatorSettings,
     /// Time that a request has to be answered when it brings no timeout of its own.
     pub request_deadline: Duration,
     /// How long requests under way may take when the agent stops.
     pub drain: Duration,
-    /// Largest body of a request to the schema registry.
-    pub registry_body_max: ByteSize,
     /// How batches become segments.
     pub writer: WriterSettings,
 }
@@ -78,13 +69,9 @@ impl Default for AgentSettings {
             partitions_default: 1,
             table_interval: Duration::from_secs(60),
             replication_factor_strict: false,
-            group_initial_delay: Duration::ZERO,
-            group_bytes: ByteSize::mib(256),
-            group_session_timeout_min: Duration::from_secs(6),
-            group_session_timeout_max: Duration::from_secs(1800),
+            groups: CoordinatorSettings::default(),
             request_deadline: Duration::from_secs(30),
             drain: Duration::from_secs(10),
-            registry_body_max: ByteSize::mib(1),
             writer: WriterSettings::default(),
         }
     }

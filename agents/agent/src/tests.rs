@@ -9,5 +9,3 @@ mod produce;
 mod records;
 mod topics;
 mod wire;
-
-pub(crate) use harness::{Cluster, PATIENCE, TestAgent, agent, settings};

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tarn_commit_log::CommitLog;
-use tarn_model::{ByteSize, Fate, Generation, Kind, Lsn, Monotonic, NodeId, SessionId, caps};
+use tarn_model::{
+    ByteSize, Fate, Generation, Kind, Lsn, Monotonic, NodeId, SessionId, caps, encode,
+};
 use tarn_runtime::{Budget, Runtime};
 use tarn_state::{Command, Outcome, Refusal, State};
 use tarn_store::{Store, paths};
@@ -300,4 +302,11 @@ impl Metastore {
 
     /// Largest encoded proposal; a larger one is `NotDone`. A flush that would exceed it is split.
     pub const PROPOSAL_BYTES_MAX: ByteSize = crate::queue::BODY_MAX;
+
+    /// Does this command fit into an entry of the log, alone?
+    pub fn fits(command: &Command) -> bool {
+        /// What stands around a command in its entry.
+        const AROUND: u64 = 256;
+        encode(command).len() as u64 + AROUND <= Metastore::PROPOSAL_BYTES_MAX.0
+    }
 }

@@ -19,6 +19,7 @@ mod sessions;
 mod snapshot;
 mod state;
 mod tables;
+pub mod topic_name;
 mod topics;
 
 #[cfg(test)]

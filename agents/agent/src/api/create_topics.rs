@@ -20,14 +20,15 @@ use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::caps;
 use tarn_replica::ProposeError;
 use tarn_state::commands::CreateTopic;
+use tarn_state::topic_name;
 use tarn_state::{Command, State, Topic};
 use tokio::time::Instant;
 
 use crate::agent::Agent;
 use crate::context::Context;
 use crate::error_code::{self, not_now};
+use crate::placement;
 use crate::topic_configs::{self, TOPIC_CONFIGS};
-use crate::{placement, topic_name};
 
 use super::text::text;
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use futures::future::join_all;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
+use tarn_coordinator::GroupError;
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_state::Command;
 use tarn_state::commands::DeleteGroup;
 
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::coordinator::GroupError;
 use crate::error_code;
 
 pub(crate) async fn handle(
@@ -35,7 +35,8 @@ pub(crate) async fn handle(
 
 async fn delete(agent: &Agent, context: &Context, group: &str) -> Result<(), ErrorCode> {
     let described = agent
-        .coordinator
+        .coordinators
+        .classic
         .describe(group, context.deadline)
         .await
         .map_err(error_code::of_group)?;

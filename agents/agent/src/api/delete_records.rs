@@ -14,12 +14,12 @@ use kafka_protocol::messages::delete_records_response::{
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{Offset, PartitionId, TopicPartition};
+use tarn_replica::Metastore;
 use tarn_state::commands::{DeleteRecords, RecordsBelow};
 use tarn_state::{Command, State};
 
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::coordinator::fits_log;
 use crate::error_code::{self, not_now};
 use crate::topic_configs;
 
@@ -49,7 +49,7 @@ pub(crate) async fn handle(
     let command = Command::DeleteRecords(DeleteRecords { partitions });
     let after = if asked.values().all(Result::is_err) {
         Ok(view)
-    } else if !fits_log(&command) {
+    } else if !Metastore::fits(&command) {
         let code = ErrorCode::InvalidRequest;
         context.log_refusal(
             code,

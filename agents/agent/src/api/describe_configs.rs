@@ -17,12 +17,13 @@ use kafka_protocol::protocol::StrBytes;
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_replica::View;
 use tarn_state::Topic;
+use tarn_state::topic_name;
 
 use crate::agent::Agent;
+use crate::broker_configs;
 use crate::context::Context;
 use crate::error_code::not_now;
 use crate::topic_configs::TOPIC_CONFIGS;
-use crate::{broker_configs, topic_name};
 
 use super::create_topics::Refused;
 use super::text::text;

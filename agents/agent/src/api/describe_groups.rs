@@ -11,11 +11,11 @@ use futures::future::join_all;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 use kafka_protocol::protocol::StrBytes;
+use tarn_coordinator::GroupError;
 use tarn_kafka::ErrorCode;
 
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::coordinator::GroupError;
 use crate::error_code;
 
 use super::text::{operations, text};
@@ -46,7 +46,11 @@ async fn describe(
 ) -> DescribedGroup {
     let response = DescribedGroup::default().with_group_id(id.clone());
     let described = if fresh {
-        agent.coordinator.describe(id, context.deadline).await
+        agent
+            .coordinators
+            .classic
+            .describe(id, context.deadline)
+            .await
     } else {
         Err(GroupError::NotNow)
     };

@@ -16,12 +16,12 @@ use kafka_protocol::messages::{
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{PartitionId, TopicPartition};
 use tarn_state::advice::Leaders;
+use tarn_state::topic_name;
 use tarn_state::{State, Topic, is_internal};
 
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
 use crate::error_code::not_now;
-use crate::topic_name;
 
 use super::leader_epoch;
 use super::text::{operations, topic_name as wire_name};

@@ -9,8 +9,8 @@ use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::coordinator::MemberRef;
 use crate::error_code;
+use tarn_coordinator::classic::MemberRef;
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,
@@ -26,7 +26,8 @@ pub(crate) async fn handle(
         generation: request.generation_id,
     };
     match agent
-        .coordinator
+        .coordinators
+        .classic
         .heartbeat(&request.group_id, member, context.deadline)
         .await
     {

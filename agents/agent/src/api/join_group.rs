@@ -13,8 +13,8 @@ use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::coordinator::{Join, JoinRefused, Joined};
 use crate::error_code;
+use tarn_coordinator::classic::{Join, JoinRefused, Joined};
 
 use super::text::text;
 
@@ -58,7 +58,12 @@ pub(crate) async fn handle(
     let group = request.group_id.to_string();
     drop(request);
     context.permit = None;
-    match agent.coordinator.join(&group, join, context.deadline).await {
+    match agent
+        .coordinators
+        .classic
+        .join(&group, join, context.deadline)
+        .await
+    {
         Ok(joined) => succeeded(version, joined),
         Err(refused) => failed(version, refused),
     }

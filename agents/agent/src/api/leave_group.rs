@@ -11,8 +11,8 @@ use tracing::debug;
 
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::coordinator::MemberRef;
 use crate::error_code;
+use tarn_coordinator::classic::MemberRef;
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,
@@ -43,7 +43,8 @@ pub(crate) async fn handle(
     };
     let response = LeaveGroupResponse::default();
     match agent
-        .coordinator
+        .coordinators
+        .classic
         .leave(&request.group_id, members, context.deadline)
         .await
     {

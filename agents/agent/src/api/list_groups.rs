@@ -39,7 +39,7 @@ pub(crate) async fn handle(
         return ListGroupsResponse::default();
     }
     let node = agent.metastore.node();
-    let in_memory: BTreeSet<String> = agent.coordinator.in_memory().into_iter().collect();
+    let in_memory: BTreeSet<String> = agent.coordinators.classic.in_memory().into_iter().collect();
     let mut names: BTreeSet<String> = view
         .groups
         .keys()
@@ -52,7 +52,8 @@ pub(crate) async fn handle(
         let logged = view.groups.get(&name);
         let memory = if in_memory.contains(&name) {
             agent
-                .coordinator
+                .coordinators
+                .classic
                 .describe(&name, context.deadline)
                 .await
                 .ok()

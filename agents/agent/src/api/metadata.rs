@@ -24,6 +24,7 @@ use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{PartitionId, TopicPartition};
 use tarn_replica::View;
 use tarn_state::advice::Leaders;
+use tarn_state::topic_name;
 use tarn_state::{State, Topic};
 use tracing::error;
 
@@ -31,7 +32,7 @@ use crate::agent::Agent;
 use crate::context::Context;
 use crate::error_code::not_now;
 use crate::frame::Answer;
-use crate::{placement, topic_name};
+use crate::placement;
 
 use super::create_topics::{self, NewTopic};
 use super::text::{operations, text, topic_name as wire_name};

@@ -15,16 +15,16 @@ use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use tarn_coordinator::classic::MemberRef;
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{PartitionId, TopicPartition, caps};
-use tarn_replica::{ProposeError, View};
+use tarn_replica::{Metastore, ProposeError, View};
 use tarn_state::commands::{CommitGroupOffsets, GroupOffset};
 use tarn_state::{Command, Refusal, is_metadata_too_long};
 use tracing::warn;
 
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::coordinator::{MemberRef, fits_log};
 use crate::error_code::{self, not_now};
 
 pub(crate) async fn handle(
@@ -134,7 +134,8 @@ async fn commit(
         .map(|instance| instance.to_string());
     let member = if generation < 0 && request.member_id.is_empty() {
         agent
-            .coordinator
+            .coordinators
+            .classic
             .check_simple_commit(&group, context.deadline)
             .await
             .map_err(error_code::of_group)?;
@@ -146,7 +147,8 @@ async fn commit(
             generation,
         };
         let checked = agent
-            .coordinator
+            .coordinators
+            .classic
             .check_commit(&group, member, context.deadline)
             .await;
         checked.map_err(error_code::of_group)?
@@ -160,7 +162,7 @@ async fn commit(
         offsets,
     };
     let command = Command::CommitGroupOffsets(command);
-    if !fits_log(&command) {
+    if !Metastore::fits(&command) {
         return Err(ErrorCode::InvalidCommitOffsetSize);
     }
     match agent

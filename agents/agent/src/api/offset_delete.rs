@@ -10,15 +10,15 @@ use kafka_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
+use tarn_coordinator::classic::{CONSUMER, subscribed};
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{PartitionId, TopicPartition};
-use tarn_replica::View;
+use tarn_replica::{Metastore, View};
 use tarn_state::Command;
 use tarn_state::commands::DeleteGroupOffsets;
 
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::coordinator::{CONSUMER, fits_log, subscribed};
 use crate::error_code::{self, not_now};
 
 pub(crate) async fn handle(
@@ -38,7 +38,8 @@ async fn delete(
     request: &OffsetDeleteRequest,
 ) -> Result<Vec<OffsetDeleteResponseTopic>, ErrorCode> {
     let described = agent
-        .coordinator
+        .coordinators
+        .classic
         .describe(&request.group_id, context.deadline)
         .await
         .map_err(error_code::of_group)?;
@@ -88,7 +89,7 @@ async fn delete(
             partitions,
             until: None,
         });
-        if !fits_log(&command) {
+        if !Metastore::fits(&command) {
             let code = ErrorCode::InvalidRequest;
             context.log_refusal(
                 code,

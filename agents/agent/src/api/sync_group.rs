@@ -9,8 +9,8 @@ use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::coordinator::{MemberRef, Sync};
 use crate::error_code;
+use tarn_coordinator::classic::{MemberRef, Sync};
 
 use super::text::text;
 
@@ -42,7 +42,8 @@ pub(crate) async fn handle(
             .collect(),
     };
     match agent
-        .coordinator
+        .coordinators
+        .classic
         .sync(&request.group_id, sync, context.deadline)
         .await
     {

@@ -22,8 +22,6 @@ use tarn_kafka::ErrorCode;
 use tarn_model::ByteSize;
 use tokio::time::{Instant, sleep};
 
-use crate::AgentSettings;
-
 use super::harness::{Client, Cluster, PATIENCE, agent, code, name, settings, text};
 
 fn group(group: &str) -> GroupId {
@@ -355,7 +353,7 @@ async fn an_agent_that_drains_tells_who_waits_to_look_elsewhere() {
 #[tokio::test]
 async fn a_silent_member_expires() {
     let mut quick = settings();
-    quick.group_session_timeout_min = Duration::from_millis(1);
+    quick.groups.session_timeout_min = Duration::from_millis(1);
     let agent = Cluster::new().agent(quick).await;
     let mut client = agent.client().await;
     let id = client.call(7, join("", None)).await.member_id;
@@ -581,7 +579,7 @@ async fn a_stable_group_does_not_notice_that_its_coordinator_moved() {
 async fn members_that_went_with_their_coordinator_expire_though_nobody_asks_for_their_group() {
     let cluster = Cluster::new();
     let mut settings = settings();
-    settings.group_session_timeout_min = Duration::from_millis(100);
+    settings.groups.session_timeout_min = Duration::from_millis(100);
     let first = cluster.agent(settings.clone()).await;
     let mut client = first.with_topic("orders", 1).await;
     let member = client.call(7, join("", None)).await.member_id;
@@ -656,10 +654,8 @@ async fn negative_offsets_are_committed_and_fetched() {
 /// Many groups of one client are bounded together, and what is given back can be had again.
 #[tokio::test]
 async fn what_all_groups_hold_is_bounded() {
-    let settings = AgentSettings {
-        group_bytes: ByteSize::mib(1),
-        ..settings()
-    };
+    let mut settings = settings();
+    settings.groups.bytes = ByteSize::mib(1);
     let agent = Cluster::new().agent(settings).await;
     let mut client = agent.client().await;
     let asked = |group: &str, member: &str| {

@@ -17,13 +17,13 @@ use axum::routing::post;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tarn_schema::field_name;
-use tarn_state::Schema;
+use tarn_state::{Schema, topic_name};
 
-use super::schemas::{
+use crate::body::{BodyError, in_form};
+use crate::registry::Registry;
+use crate::subjects::{
     SchemaError, Which, find_subject, find_version, guid, level_name, parse_level, parse_schema,
 };
-use super::{BodyError, Registry, in_form};
-use crate::topic_name;
 
 pub(super) fn router(registry: Registry) -> Router {
     Router::new()

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use bytes::{Buf, Bytes};
 
 /// What consumers call their protocol.
-pub(crate) const CONSUMER: &str = "consumer";
+pub const CONSUMER: &str = "consumer";
 
 /// The topics that members read, by what they bring; `None` if one of them does not say, as while it
 /// joins.
-pub(crate) fn subscribed<'m>(members: impl Iterator<Item = &'m Bytes>) -> Option<BTreeSet<String>> {
+pub fn subscribed<'m>(members: impl Iterator<Item = &'m Bytes>) -> Option<BTreeSet<String>> {
     let mut topics = BTreeSet::new();
     for metadata in members {
         topics.extend(topics_of(metadata)?);

@@ -32,11 +32,9 @@ use tarn_state::{BroughtByMember, GroupMember};
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{
-    Answer, GroupError, Join, JoinAnswer, JoinRefused, Joined, JoinedMember, MemberRef, Sync,
-    Synced,
-};
-pub(crate) use describe::Described;
+use crate::error::GroupError;
+
+use super::message::{Answer, JoinRefused, Joined, JoinedMember, MemberRef, Sync, Synced};
 use ends::Ends;
 use member::{incarnation, metadata};
 use members::Members;

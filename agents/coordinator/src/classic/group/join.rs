@@ -7,8 +7,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::classic::message::{Join, JoinAnswer, JoinRefused, Joined, MemberRef};
+use crate::error::GroupError;
+
 use super::member::{Member, incarnation};
-use super::{Group, GroupError, Join, JoinAnswer, JoinRefused, Joined, MemberRef, Phase};
+use super::{Group, Phase};
 
 /// How much of a client id goes into a member id.
 const CLIENT_ID_SHOWN: usize = 200;
@@ -20,7 +23,7 @@ enum Admitted {
 }
 
 impl Group {
-    pub(in crate::coordinator) fn join(
+    pub(in crate::classic) fn join(
         &mut self,
         now: Instant,
         mut join: Join,
@@ -239,7 +242,7 @@ impl Group {
     }
 
     /// What a join takes the place of: the same member's, or its predecessor's.
-    pub(in crate::coordinator) fn bytes_replaced(&self, join: &Join) -> usize {
+    pub(in crate::classic) fn bytes_replaced(&self, join: &Join) -> usize {
         let instance = join.instance.as_ref();
         let holder = instance.and_then(|instance| self.instances.get(instance));
         let holder = holder.filter(|holder| **holder != join.member);

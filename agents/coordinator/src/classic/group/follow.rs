@@ -6,12 +6,14 @@ use std::sync::Arc;
 use tarn_state::GroupMember;
 use tokio::time::Instant;
 
+use crate::error::GroupError;
+
 use super::member::Member;
-use super::{Group, GroupError, Phase, brought, millis};
+use super::{Group, Phase, brought, millis};
 
 impl Group {
     /// Takes over what the log has. Everybody gets a full session timeout.
-    pub(in crate::coordinator) fn load(&mut self, logged: &tarn_state::Group, now: Instant) {
+    pub(in crate::classic) fn load(&mut self, logged: &tarn_state::Group, now: Instant) {
         self.refuse_all(GroupError::RebalanceInProgress);
         self.generation = self.generation.max(logged.generation);
         self.logged_generation = logged.generation;
@@ -65,7 +67,7 @@ impl Group {
 
     /// Compares with what the log has, and takes it over if another coordinator was at work. Says
     /// whether it was.
-    pub(in crate::coordinator) fn follow(
+    pub(in crate::classic) fn follow(
         &mut self,
         logged: Option<&tarn_state::Group>,
         now: Instant,

@@ -4,33 +4,15 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::super::subscription::{CONSUMER, subscribed};
+use crate::classic::message::{Described, DescribedMember};
+use crate::classic::subscription::{CONSUMER, subscribed};
+
 use super::member::metadata;
 use super::{Group, Phase};
 
-/// A group as DescribeGroups and ListGroups show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Described {
-    /// In Kafka's words.
-    pub(crate) state: &'static str,
-    pub(crate) protocol_type: String,
-    pub(crate) protocol: String,
-    pub(crate) members: Vec<DescribedMember>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DescribedMember {
-    pub(crate) id: String,
-    pub(crate) instance: Option<String>,
-    pub(crate) client_id: String,
-    pub(crate) client_host: String,
-    pub(crate) metadata: Bytes,
-    pub(crate) assignment: Bytes,
-}
-
 impl Group {
     /// The topics that its members read; `None` unless it is stable, and of consumers who all say so.
-    pub(in crate::coordinator) fn subscribed(&self) -> Option<BTreeSet<String>> {
+    pub(in crate::classic) fn subscribed(&self) -> Option<BTreeSet<String>> {
         if self.phase != Phase::Stable || self.protocol_type != CONSUMER {
             return None;
         }
@@ -42,7 +24,7 @@ impl Group {
         subscribed(brought.iter())
     }
 
-    pub(in crate::coordinator) fn describe(&self) -> Described {
+    pub(in crate::classic) fn describe(&self) -> Described {
         let state = match self.phase {
             Phase::Empty => "Empty",
             Phase::Joining { .. } => "PreparingRebalance",

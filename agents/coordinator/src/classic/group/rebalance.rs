@@ -7,8 +7,10 @@ use bytes::Bytes;
 use tarn_state::{BroughtByMember, GroupMember};
 use tokio::time::Instant;
 
+use crate::error::GroupError;
+
 use super::member::Member;
-use super::{Complete, Group, GroupError, Phase, wire_millis};
+use super::{Complete, Group, Phase, wire_millis};
 
 /// Static members that are all away are waited for in steps of at least this.
 const REJOIN_WAIT_MIN: Duration = Duration::from_secs(1);

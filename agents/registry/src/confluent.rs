@@ -17,11 +17,12 @@ use tarn_state::Command;
 use tarn_state::commands::SetCompatibility;
 use tokio::time::Instant;
 
-use super::schemas::{
+use crate::body::{BodyError, in_form};
+use crate::registry::Registry;
+use crate::subjects::{
     AVRO, SchemaError, Version, Which, find_guid, find_subject, find_version, guid, level_name,
     parse_level, parse_schema, versions_of,
 };
-use super::{BodyError, Registry, in_form};
 
 mod delete;
 

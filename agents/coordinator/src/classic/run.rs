@@ -16,8 +16,10 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use super::group::{Complete, Group, brought};
+use super::message::{Answer, JoinRefused, Message};
 use super::retention;
-use super::{Answer, GroupError, Inner, Message, fits_log};
+use super::shared::Shared;
+use crate::error::GroupError;
 
 /// How long a new task waits for a view that is behind nothing.
 const LOAD_WITHIN: Duration = Duration::from_secs(10);
@@ -39,7 +41,7 @@ type Leaving = (
 );
 
 struct Task {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
     name: String,
     group: Group,
     /// A generation on its way to the log.
@@ -61,28 +63,28 @@ struct Task {
     held: u64,
 }
 
-pub(super) async fn run(inner: Arc<Inner>, name: String, mut inbox: mpsc::Receiver<Message>) {
+pub(super) async fn run(shared: Arc<Shared>, name: String, mut inbox: mpsc::Receiver<Message>) {
     // What the group is can only be said by a view that is behind nothing.
     let now = Instant::now();
     let mut task = Task {
-        group: Group::new(inner.initial_delay),
+        group: Group::new(shared.initial_delay),
         completing: None,
         removing: None,
         leaving: Vec::new(),
         remove_after: now,
         expiring: None,
         next_look: now + retention::LOOK_AT_OFFSETS,
-        unheard: inner.unheard.load(Ordering::Relaxed),
-        inner,
+        unheard: shared.unheard.load(Ordering::Relaxed),
+        shared,
         name,
         rings: None,
         held: 0,
     };
-    let view = match task.inner.metastore.barrier(now + LOAD_WITHIN).await {
+    let view = match task.shared.seat.metastore.barrier(now + LOAD_WITHIN).await {
         Ok(view) => view,
         Err(error) => {
             debug!(group = task.name, %error, "could not load a group");
-            task.inner.adopt_again.store(true, Ordering::Relaxed);
+            task.shared.adopt_again.store(true, Ordering::Relaxed);
             task.end(&mut inbox, GroupError::NotNow);
             return;
         }
@@ -97,7 +99,7 @@ pub(super) async fn run(inner: Arc<Inner>, name: String, mut inbox: mpsc::Receiv
 impl Task {
     /// Serves until the group is idle, or no longer ours. Says what to tell those who still wait.
     async fn serve(&mut self, inbox: &mut mpsc::Receiver<Message>) -> GroupError {
-        let mut stopped = std::pin::pin!(self.inner.scope.stopped());
+        let mut stopped = std::pin::pin!(self.shared.scope.stopped());
         let mut used = Instant::now();
         loop {
             if let Err(error) = self.look_at_log() {
@@ -132,7 +134,7 @@ impl Task {
                     self.rings = None;
                     self.completing = None;
                     self.group.completed(Instant::now(), &complete, result);
-                    self.inner.metrics.rebalances.inc_by(self.group.take_rebalances());
+                    self.shared.metrics.rebalances.inc_by(self.group.take_rebalances());
                     match result {
                         Ok(()) => info!(group = self.name, generation = complete.generation, members = complete.members.len(), "a generation is complete"),
                         Err(error) => warn!(group = self.name, generation = complete.generation, %error, "a generation could not be completed"),
@@ -153,12 +155,12 @@ impl Task {
                 () = sleep_until(ring) => {
                     self.rings = None;
                     let now = Instant::now();
-                    if !self.inner.metastore.is_fenced() {
+                    if !self.shared.seat.metastore.is_fenced() {
                         self.renew_unheard(now);
                         self.group.tick(now);
                     }
                     let idle = self.group.is_empty() && self.completing.is_none() && self.removing.is_none();
-                    if idle && now >= used + IDLE && self.inner.close_if_unasked(inbox) {
+                    if idle && now >= used + IDLE && self.shared.close_if_unasked(inbox) {
                         return GroupError::NotNow;
                     }
                 }
@@ -204,7 +206,13 @@ impl Task {
                 let _ = answer.send(self.group.check_commit(now, &member));
             }
             Message::Describe(answer) => {
-                let logged = self.inner.metastore.view().groups.contains_key(&self.name);
+                let logged = self
+                    .shared
+                    .seat
+                    .metastore
+                    .view()
+                    .groups
+                    .contains_key(&self.name);
                 let there = logged || !self.group.is_empty();
                 let _ = answer.send(if there {
                     Ok(self.group.describe())
@@ -218,7 +226,10 @@ impl Task {
     /// May the group hold so much more, for so much less of its own? A member that asks again for what it
     /// brought before is never refused.
     fn has_room(&self, more: usize, less: usize) -> bool {
-        let (held, max) = (self.inner.held.load(Ordering::Relaxed), self.inner.held_max);
+        let (held, max) = (
+            self.shared.held.load(Ordering::Relaxed),
+            self.shared.held_max,
+        );
         let after = held.saturating_add(more as u64).saturating_sub(less as u64);
         let fits = more <= less || after <= max;
         if !fits {
@@ -237,15 +248,15 @@ impl Task {
     fn count_bytes(&mut self) {
         let bytes = self.group.bytes() as u64;
         if bytes != self.held {
-            self.inner.held.fetch_add(bytes, Ordering::Relaxed);
-            self.inner.held.fetch_sub(self.held, Ordering::Relaxed);
+            self.shared.held.fetch_add(bytes, Ordering::Relaxed);
+            self.shared.held.fetch_sub(self.held, Ordering::Relaxed);
             self.held = bytes;
         }
     }
 
     /// Members that could not be heard get a full session timeout.
     fn renew_unheard(&mut self, now: Instant) {
-        let unheard = self.inner.unheard.load(Ordering::Relaxed);
+        let unheard = self.shared.unheard.load(Ordering::Relaxed);
         if unheard != self.unheard {
             self.unheard = unheard;
             self.group.renew_all(now);
@@ -254,11 +265,11 @@ impl Task {
 
     /// Is the group still ours, and as we know it?
     fn look_at_log(&mut self) -> Result<(), GroupError> {
-        let view = self.inner.metastore.view();
-        if !self.inner.coordinates(&view, &self.name) {
+        let view = self.shared.seat.metastore.view();
+        if !self.shared.seat.coordinates(&view, &self.name) {
             info!(group = self.name, "another agent coordinates the group now");
             // It may be ours again by the time that anybody looks.
-            self.inner.adopt_again.store(true, Ordering::Relaxed);
+            self.shared.adopt_again.store(true, Ordering::Relaxed);
             return Err(GroupError::NotCoordinator);
         }
         if self
@@ -276,19 +287,19 @@ impl Task {
 
     /// Sends what has to be in the log on its way.
     fn propose(&mut self) {
-        let view = self.inner.metastore.view();
-        let node = self.inner.metastore.node();
+        let view = self.shared.seat.metastore.view();
+        let node = self.shared.seat.metastore.node();
         if self.completing.is_none()
             && let Some(complete) = self.group.take_complete()
         {
-            let metastore = self.inner.metastore.clone();
+            let metastore = self.shared.seat.metastore.clone();
             // The view holds everything that this task has seen, its own generations included.
             let previous = view
                 .groups
                 .get(&self.name)
                 .map_or(0, |logged| logged.generation);
             self.completing = Some(Box::pin(complete_group(
-                self.inner.scope.clone(),
+                self.shared.scope.clone(),
                 metastore,
                 node,
                 self.name.clone(),
@@ -312,7 +323,7 @@ impl Task {
                 let _ = answer.send(Ok(verdicts));
             }
         } else if Instant::now() >= self.remove_after {
-            let metastore = self.inner.metastore.clone();
+            let metastore = self.shared.seat.metastore.clone();
             self.removing = Some(Box::pin(remove_members(
                 metastore,
                 node,
@@ -332,7 +343,7 @@ impl Task {
         let Some(read) = self.group.subscribed() else {
             return;
         };
-        let (metastore, name) = (self.inner.metastore.clone(), self.name.clone());
+        let (metastore, name) = (self.shared.seat.metastore.clone(), self.name.clone());
         let view = metastore.view();
         if let Some((expired, until)) = retention::expired(&view, &name, &read) {
             let node = metastore.node();
@@ -350,7 +361,7 @@ impl Task {
         if self.group.is_empty() && self.removing.is_none() && self.remove_after > now {
             ring = ring.min(self.remove_after);
         }
-        if self.inner.metastore.is_fenced() {
+        if self.shared.seat.metastore.is_fenced() {
             ring = ring.max(now + LOOK_AGAIN);
         }
         ring.max(now + TICK_MIN)
@@ -366,16 +377,16 @@ impl Task {
         while let Ok(message) = inbox.try_recv() {
             refuse(message, error);
         }
-        self.inner.held.fetch_sub(self.held, Ordering::Relaxed);
+        self.shared.held.fetch_sub(self.held, Ordering::Relaxed);
         self.held = 0;
-        self.inner.forget_closed(&self.name);
+        self.shared.forget_closed(&self.name);
     }
 }
 
 fn refuse(message: Message, error: GroupError) {
     match message {
         Message::Join(join, answer) => {
-            let _ = answer.send(Err(super::JoinRefused {
+            let _ = answer.send(Err(JoinRefused {
                 error,
                 member: join.member,
             }));
@@ -440,7 +451,7 @@ async fn complete_group(
         members: complete.members.clone(),
         brought: written.into(),
     });
-    let result = if fits_log(&command) {
+    let result = if Metastore::fits(&command) {
         propose(&metastore, command).await
     } else {
         // No other attempt would fit either, so members must not be kept rebalancing for ever.

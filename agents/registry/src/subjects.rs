@@ -9,7 +9,7 @@ use tarn_state::commands::{DeleteSchemaVersions, RegisterSchema, SetCompatibilit
 use tarn_state::{Command, Compatibility, Outcome, Refusal, Schema, State, Subject};
 use tokio::time::Instant;
 
-use super::Registry;
+use crate::registry::Registry;
 
 /// The only format yet.
 pub(super) const AVRO: &str = "AVRO";

@@ -1,4 +1,5 @@
 use super::*;
+use crate::classic::message::{Join, JoinAnswer};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::Receiver;

@@ -4,7 +4,10 @@ use axum::extract::{Path, Query, State as Shared};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Failure, Registry, SchemaError, Which, answer, find_version_of, which};
+use crate::registry::Registry;
+use crate::subjects::{SchemaError, Which};
+
+use super::{Answer, Failure, answer, find_version_of, which};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Deletion {

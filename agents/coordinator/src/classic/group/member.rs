@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Answer, JoinAnswer, Synced};
+use crate::classic::message::{Answer, JoinAnswer, Synced};
 
 #[derive(Debug)]
 pub(super) struct Member {

@@ -1,15 +1,27 @@
+//! The registry from outside: requests to its routers, against a log and a store in memory.
+
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request as HttpRequest, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tarn_commit_log::MemoryLog;
+use tarn_model::{ByteSize, TableUuid, TopicId};
+use tarn_replica::{Node, NodeSettings, Parts};
+use tarn_runtime::Runtime;
+use tarn_state::Command;
+use tarn_state::commands::CreateTopic;
+use tarn_store::Store;
+use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use super::*;
-use crate::AgentSettings;
-use crate::tests::{Cluster, PATIENCE, TestAgent, agent, settings};
+use crate::{Registry, RegistrySettings, confluent, v1_schemas};
+
+/// No test waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const ORDER: &str = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"long"}]}"#;
 const ORDER_2: &str = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"long"},{"name":"note","type":["null","string"],"default":null}]}"#;
@@ -55,18 +67,54 @@ fn code(answer: &(u16, Value)) -> (u16, u64) {
     )
 }
 
-async fn routers() -> (TestAgent, Router, Router) {
-    let agent = agent().await;
-    let (registry, v1) = (
-        agent.handle.registry.clone(),
-        agent.handle.v1_schemas.clone(),
-    );
-    (agent, registry, v1)
+async fn routers() -> (Node, Router, Router) {
+    routers_with(RegistrySettings::default()).await
+}
+
+async fn routers_with(settings: RegistrySettings) -> (Node, Router, Router) {
+    let runtime = Runtime::real();
+    let node_settings = NodeSettings {
+        cache_bytes: ByteSize::mib(64),
+        memory_budget: ByteSize::mib(256),
+        tick: Duration::from_secs(1),
+        ..NodeSettings::default()
+    };
+    let parts = Parts {
+        store: Store::memory(&runtime),
+        log: Arc::new(MemoryLog::new()),
+        agent: None,
+        runtime: runtime.clone(),
+    };
+    let scope = runtime.root_scope("test");
+    let node = Box::pin(Node::open(node_settings, parts, scope))
+        .await
+        .expect("a node in memory opens");
+    let registry = Registry::new(&node, settings);
+    let (confluent, v1) = (confluent(registry.clone()), v1_schemas(registry));
+    (node, confluent, v1)
+}
+
+async fn create_topic(node: &Node, name: &str, configs: &[(&str, &str)]) {
+    let random = node.runtime.random();
+    let configs = configs.iter();
+    let command = Command::CreateTopic(CreateTopic {
+        id: TopicId::from_uuid(random.uuid()),
+        name: name.to_owned(),
+        partitions: 1,
+        configs: configs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        table: TableUuid::from_uuid(random.uuid()),
+    });
+    node.metastore
+        .propose(vec![command], Instant::now() + PATIENCE)
+        .await
+        .expect("the topic is created");
 }
 
 #[tokio::test]
 async fn a_schema_is_registered_found_and_listed() {
-    let (_agent, registry, _) = routers().await;
+    let (_node, registry, _) = routers().await;
     assert_eq!(get(&registry, "/subjects").await, (200, json!([])));
     assert_eq!(
         get(&registry, "/schemas/types").await,
@@ -171,7 +219,7 @@ async fn a_schema_is_registered_found_and_listed() {
 
 #[tokio::test]
 async fn wrong_requests_get_confluents_codes() {
-    let (agent, registry, _) = routers().await;
+    let (node, registry, _) = routers().await;
     let versions = "/subjects/orders-value/versions";
     send(&registry, Method::POST, versions, json!({"schema": ORDER})).await;
     for (body, expected) in [
@@ -245,15 +293,15 @@ async fn wrong_requests_get_confluents_codes() {
         StatusCode::PAYLOAD_TOO_LARGE
     );
     assert_eq!(
-        agent.node.budget.available(),
-        agent.node.budget.total(),
+        node.budget.available(),
+        node.budget.total(),
         "all bytes were given back"
     );
 }
 
 #[tokio::test]
 async fn a_schema_that_no_table_can_follow_is_refused_for_values_only() {
-    let (agent, registry, _) = routers().await;
+    let (node, registry, _) = routers().await;
     let tree = r#"{"type":"record","name":"T","fields":[{"name":"next","type":["null","T"]}]}"#;
     let register = async |subject: &str, schema: &str| {
         let path = format!("/subjects/{subject}/versions");
@@ -261,13 +309,9 @@ async fn a_schema_that_no_table_can_follow_is_refused_for_values_only() {
     };
     assert_eq!(register("orders-value", tree).await, (422, 42201));
     assert_eq!(register("orders-key", tree).await, (200, 0));
-    agent
-        .client()
-        .await
-        .create("untabled", 1, &[("tarn.table", "off")])
-        .await;
+    create_topic(&node, "untabled", &[("tarn.table", "off")]).await;
     assert_eq!(register("untabled-value", tree).await, (200, 0));
-    agent.client().await.create("orders", 1, &[]).await;
+    create_topic(&node, "orders", &[]).await;
     assert_eq!(register("orders-value", ORDER).await, (200, 0));
     let other = ORDER.replace("\"long\"", "\"string\"");
     assert_eq!(
@@ -279,7 +323,7 @@ async fn a_schema_that_no_table_can_follow_is_refused_for_values_only() {
 
 #[tokio::test]
 async fn levels_are_kept_and_shown() {
-    let (_agent, registry, _) = routers().await;
+    let (_node, registry, _) = routers().await;
     assert_eq!(
         get(&registry, "/config").await,
         (200, json!({"compatibilityLevel": "BACKWARD"}))
@@ -350,7 +394,7 @@ async fn levels_are_kept_and_shown() {
 
 #[tokio::test]
 async fn a_registered_schema_says_under_which_names_its_fields_are_columns() {
-    let (_agent, _registry, v1) = routers().await;
+    let (_node, _registry, v1) = routers().await;
     let odd = json!({"type": "record", "name": "Odd", "fields": [
         {"name": "_Partition", "type": "long"},
         {"name": "_offset_", "type": "string"},
@@ -370,7 +414,7 @@ async fn a_registered_schema_says_under_which_names_its_fields_are_columns() {
 
 #[tokio::test]
 async fn the_briefs_registry_is_a_layer_over_the_same_subjects() {
-    let (_agent, registry, v1) = routers().await;
+    let (_node, registry, v1) = routers().await;
     let order: Value = serde_json::from_str(ORDER).expect("JSON");
     let body = json!({"definition": order, "compatibility": "FORWARD"});
     let (status, first) = send(&v1, Method::POST, "/v1/schemas/orders", body).await;
@@ -456,25 +500,22 @@ async fn the_briefs_registry_is_a_layer_over_the_same_subjects() {
 
 #[tokio::test]
 async fn a_body_that_no_memory_is_free_for_is_refused_in_time() {
-    let cluster = Cluster::new();
-    let agent = cluster
-        .agent(AgentSettings {
-            request_deadline: Duration::from_millis(200),
-            ..settings()
-        })
-        .await;
-    let budget = &agent.node.budget;
+    let settings = RegistrySettings {
+        request_deadline: Duration::from_millis(200),
+        ..RegistrySettings::default()
+    };
+    let (node, registry, v1) = routers_with(settings).await;
+    let budget = &node.budget;
     let all = budget.acquire(budget.total().0).await.expect("it is free");
-    let (registry, v1) = (&agent.handle.registry, &agent.handle.v1_schemas);
     for (router, path, status, field, code) in [
         (
-            registry,
+            &registry,
             "/subjects/orders-value/versions",
             500,
             "error_code",
             json!(50002),
         ),
-        (v1, "/v1/schemas/orders", 503, "code", json!("TARN-1001")),
+        (&v1, "/v1/schemas/orders", 503, "code", json!("TARN-1001")),
     ] {
         let asked = send(router, Method::POST, path, json!({"schema": ORDER}));
         let (found, body) = timeout(PATIENCE, asked).await.expect("it is answered");
@@ -486,7 +527,7 @@ async fn a_body_that_no_memory_is_free_for_is_refused_in_time() {
 /// Codes and texts are those of Confluent's registry.
 #[tokio::test]
 async fn versions_are_deleted_once_and_then_for_good() {
-    let (_agent, registry, _) = routers().await;
+    let (_node, registry, _) = routers().await;
     let path = "/subjects/orders/versions";
     for schema in [ORDER, ORDER_2] {
         let body = json!({ "schema": schema });

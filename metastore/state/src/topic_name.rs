@@ -3,7 +3,7 @@
 use tarn_model::caps::TOPIC_NAME_MAX;
 
 /// Why a topic may not be called so; `None` if it may.
-pub(crate) fn problem(name: &str) -> Option<String> {
+pub fn problem(name: &str) -> Option<String> {
     if name.is_empty() {
         return Some("a topic's name may not be empty".to_owned());
     }

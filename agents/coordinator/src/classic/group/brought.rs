@@ -20,7 +20,7 @@ type Brought = (Vec<(String, Bytes)>, Bytes);
 const BESIDE: usize = 64 << 20;
 
 /// Bytes that a member brought, before compression.
-pub(in crate::coordinator) fn size(member: &BroughtByMember) -> usize {
+pub(in crate::classic) fn size(member: &BroughtByMember) -> usize {
     let protocols = member.protocols.iter();
     let offered: usize = protocols
         .map(|(name, metadata)| name.len() + metadata.len())
@@ -28,7 +28,7 @@ pub(in crate::coordinator) fn size(member: &BroughtByMember) -> usize {
     offered + member.assignment.len()
 }
 
-pub(in crate::coordinator) fn write(members: &[BroughtByMember]) -> io::Result<Vec<u8>> {
+pub(in crate::classic) fn write(members: &[BroughtByMember]) -> io::Result<Vec<u8>> {
     Compression::Zstd.compress(&encode(&members))
 }
 

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::JoinAnswer;
+use crate::classic::message::JoinAnswer;
+
 use super::ends::Ends;
 use super::member::Member;
 
