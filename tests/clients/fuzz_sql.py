@@ -55,6 +55,19 @@ def constants(sql):
     return found
 
 
+def has_failing_bound(sql, tables):
+    """Is there a BETWEEN with an abs() in its lower bound?"""
+    for part in sql.split(" BETWEEN ")[1:]:
+        open_now = 0
+        for at, letter in enumerate(part):
+            open_now += (letter == "(") - (letter == ")")
+            if open_now == 0 and part.startswith(" AND ", at):
+                if "abs(" in part[:at]:
+                    return True
+                break
+    return False
+
+
 def has_wrong_constant(sql, tables):
     duck = duckdb.connect()
     duck.execute("PRAGMA disable_optimizer")
@@ -73,6 +86,7 @@ DIFFERENCES = [
     ("overflow on abs", None, meets_nothing, "the same"),
     ("out of range", None, has_wrong_constant, "a constant that overflows is an error in PostgreSQL, in DuckDB if a row asks for it"),
     ("overflow on abs", None, has_wrong_constant, "the same"),
+    (None, "Overflow on abs", has_failing_bound, "DuckDB computes both bounds at once, PostgreSQL asks about the cheaper one first"),
 ]
 
 EPOCH = dt.datetime(1970, 1, 1)
@@ -490,6 +504,8 @@ def main():
         tables = [Table(rng, f"f{options.seed}_{world}_{i}") for i in range(3)]
         duck = duckdb.connect()
         duck.execute("SET TimeZone = 'UTC'")
+        # With it, sum(bigint) takes what it believes to be too few rows to overflow, and wraps around.
+        duck.execute("SET disabled_optimizers = 'statistics_propagation'")
         variants = []
         for table in tables:
             hot = tarn.load(table, "hot", 3_600_000)

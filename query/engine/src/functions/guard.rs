@@ -25,8 +25,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datafusion::arrow::array::{Array, ArrayData, ArrayRef, make_array};
-use datafusion::arrow::buffer::Buffer;
+use datafusion::arrow::array::{Array, ArrayData, ArrayRef, BooleanBufferBuilder, make_array};
+use datafusion::arrow::buffer::{Buffer, NullBuffer};
 use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
@@ -278,6 +278,7 @@ fn held_data(
     data: ArrayData,
     reservation: MemoryReservation,
 ) -> Result<ArrayData, DataFusionError> {
+    let nulls = data.nulls().map(|nulls| nulls_at(data.offset(), nulls));
     let sizes = data.buffers().iter().map(Buffer::len).enumerate();
     let own = sizes.max_by_key(|(_, bytes)| *bytes);
     let sizes = data
@@ -293,7 +294,10 @@ fn held_data(
             children.push(held_data(child, reservation)?);
             let last = children.len() - 1;
             children.swap(place, last);
-            data.into_builder().child_data(children).build()
+            data.into_builder()
+                .nulls(nulls)
+                .child_data(children)
+                .build()
         }
         (Some((place, _)), _) if bytes(own) > 0 => {
             let mut buffers = data.buffers().to_vec();
@@ -302,11 +306,22 @@ fn held_data(
                 buffer,
                 _reservation: reservation,
             }));
-            data.into_builder().buffers(buffers).build()
+            data.into_builder().nulls(nulls).buffers(buffers).build()
         }
         _ => Ok(data),
     };
     Ok(built?)
+}
+
+/// The nulls of an array that begins at this place of its buffers, in a buffer that has those before it, too.
+///
+/// SUBTLE: arrow 58 takes them from where they are when it works with them, and from that place when it checks
+/// how long they are; its own `nullif` makes a buffer without the ones before.
+fn nulls_at(offset: usize, nulls: &NullBuffer) -> NullBuffer {
+    let mut bits = BooleanBufferBuilder::new(offset + nulls.len());
+    bits.append_n(offset, false);
+    bits.append_buffer(nulls.inner());
+    NullBuffer::new(bits.finish().slice(offset, nulls.len()))
 }
 
 /// A buffer that was asked for.
@@ -444,5 +459,66 @@ impl ScalarUDFImpl for Guarded {
 
     fn placement(&self, arguments: &[ExpressionPlacement]) -> ExpressionPlacement {
         self.inner.placement(arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{
+        BinaryArray, BooleanArray, FixedSizeBinaryArray, Int64Array, ListArray, StringArray,
+        StringViewArray, StructArray,
+    };
+    use datafusion::arrow::compute::nullif;
+    use datafusion::arrow::datatypes::{Field, Int64Type};
+
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::EngineSettings;
+    use crate::limits::QueryMemory;
+
+    /// Parts of arrays of each layout, all of whose values are null by `nullif` but the first.
+    fn parts() -> Vec<ArrayRef> {
+        let texts: Vec<String> = (0..400)
+            .map(|n| format!("a text longer than a view {n}"))
+            .collect();
+        let bytes: Vec<&[u8]> = texts.iter().map(|text| &text.as_bytes()[..16]).collect();
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..400));
+        let lists = (0..400).map(|n| Some(vec![Some(n), None]));
+        let field = Arc::new(Field::new("n", DataType::Int64, true));
+        let all: Vec<ArrayRef> = vec![
+            Arc::clone(&numbers),
+            Arc::new(BooleanArray::from(vec![true; 400])),
+            Arc::new(StringArray::from_iter_values(&texts)),
+            Arc::new(StringViewArray::from_iter_values(&texts)),
+            Arc::new(BinaryArray::from_iter_values(&bytes)),
+            Arc::new(
+                FixedSizeBinaryArray::try_from_iter(bytes.iter()).expect("all are of one length"),
+            ),
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists)),
+            Arc::new(StructArray::from(vec![(field, numbers)])),
+        ];
+        let are_null = BooleanArray::from((0..200).map(|n| n > 0).collect::<Vec<bool>>());
+        all.iter()
+            .map(|array| nullif(&array.slice(200, 200), &are_null).expect("as many as values"))
+            .collect()
+    }
+
+    #[test]
+    fn a_part_of_an_array_whose_nulls_are_new_is_held_as_it_is() {
+        let memory = QueryMemory::new(EngineSettings::default().query_memory);
+        let limits = QueryLimits::new(&memory, Duration::from_secs(60), Instant::now());
+        for array in parts() {
+            let bytes = size::bytes(&array, 0..array.len());
+            let reservation = limits.reserve("nullif", bytes).expect("there is much");
+            let kept = held(&array, reservation).expect("it is an array");
+            assert_eq!(&kept, &array);
+            assert_eq!(kept.null_count(), 199, "{}", array.data_type());
+            assert!(memory.reserved() as u64 >= bytes, "{}", array.data_type());
+            drop(kept);
+            assert_eq!(memory.reserved(), 0);
+        }
     }
 }
