@@ -21,6 +21,7 @@ mod json_operators;
 mod json_path;
 pub(crate) mod literals;
 mod moments;
+mod string_agg;
 pub(crate) mod sum;
 pub(crate) mod time;
 mod to_char;
@@ -36,6 +37,7 @@ pub(crate) fn register(state: &mut SessionState) -> Result<(), DataFusionError> 
     state.register_udf(json::function())?;
     state.register_udaf(Arc::new(sum::function()))?;
     state.register_udaf(Arc::new(avg::function()))?;
+    state.register_udaf(Arc::new(string_agg::function()))?;
     // Before the library's: the first planner that knows an operator plans it.
     state.register_expr_planner(Arc::new(json_operators::JsonOperators))?;
     state.register_expr_planner(Arc::new(tuple_key::CountDistinctTuples))?;

@@ -18,13 +18,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
-use datafusion::common::Statistics;
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, Operator};
+use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use iceberg::spec::DataFileFormat;
 use reader::BoundedReaders;
@@ -34,6 +34,7 @@ use tarn_store::Path;
 use tarn_tables::PlannedFile;
 
 use crate::QueryError;
+use crate::semantics::can_fail;
 use crate::session::QueryContext;
 
 /// What the query wants of the table.
@@ -164,7 +165,14 @@ const LATE_COLUMNS_MIN: usize = 4;
 /// SUBTLE: what fails in there comes back as text of a Parquet error, so that nobody could tell an overflow
 /// from a defect. Filters that can fail are checked above the scan, after all columns are decoded.
 fn reads_late(wanted: Wanted<'_>) -> bool {
-    if !wanted.filters.iter().all(cannot_fail) {
+    let Ok(schema) = DFSchema::try_from(Arc::clone(wanted.schema)) else {
+        return false;
+    };
+    if !wanted
+        .filters
+        .iter()
+        .all(|filter| cannot_fail(filter, &schema))
+    {
         return false;
     }
     let mut filtered = HashSet::new();
@@ -183,47 +191,18 @@ fn reads_late(wanted: Wanted<'_>) -> bool {
     late >= LATE_COLUMNS_MIN
 }
 
-/// Does the filter only compare what is there? Numbers overflow, casts and functions refuse values.
-fn cannot_fail(filter: &Expr) -> bool {
-    let may_fail = filter.exists(|part| {
-        Ok(match part {
-            Expr::BinaryExpr(binary) => !matches!(
-                binary.op,
-                Operator::And
-                    | Operator::Or
-                    | Operator::Eq
-                    | Operator::NotEq
-                    | Operator::Lt
-                    | Operator::LtEq
-                    | Operator::Gt
-                    | Operator::GtEq
-                    | Operator::IsDistinctFrom
-                    | Operator::IsNotDistinctFrom
-            ),
-            Expr::Column(_)
-            | Expr::Literal(..)
-            | Expr::Not(_)
-            | Expr::IsNull(_)
-            | Expr::IsNotNull(_)
-            | Expr::IsTrue(_)
-            | Expr::IsFalse(_)
-            | Expr::IsUnknown(_)
-            | Expr::IsNotTrue(_)
-            | Expr::IsNotFalse(_)
-            | Expr::IsNotUnknown(_)
-            | Expr::Between(_)
-            | Expr::InList(_)
-            | Expr::Like(_) => false,
-            _ => true,
-        })
-    });
-    !may_fail.unwrap_or(true)
+/// Is there nothing in the filter that can fail or be refused? Functions ask for memory.
+fn cannot_fail(filter: &Expr, schema: &DFSchema) -> bool {
+    let calls = filter.exists(|part| Ok(matches!(part, Expr::ScalarFunction(_))));
+    let fails = can_fail(filter, schema);
+    !calls.unwrap_or(true) && !fails.unwrap_or(true)
 }
 
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::datatypes::{DataType, Field, Schema};
-    use datafusion::prelude::{cast, col, lit};
+    use datafusion::functions::expr_fn::lower;
+    use datafusion::prelude::{cast, col, lit, not};
 
     use super::*;
 
@@ -242,7 +221,16 @@ mod tests {
         };
         assert!(late(col("c0").gt(lit(1_i64)), 5));
         assert!(!late(col("c0").gt(lit(1_i64)), 4), "three others");
-        let fails = cast(col("c0"), DataType::Int32).eq(lit(1_i32));
-        assert!(!late(fails, 5));
+        let widened = cast(col("c0"), DataType::Utf8).eq(lit("1"));
+        assert!(late(widened.clone().or(col("c1").is_null()), 6));
+        for fails in [
+            cast(col("c0"), DataType::Int32).eq(lit(1_i32)),
+            (col("c0") + lit(1_i64)).gt(lit(1_i64)),
+            not(widened.and((-col("c1")).eq(lit(1_i64)))),
+            // Without a value that it refuses, but it asks for memory.
+            lower(cast(col("c0"), DataType::Utf8)).eq(lit("1")),
+        ] {
+            assert!(!late(fails.clone(), 6), "{fails}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! | step | when | what |
 //! | --- | --- | --- |
 //! | `lateral` | first | `FROM t, unnest(t.items)` |
-//! | `operands` | before types are matched | which type two operands meet in |
+//! | `operators`, `operands` | before types are matched | which type two operands meet in |
 //! | `rule` | after | checked arithmetic, casts, one zero and one NaN |
 //! | `aggregates` | beside it | values that follow from other aggregates |
 //! | `conditions` | while and after the plan is optimized | which rows are asked what |
@@ -15,10 +15,12 @@ mod conditions;
 mod distinct;
 mod lateral;
 mod operands;
+mod operators;
 mod rule;
 
-pub(crate) use conditions::{OrderConditions, in_order};
+pub(crate) use conditions::{OrderConditions, can_fail, in_order};
 pub(crate) use distinct::GroupDistinct;
 pub(crate) use lateral::LateralUnnest;
-pub(crate) use operands::{MatchOperands, PostgresOperators};
+pub(crate) use operands::MatchOperands;
+pub(crate) use operators::PostgresOperators;
 pub(crate) use rule::CheckedValues;

@@ -67,7 +67,13 @@ fn call(op: Operator, kind: Option<DataType>, rounds: bool, sides: Vec<Expr>) ->
 }
 
 pub(crate) fn is_one(function: &ScalarUDF) -> bool {
-    function.inner().as_any().is::<Arithmetic>()
+    operator(function).is_some()
+}
+
+/// What the function computes, if it is one of these.
+pub(crate) fn operator(function: &ScalarUDF) -> Option<Operator> {
+    let own = function.inner().as_any().downcast_ref::<Arithmetic>()?;
+    Some(own.op)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -5,6 +5,7 @@
 //! | `min`, `max` of floats | of their ranks, in which NaN has its place |
 //! | `avg` of exact numbers | `sum` and `count`, and their quotient |
 //! | other floats | and made canonical |
+//! | `sum(x ORDER BY y)` and the like | without the order |
 
 use std::sync::Arc;
 
@@ -154,6 +155,25 @@ impl Call<'_> {
             Call::Other => {}
         }
     }
+}
+
+/// Aggregates that take their rows in the order that they ask for.
+const ORDERED: [&str; 5] = [
+    "array_agg",
+    "string_agg",
+    "first_value",
+    "last_value",
+    "nth_value",
+];
+
+/// Takes the order away from an aggregate that gives the same in each: one statement has few orders.
+pub(super) fn without_order(call: &mut AggregateFunction) -> bool {
+    let is_free = !ORDERED.contains(&call.func.name()) && !call.func.supports_within_group_clause();
+    let is_new = is_free && !call.params.order_by.is_empty();
+    if is_new {
+        call.params.order_by.clear();
+    }
+    is_new
 }
 
 pub(super) fn of_groups(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>, DataFusionError> {

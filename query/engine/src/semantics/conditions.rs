@@ -267,7 +267,7 @@ pub(super) fn where_true(condition: Expr, value: Expr) -> Expr {
 }
 
 /// May there be a row for which the expression is an error? What is not known to give a value for all may.
-pub(super) fn can_fail(expression: &Expr, schema: &DFSchema) -> Result<bool, DataFusionError> {
+pub(crate) fn can_fail(expression: &Expr, schema: &DFSchema) -> Result<bool, DataFusionError> {
     expression.exists(|part| {
         Ok(match part {
             Expr::BinaryExpr(binary) => !is_safe_operator(binary.op),

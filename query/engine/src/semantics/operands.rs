@@ -7,8 +7,8 @@
 //! | uuid and text | text |
 //! | date and timestamp | timestamp of microseconds |
 //!
-//! For operators this happens as they are planned, since a plan has no type for some of them; lists,
-//! `BETWEEN`, `CASE` and some functions follow in a rule of the analyzer.
+//! For operators this happens as they are planned (`operators`); lists, `BETWEEN`, `CASE` and some functions
+//! follow in a rule of the analyzer, and operators once more.
 
 use std::sync::Arc;
 
@@ -17,199 +17,28 @@ use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
-use datafusion::functions::core::{arrow_cast, nullif};
+use datafusion::functions::core::nullif;
 use datafusion::logical_expr::expr::{
     Between, Case, Cast, Exists, InList, InSubquery, Like, ScalarFunction, WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::planner::{
-    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawWindowExpr,
-};
 use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, WindowFrameBound,
-    WindowFrameUnits, lit,
+    WindowFrameUnits,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use super::operators::{is_arithmetic, is_comparison, met};
 use super::rule::input_schema;
 use crate::functions::calendar::Zone;
 use crate::functions::floats::is_float;
 use crate::functions::{arithmetic, casts, literals};
 
-const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+pub(super) const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
-/// Operators between types that meet otherwise than in DataFusion.
-#[derive(Debug)]
-pub(crate) struct PostgresOperators {
-    /// Of the SQL session.
-    pub(crate) zone: Zone,
-}
-
-impl ExprPlanner for PostgresOperators {
-    fn plan_binary_op(
-        &self,
-        operation: RawBinaryExpr,
-        schema: &DFSchema,
-    ) -> Result<PlannerResult<RawBinaryExpr>, DataFusionError> {
-        let RawBinaryExpr {
-            op,
-            mut left,
-            mut right,
-        } = operation;
-        let original = |left, right| {
-            Ok(PlannerResult::Original(RawBinaryExpr {
-                op: op.clone(),
-                left,
-                right,
-            }))
-        };
-        let (Ok(mut left_type), Ok(mut right_type)) =
-            (left.get_type(schema), right.get_type(schema))
-        else {
-            return original(left, right);
-        };
-        if is_arithmetic(&op) {
-            narrow((&mut left, &mut left_type), (&mut right, &mut right_type));
-        }
-        if is_of_text(&op) {
-            return original(
-                text_of_uuid(left, &left_type),
-                text_of_uuid(right, &right_type),
-            );
-        }
-        if !is_comparison(&op) && !is_arithmetic(&op) {
-            return original(left, right);
-        }
-        let is_comparison = is_comparison(&op);
-        let mut sides = [left, right];
-        let texts = is_comparison.then_some(&self.zone);
-        let kinds = match_all(&mut sides, &[left_type, right_type], texts)?;
-        let [mut left, mut right] = sides;
-        let with_date = |one: &DataType, other: &DataType| {
-            matches!((one, other), (DataType::Date32, DataType::Interval(_)))
-        };
-        // A day has no hours to add to: it is a timestamp from here on.
-        if with_date(&kinds[0], &kinds[1]) {
-            left = cast_to(left, &TIMESTAMP)?;
-        } else if with_date(&kinds[1], &kinds[0]) && op == BinaryOperator::Plus {
-            right = cast_to(right, &TIMESTAMP)?;
-        }
-        let exact = |kind: &DataType| arithmetic::is_exact(kind);
-        let is_decimal = |kind: &DataType| matches!(kind, DataType::Decimal128(..));
-        if op == BinaryOperator::Divide && kinds.iter().all(exact) && kinds.iter().any(is_decimal) {
-            return Ok(PlannerResult::Planned(arithmetic::quotient(left, right)));
-        }
-        if op == BinaryOperator::Multiply
-            && kinds.iter().all(exact)
-            && arithmetic::is_long(&kinds[0], &kinds[1])
-        {
-            return Ok(PlannerResult::Planned(arithmetic::product(left, right)));
-        }
-        original(left, right)
-    }
-
-    /// SUBTLE: DataFusion 53 leaves casts out of names, and has no two aggregates of one name.
-    fn plan_aggregate(
-        &self,
-        mut aggregate: RawAggregateExpr,
-    ) -> Result<PlannerResult<RawAggregateExpr>, DataFusionError> {
-        name_casts(&mut aggregate.args)?;
-        Ok(PlannerResult::Original(aggregate))
-    }
-
-    fn plan_window(
-        &self,
-        mut window: RawWindowExpr,
-    ) -> Result<PlannerResult<RawWindowExpr>, DataFusionError> {
-        name_casts(&mut window.args)?;
-        Ok(PlannerResult::Original(window))
-    }
-}
-
-fn name_casts(arguments: &mut [Expr]) -> Result<(), DataFusionError> {
-    for argument in arguments {
-        *argument = std::mem::take(argument)
-            .transform_up(|part| Ok(named_cast(part)))?
-            .data;
-    }
-    Ok(())
-}
-
-/// A cast, as a function that says so in its name. The optimizer takes the function away again.
-fn named_cast(part: Expr) -> Transformed<Expr> {
-    match part {
-        Expr::Cast(Cast { ref data_type, .. })
-            if data_type.to_string().parse().ok().as_ref() == Some(data_type) =>
-        {
-            let kind = lit(data_type.to_string());
-            let call = ScalarFunction::new_udf(arrow_cast(), vec![part, kind]);
-            Transformed::yes(Expr::ScalarFunction(call))
-        }
-        other => Transformed::no(other),
-    }
-}
-
-/// Constants that fit are integers of 32 bits beside others, as PostgreSQL's are, and so is what they give.
-fn narrow(left: (&mut Expr, &mut DataType), right: (&mut Expr, &mut DataType)) {
-    let value = |side: &Expr| match side {
-        Expr::Literal(ScalarValue::Int64(Some(value)), _) => i32::try_from(*value).ok(),
-        _ => None,
-    };
-    let is_short =
-        |kind: &DataType| matches!(kind, DataType::Int8 | DataType::Int16 | DataType::Int32);
-    let values = [value(left.0), value(right.0)];
-    if (values[0].is_some() || is_short(left.1)) && (values[1].is_some() || is_short(right.1)) {
-        for ((side, kind), value) in [left, right].into_iter().zip(values) {
-            if let Some(value) = value {
-                *side = Expr::Literal(ScalarValue::Int32(Some(value)), None);
-                *kind = DataType::Int32;
-            }
-        }
-    }
-}
-
-fn is_comparison(op: &BinaryOperator) -> bool {
-    matches!(
-        op,
-        BinaryOperator::Eq
-            | BinaryOperator::NotEq
-            | BinaryOperator::Lt
-            | BinaryOperator::LtEq
-            | BinaryOperator::Gt
-            | BinaryOperator::GtEq
-    )
-}
-
-fn is_arithmetic(op: &BinaryOperator) -> bool {
-    matches!(
-        op,
-        BinaryOperator::Plus
-            | BinaryOperator::Minus
-            | BinaryOperator::Multiply
-            | BinaryOperator::Divide
-            | BinaryOperator::Modulo
-    )
-}
-
-fn is_of_text(op: &BinaryOperator) -> bool {
-    matches!(
-        op,
-        BinaryOperator::StringConcat
-            | BinaryOperator::PGRegexMatch
-            | BinaryOperator::PGRegexIMatch
-            | BinaryOperator::PGRegexNotMatch
-            | BinaryOperator::PGRegexNotIMatch
-            | BinaryOperator::PGLikeMatch
-            | BinaryOperator::PGILikeMatch
-            | BinaryOperator::PGNotLikeMatch
-            | BinaryOperator::PGNotILikeMatch
-    )
-}
-
-/// The same for what is no operator.
+/// Brings the operands of a plan to their types.
 #[derive(Debug)]
 pub(crate) struct MatchOperands {
     /// Of the SQL session.
@@ -242,7 +71,7 @@ impl AnalyzerRule for MatchOperands {
     }
 }
 
-fn matched(
+pub(super) fn matched(
     part: Expr,
     schema: &DFSchema,
     zone: &Zone,
@@ -286,6 +115,30 @@ fn matched(
             Ok(Transformed::yes(Expr::InList(InList::new(
                 expr, all, negated,
             ))))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if is_comparison(op) || is_arithmetic(op) =>
+        {
+            let sides = [*left, *right];
+            let Some(kinds) = kinds(&sides).and_then(|kinds| kinds.try_into().ok()) else {
+                let [left, right] = sides.map(Box::new);
+                let same = Expr::BinaryExpr(BinaryExpr::new(left, op, right));
+                return Ok(Transformed::no(same));
+            };
+            // What comes from a subquery has its type by now.
+            met(sides, op, &kinds, zone).map(Transformed::yes)
+        }
+        Expr::ScalarFunction(ScalarFunction { func, args })
+            if kinds(&args).is_some_and(|kinds| kinds.iter().any(is_float))
+                && let (Some(op), Ok(sides)) = (
+                    arithmetic::operator(&func),
+                    <[Expr; 2]>::try_from(args.clone()),
+                ) =>
+        {
+            // It was planned for exact numbers.
+            let [left, right] = sides.map(Box::new);
+            let floats = Expr::BinaryExpr(BinaryExpr::new(left, op, right));
+            matched(floats, schema, zone, is_filter)
         }
         Expr::Case(case) => case_of(case, of, schema).map(Transformed::yes),
         Expr::ScalarFunction(ScalarFunction { func, args })
@@ -446,7 +299,7 @@ fn numbers_of_one_type(
 /// Brings operands to types that DataFusion matches as PostgreSQL does; gives their types by then.
 ///
 /// Constant texts are read if `texts` is there, moments among them by this zone.
-fn match_all(
+pub(super) fn match_all(
     operands: &mut [Expr],
     kinds: &[DataType],
     texts: Option<&Zone>,
@@ -506,7 +359,7 @@ fn match_all(
 }
 
 /// A constant becomes one of the type, so that filters with it can be pushed into scans.
-fn cast_to(expression: Expr, kind: &DataType) -> Result<Expr, DataFusionError> {
+pub(super) fn cast_to(expression: Expr, kind: &DataType) -> Result<Expr, DataFusionError> {
     if let Expr::Literal(value, metadata) = &expression
         && kind != &DataType::Utf8
         && let Ok(value) = value.cast_to(kind)
@@ -516,7 +369,7 @@ fn cast_to(expression: Expr, kind: &DataType) -> Result<Expr, DataFusionError> {
     Ok(Expr::Cast(Cast::new(Box::new(expression), kind.clone())))
 }
 
-fn text_of_uuid(expression: Expr, kind: &DataType) -> Expr {
+pub(super) fn text_of_uuid(expression: Expr, kind: &DataType) -> Expr {
     match is_uuid(kind) {
         true => Expr::Cast(Cast::new(Box::new(expression), DataType::Utf8)),
         false => expression,

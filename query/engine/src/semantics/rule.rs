@@ -17,6 +17,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
 
+use super::operators::is_arithmetic;
 use super::{aggregates, conditions};
 use crate::functions::calendar::Zone;
 use crate::functions::floats::{self, is_float};
@@ -119,6 +120,7 @@ fn checked(
             })
         }
         Expr::AggregateFunction(mut call) => {
+            let is_new = aggregates::without_order(&mut call);
             let AggregateFunctionParams {
                 args,
                 filter: Some(filter),
@@ -126,9 +128,10 @@ fn checked(
                 ..
             } = &mut call.params
             else {
-                return Ok(Transformed::no(Expr::AggregateFunction(call)));
+                let same = Expr::AggregateFunction(call);
+                return Ok(Transformed::new_transformed(same, is_new));
             };
-            let is_new = only_where(filter, args, order_by, schema)?;
+            let is_new = only_where(filter, args, order_by, schema)? || is_new;
             Ok(Transformed::new_transformed(
                 Expr::AggregateFunction(call),
                 is_new,
@@ -220,13 +223,6 @@ fn zoned(
         _ => {}
     }
     Ok(call)
-}
-
-fn is_arithmetic(op: Operator) -> bool {
-    matches!(
-        op,
-        Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo
-    )
 }
 
 fn floats_of(value: &ScalarValue) -> bool {
