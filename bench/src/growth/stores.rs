@@ -26,6 +26,8 @@ const TOPIC: TopicId = TopicId([7; 16]);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Reads of one round.
 const READS: usize = 100_000;
+/// Objects that are read, over and over: with all of them the line would measure how far away memory is.
+const READ: usize = 100;
 /// How long an upload takes.
 const UPLOAD: Duration = Duration::from_millis(50);
 /// Segments of one round, at least, and for each that is in flight.
@@ -37,9 +39,9 @@ const PARTITIONS: i32 = 100;
 pub(crate) const LINES: &[Line] = &[
     Line {
         name: "cache-hit",
-        what: "a thousand reads of objects that the chunk cache holds",
+        what: "a thousand reads of a hundred objects that the chunk cache holds",
         grows: "objects in it",
-        sizes: &[100, 10_000, 100_000],
+        sizes: &[1_000, 10_000, 100_000],
         bar: Bar::Flat,
         measure: |size, _| cache_hit(size).boxed_local(),
     },
@@ -63,12 +65,13 @@ async fn cache_hit(objects: u64) -> Result<Cost> {
     for path in &paths {
         cache.insert(path, Bytes::from_static(&[1; 1_000]));
     }
+    // Far from each other.
+    let read = |n: usize| &paths[n % READ * 7_919 % paths.len()];
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let before = usage::of(std::process::id()).context("own usage")?.cpu;
         for n in 0..READS {
-            // Far from each other.
-            let path = &paths[n * 7_919 % paths.len()];
+            let path = read(n);
             let read = cache.read_range(path, 100..200).await?;
             ensure!(read.len() == 100, "it is kept whole");
         }

@@ -28,9 +28,12 @@ use super::{Bar, Cost, Line, ROUNDS};
 
 const TOPIC: TopicId = TopicId([7; 16]);
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Commits whose table snapshots are kept: a quarter of an hour of them, one each ten seconds, and those
-/// down to the one that names every partition.
-const KEPT: u64 = 90 + 31;
+/// Commits whose table snapshots are kept, however fast they come: a hundred, and those down to the one
+/// that names every partition.
+const KEPT: u64 = 100 + 31;
+/// Folding manifests is a part of a commit, which each pays in turn: a file is written again once for each
+/// tier of manifests that it passes, sixteen of one make one of the next. So many commits fold two tiers.
+const COMMITS: u64 = 256;
 /// Files of one commit, in one table partition.
 const FILES: u64 = 1_000;
 /// The column whose day is the table partition.
@@ -40,7 +43,7 @@ const DAY_MICROS: i64 = 86_400_000_000;
 pub(crate) const LINES: &[Line] = &[
     Line {
         name: "table-metadata",
-        what: "bytes of a metadata file after a quarter of an hour of commits that move every partition",
+        what: "bytes of a metadata file after as many commits as are kept, each of which moved every partition",
         grows: "partitions of its topic",
         sizes: &[1, 100, 1_000],
         bar: Bar::AtMost(1_000_000.0),
@@ -48,7 +51,7 @@ pub(crate) const LINES: &[Line] = &[
     },
     Line {
         name: "table-commit",
-        what: "a commit of one file",
+        what: "a commit of one file, as fast as they go: the busiest table",
         grows: "commits before it",
         sizes: &[100, 1_000, 3_000],
         bar: Bar::Flat,
@@ -230,8 +233,7 @@ async fn metadata(partitions: u64) -> Result<Cost> {
 async fn commit(before: u64) -> Result<Cost> {
     let bench = Bench::new(1).await?;
     let mut times = Vec::new();
-    // Folding manifests is a part of it, which each commit pays in turn.
-    let measured = 64 * ROUNDS as u64;
+    let measured = COMMITS * ROUNDS as u64;
     for n in 0..before + measured {
         let view = bench.node.metastore.view();
         let file = a_file(&bench.load(&view).await?, 0, i64::try_from(n)? * 1_000)?;
@@ -242,7 +244,7 @@ async fn commit(before: u64) -> Result<Cost> {
         }
     }
     bench.stop().await;
-    let rounds = times.chunks(64).map(|round| {
+    let rounds = times.chunks(usize::try_from(COMMITS)?).map(|round| {
         let sum: Duration = round.iter().sum();
         sum.as_secs_f64() * 1e6 / round.len() as f64
     });
@@ -268,15 +270,13 @@ async fn commit_among(files: u64) -> Result<Cost> {
     let mut rounds = Vec::new();
     let mut first = i64::try_from(files)? * 1_000;
     for _ in 0..ROUNDS {
-        // Folding manifests is a part of it, which each commit pays in turn.
-        const COMMITS: u32 = 64;
         let started = Instant::now();
         for _ in 0..COMMITS {
             first += 1_000;
             let file = a_file(&bench.load(&bench.node.metastore.view()).await?, 0, first)?;
             bench.commit(vec![file], &[]).await?;
         }
-        rounds.push(started.elapsed().as_secs_f64() * 1e6 / f64::from(COMMITS));
+        rounds.push(started.elapsed().as_secs_f64() * 1e6 / COMMITS as f64);
     }
     bench.stop().await;
     Ok(Cost::Micros(rounds.into_iter().collect()))

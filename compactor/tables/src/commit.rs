@@ -8,6 +8,7 @@ pub(crate) mod append;
 
 use std::time::Duration;
 
+use iceberg::spec::TableMetadata;
 use tarn_model::{Fate, Kind, TopicId};
 use tarn_replica::{BarrierError, Metastore, Node, ProposeError, View};
 use tarn_runtime::{Runtime, step};
@@ -18,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::catalog::{Catalog, LoadError};
+use crate::summary::ancestry;
 use append::{Append, Produced};
 
 /// How often a proposal of unknown outcome goes out again. It is the same proposal: `apply` takes at
@@ -268,21 +270,19 @@ impl Committer {
         ) {
             Standing::Ours => Ok(Some(view)),
             Standing::Open => Ok(None),
-            Standing::Elsewhere => {
-                let below = self
-                    .is_below(&view, command.topic, produced.table_snapshot)
-                    .await;
-                match below {
-                    Ok(true) => Ok(Some(view)),
-                    Ok(false) => {
-                        let have = table.and_then(|table| table.pointer.clone());
-                        Err(CommitError::Moved(Refusal::PointerMoved { have }))
-                    }
-                    Err(error) => Err(CommitError::Unknown {
-                        why: error.to_string(),
-                    }),
+            Standing::Elsewhere => match self.is_below(&view, command.topic, produced).await {
+                Ok(Some(true)) => Ok(Some(view)),
+                Ok(Some(false)) => {
+                    let have = table.and_then(|table| table.pointer.clone());
+                    Err(CommitError::Moved(Refusal::PointerMoved { have }))
                 }
-            }
+                Ok(None) => Err(CommitError::Unknown {
+                    why: "the table no longer tells of so early a commit".to_owned(),
+                }),
+                Err(error) => Err(CommitError::Unknown {
+                    why: error.to_string(),
+                }),
+            },
         }
     }
 
@@ -299,20 +299,34 @@ impl Committer {
         }
     }
 
-    /// Is a snapshot of ours in the history of the table as it now is?
+    /// Is a commit of ours in the history of the table as it now is? `None` if that does not go back so
+    /// far.
     async fn is_below(
         &self,
         view: &View,
         topic: TopicId,
-        table_snapshot: i64,
-    ) -> Result<bool, LoadError> {
+        produced: &Produced,
+    ) -> Result<Option<bool>, LoadError> {
         let Some(table) = view.tables.get(&topic) else {
-            return Ok(false);
+            return Ok(Some(false));
         };
         let Some(pointer) = &table.pointer else {
-            return Ok(false);
+            return Ok(Some(false));
         };
         let known = self.catalog.read(table, pointer).await?;
-        Ok(known.metadata().snapshot_by_id(table_snapshot).is_some())
+        Ok(has_below(known.metadata(), produced))
     }
+}
+
+/// Do the table's snapshots have this commit? `None` if they begin behind it: a busy table forgets early.
+pub(crate) fn has_below(metadata: &TableMetadata, produced: &Produced) -> Option<bool> {
+    if metadata.snapshot_by_id(produced.table_snapshot).is_some() {
+        return Some(true);
+    }
+    let Some(first) = ancestry(metadata, metadata.current_snapshot()).last() else {
+        return Some(false);
+    };
+    let reaches_it = first.parent_snapshot_id().is_none()
+        || first.sequence_number() <= produced.metadata.last_sequence_number();
+    reaches_it.then_some(false)
 }

@@ -6,12 +6,13 @@
 //!                                              └─▶ older manifests, as they are
 //! ```
 //!
-//! Each commit adds one manifest; once there are [`FOLD_COUNT`] small ones they become one, in which
-//! every file keeps its snapshot and its sequence numbers. The same commit drops table snapshots
-//! that are older than [`SNAPSHOT_AGE`] and beyond the last [`SNAPSHOTS_KEPT`], except those down to
-//! the next that names M of every partition (see `summary`). Without both, a commit every ten seconds
-//! would write megabytes of metadata each after a day. What is written is also kept in memory, so that
-//! the next commit reads nothing.
+//! Each commit adds one manifest; once there are [`FOLD_COUNT`] small ones of like many files they become
+//! one, in which every file keeps its snapshot and its sequence numbers. So a file is written again once
+//! for each [`FOLD_COUNT`]-fold of files that its manifest grows by, not with every so many commits.
+//! The same commit drops table snapshots beyond the last [`SNAPSHOTS_KEPT`] that are older than
+//! [`SNAPSHOT_AGE`] or beyond the last [`SNAPSHOTS_MOST`], except those down to the next that names M of
+//! every partition (see `summary`). Without both, a table that commits often would write megabytes of
+//! metadata each time. What is written is also kept in memory, so that the next commit reads nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,18 +39,24 @@ use crate::catalog::{Catalog, Loaded};
 use crate::evolve::to_json;
 use crate::{storage, summary};
 
-/// Small manifests become one when there are this many …
-pub(crate) const FOLD_COUNT: usize = 32;
-/// … small being less than this …
+/// Small manifests of one tier become one when there are this many. A tier are those whose number of
+/// files lies between two powers of it: together they belong to the next one. …
+pub(crate) const FOLD_COUNT: usize = 16;
+/// … Small is less than this …
 const FOLD_MANIFEST_BYTES: i64 = 1 << 20;
-/// … and no more of them at a time than this, which bounds the memory it takes.
+/// … and no more of them at a time than this, which bounds the memory it takes; so many together are
+/// not small any more.
 const FOLD_BYTES: i64 = 8 << 20;
 /// Manifests that are read at the same time for it.
 const FOLD_READS: usize = 8;
 /// Table snapshots that are always kept.
 pub(crate) const SNAPSHOTS_KEPT: usize = 20;
-/// Younger ones are kept too.
+/// Younger ones are kept too …
 pub(crate) const SNAPSHOT_AGE: Duration = Duration::from_secs(900);
+/// … up to this many: a commit writes and reads all that is kept. With a commit every ten seconds the age
+/// decides; a table that commits more often is remembered for a shorter time. Who reads an older one has
+/// its metadata file, and no file that it names is deleted with it.
+pub(crate) const SNAPSHOTS_MOST: usize = 100;
 
 /// What one commit adds.
 #[derive(Debug, Clone)]
@@ -269,24 +276,30 @@ fn manifest_writer(
     Ok(ManifestWriterBuilder::new(output, Some(table_snapshot), schema, spec).build_v2_data())
 }
 
-/// Which manifests become one: none until there are enough small ones of the present spec.
+/// Which manifests become one, and which stay: small ones of the present spec and of the first tier that
+/// has enough of them. One tier at a time; the next commit looks again.
 fn choose_to_fold(
     manifests: &[ManifestFile],
     spec_id: i32,
 ) -> (Vec<ManifestFile>, Vec<ManifestFile>) {
-    let mut bytes = 0;
-    let mut chosen = BTreeSet::new();
+    let mut tiers: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (at, manifest) in manifests.iter().enumerate() {
         let is_small = manifest.manifest_length < FOLD_MANIFEST_BYTES;
         let is_ours =
             manifest.content == ManifestContentType::Data && manifest.partition_spec_id == spec_id;
-        if is_small && is_ours && bytes + manifest.manifest_length <= FOLD_BYTES {
-            bytes += manifest.manifest_length;
-            chosen.insert(at);
+        if is_small && is_ours {
+            tiers.entry(tier(manifest)).or_default().push(at);
         }
     }
-    if chosen.len() < FOLD_COUNT {
-        chosen.clear();
+    let full = tiers.into_values().find(|tier| tier.len() >= FOLD_COUNT);
+    let mut bytes = 0;
+    let mut chosen = BTreeSet::new();
+    for at in full.unwrap_or_default() {
+        let length = manifests.get(at).map_or(0, |one| one.manifest_length);
+        if bytes + length <= FOLD_BYTES {
+            bytes += length;
+            chosen.insert(at);
+        }
     }
     let (mut fold, mut keep) = (Vec::new(), Vec::new());
     for (at, manifest) in manifests.iter().cloned().enumerate() {
@@ -297,6 +310,13 @@ fn choose_to_fold(
         }
     }
     (fold, keep)
+}
+
+/// By files that are there, how often [`FOLD_COUNT`] goes into them.
+fn tier(manifest: &ManifestFile) -> u32 {
+    let count = |files: Option<u32>| u64::from(files.unwrap_or(0));
+    let files = count(manifest.added_files_count) + count(manifest.existing_files_count);
+    files.max(1).ilog(FOLD_COUNT as u64)
 }
 
 /// One manifest with the live files of several.
@@ -357,7 +377,8 @@ fn expired(loaded: &Loaded, topic: TopicId, now_ms: i64) -> Vec<i64> {
     let mut kept = 1;
     let mut is_readable = true;
     for snapshot in summary::ancestry(metadata, metadata.current_snapshot()) {
-        let is_wanted = kept < SNAPSHOTS_KEPT || snapshot.timestamp_ms() >= now_ms - age;
+        let is_young = snapshot.timestamp_ms() >= now_ms - age;
+        let is_wanted = kept < SNAPSHOTS_KEPT || (is_young && kept < SNAPSHOTS_MOST);
         if is_wanted || !is_readable {
             kept += 1;
             // The M of those above is in them and in this one.

@@ -3,7 +3,8 @@
 use tarn_state::commands::MaterializedStep as Step;
 
 use super::*;
-use crate::commit::append::{SNAPSHOT_AGE, SNAPSHOTS_KEPT};
+use crate::commit::append::{SNAPSHOT_AGE, SNAPSHOTS_KEPT, SNAPSHOTS_MOST};
+use crate::commit::has_below;
 use crate::summary::{MATERIALIZED_OFFSETS, WHOLE_EVERY};
 
 const MINUTE_MS: i64 = 60_000;
@@ -105,22 +106,112 @@ async fn table_snapshots_expire_by_age_beyond_the_last_twenty() {
     assert_eq!(fixture.offsets().await.len(), 3 * SNAPSHOTS_KEPT + 1);
 }
 
-/// A day of commits every ten seconds, of which the last twenty minutes are made: what came before has
-/// expired.
+/// However often a table is committed to, its snapshots are bounded, and so is what a commit writes.
+#[tokio::test]
+async fn a_busy_table_keeps_so_many_snapshots_and_no_more() {
+    let mut fixture = Fixture::new(untyped());
+    let mut bytes = Vec::new();
+    for _ in 0..3 * SNAPSHOTS_MOST {
+        fixture.time = ClusterTime(fixture.time.0 + 10);
+        fixture.commit(&[EPOCH_MS], &[]).await;
+        bytes.push(fixture.produced.as_ref().expect("a commit").bytes);
+        let kept = fixture.load().await.metadata().snapshots().len();
+        assert!(kept < SNAPSHOTS_MOST + WHOLE_EVERY, "{kept}");
+    }
+    let most = |from: usize, to: usize| {
+        bytes[from * SNAPSHOTS_MOST..to * SNAPSHOTS_MOST]
+            .iter()
+            .max()
+    };
+    // The numbers in it have grown by a digit or two.
+    let (then, now) = (most(1, 2).expect("some"), most(2, 3).expect("some"));
+    assert!(now * 100 < then * 105, "{then} bytes, then {now}");
+    assert_eq!(fixture.offsets().await.len(), 3 * SNAPSHOTS_MOST);
+}
+
+/// A commit of unknown outcome is looked for in the history of the table, which may have gone on without
+/// it, or with it and for so long that it is forgotten.
+#[tokio::test]
+async fn a_commit_that_is_forgotten_is_not_one_that_never_was() {
+    let mut fixture = Fixture::new(untyped());
+    let mut lost = Vec::new();
+    let mut made = Vec::new();
+    for n in 0..2 * SNAPSHOTS_MOST {
+        // Another commit on the same table, which loses.
+        let append = Append {
+            table: Arc::new(fixture.table.clone()),
+            loaded: fixture.load().await,
+            time: fixture.time,
+            files: vec![],
+            steps: vec![],
+            hidden: Vec::new(),
+        };
+        let produced = produce(&fixture.catalog, fixture.runtime.random(), &append).await;
+        lost.push(produced.expect("a commit"));
+        fixture.advance(&[(0, n as u64 + 1)]).await;
+        made.push(fixture.produced.take().expect("a commit"));
+    }
+    let loaded = fixture.load().await;
+    let kept = loaded.metadata().snapshots().len();
+    let forgotten = made.len() - kept;
+    assert!(forgotten > 0);
+    for (n, (lost, made)) in lost.iter().zip(&made).enumerate() {
+        let (lost, made) = (
+            has_below(loaded.metadata(), lost),
+            has_below(loaded.metadata(), made),
+        );
+        match n < forgotten {
+            true => assert_eq!((lost, made), (None, None), "commit {n}"),
+            false => assert_eq!((lost, made), (Some(false), Some(true)), "commit {n}"),
+        }
+    }
+}
+
+/// What folding costs: each file is written again once for each tier, and the list stays short.
+#[tokio::test]
+async fn a_file_is_written_again_as_often_as_there_are_tiers() {
+    let mut fixture = Fixture::new(untyped());
+    let commits = FOLD_COUNT * FOLD_COUNT + 2 * FOLD_COUNT;
+    let (mut most, mut written) = (0, 0);
+    let mut before = Vec::new();
+    for n in 0..commits as i64 {
+        fixture.commit(&[EPOCH_MS + n], &[]).await;
+        let now = fixture.manifest_files().await;
+        most = most.max(now.len());
+        let files = |file: &ManifestFile| {
+            file.added_files_count.unwrap_or(0) + file.existing_files_count.unwrap_or(0)
+        };
+        let new = now.iter().filter(|file| !before.contains(*file));
+        written += new.map(files).sum::<u32>();
+        before = now;
+    }
+    // Its own, and up to two tiers of the three.
+    assert!(
+        written as usize <= 3 * commits,
+        "{written} entries for {commits} files"
+    );
+    assert!(most <= 3 * FOLD_COUNT, "{most} manifests");
+    assert_eq!(fixture.offsets().await.len(), commits);
+}
+
+/// A day of commits, every ten seconds or every second, of which the last minutes are made: what came
+/// before has expired.
 #[tokio::test]
 async fn metadata_stays_small_over_a_thousand_partitions() {
-    let mut fixture = Fixture::new(untyped());
-    let mut most = 0;
-    for n in 0..130_u64 {
-        fixture.time = ClusterTime(fixture.time.0 + 10_000);
-        // Every partition moves, to where it may be after a day of 10,000 records/s each.
-        let moved: Vec<(i32, u64)> = (0..1000)
-            .map(|at| (at, 864_000_000 + n * 100_000 + at as u64))
-            .collect();
-        fixture.advance(&moved).await;
-        most = most.max(fixture.produced.as_ref().expect("a commit").bytes);
+    for interval_ms in [10_000, 1_000] {
+        let mut fixture = Fixture::new(untyped());
+        let mut most = 0;
+        for n in 0..134_u64 {
+            fixture.time = ClusterTime(fixture.time.0 + interval_ms);
+            // Every partition moves, to where it may be after a day of 10,000 records/s each.
+            let moved: Vec<(i32, u64)> = (0..1000)
+                .map(|at| (at, 864_000_000 + n * 100_000 + at as u64))
+                .collect();
+            fixture.advance(&moved).await;
+            most = most.max(fixture.produced.as_ref().expect("a commit").bytes);
+        }
+        assert!(most <= 1_000_000, "{most} bytes of metadata");
     }
-    assert!(most <= 1_000_000, "{most} bytes of metadata");
 }
 
 /// One that named a thousand partitions each time would fill the metadata.
