@@ -159,7 +159,7 @@ async fn start_roles(
     tarn_agent::start(node, agent_settings(settings), kafka).map_err(|error| internal(&error))?;
     let schemas = Registry::new(node, RegistrySettings::default());
     let tables = Catalog::new(node, settings.memory.table_metadata());
-    tarn_compactor::start(node, &tables, compactor_settings(settings));
+    tarn_compactor::start(node, &tables, compactor_settings());
     let hot = HotTier::start(
         node,
         HotSettings {
@@ -197,13 +197,13 @@ fn node_settings(settings: &Settings, accept_clock: bool) -> NodeSettings {
         alone: true,
         accept_clock,
         tick: caps::TICK_INTERVAL,
+        defaults: settings.defaults(),
     }
 }
 
-fn compactor_settings(settings: &Settings) -> CompactorSettings {
+fn compactor_settings() -> CompactorSettings {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     CompactorSettings {
-        interval: settings.table.interval.0,
         tables_at_once: (2 * cores).max(4),
         cores,
         ..CompactorSettings::default()
@@ -214,7 +214,6 @@ fn agent_settings(settings: &Settings) -> AgentSettings {
     AgentSettings {
         auto_create_topics: settings.produce.auto_create_topics,
         partitions_default: settings.produce.partitions,
-        table_interval: settings.table.interval.0,
         small_request_bytes: settings.memory.small_requests(),
         replication_factor_strict: settings.replication.factor.strict,
         response_bytes: settings.memory.responses(),

@@ -12,6 +12,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize};
 use tarn_model::{ByteSize, format_duration, parse_duration};
+use tarn_state::topic_configs::Defaults;
 
 use crate::addresses;
 
@@ -443,6 +444,11 @@ impl Settings {
             return Err(("log.snapshot_entries", "must be at least 1".to_owned()));
         }
         Ok(())
+    }
+
+    /// What topics have that do not say.
+    pub(crate) fn defaults(&self) -> Defaults {
+        Defaults::tables_every(self.table.interval.0)
     }
 
     /// Bytes that all queries may take together.

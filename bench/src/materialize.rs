@@ -24,6 +24,7 @@ use tarn_model::{
 use tarn_replica::{Node, NodeSettings, Parts, View};
 use tarn_runtime::{Random, Runtime};
 use tarn_state::commands::{CreateTopic, RegisterSchema};
+use tarn_state::topic_configs::Defaults;
 use tarn_state::{Command, Outcome};
 use tarn_store::Store;
 use tarn_tables::{Catalog, FileWriter};
@@ -138,13 +139,13 @@ impl Bench {
         };
         let settings = NodeSettings {
             memory_budget: ByteSize::gib(2),
+            defaults: Defaults::tables_every(Duration::from_secs(86_400)),
             ..NodeSettings::default()
         };
         let node = Node::open(settings, parts, runtime.root_scope("bench")).await?;
         let catalog = Catalog::new(&node, ByteSize::mib(256));
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let settings = CompactorSettings {
-            interval: Duration::from_secs(86_400),
             // Only when it is told to.
             tick: Duration::from_secs(86_400),
             tables_at_once: (2 * cores).max(4),

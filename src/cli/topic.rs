@@ -185,7 +185,7 @@ impl Named {
         let configs = admin
             .describe_configs(&ConfigResource::Topic(self.name))
             .await?;
-        for config in configs.iter().filter(|config| !config.is_default) {
+        for config in configs.iter().filter(|config| config.is_set) {
             eprintln!(
                 "{} = {}",
                 config.name,

@@ -4,6 +4,7 @@ use tarn_coordinator::Coordinators;
 use tarn_model::{NodeId, PartitionId};
 use tarn_replica::{BarrierError, Metastore, View};
 use tarn_runtime::{Budget, Runtime, Scope};
+use tarn_state::topic_configs::Defaults;
 use tarn_state::{State, Topic};
 use tarn_topics::{Reader, Writer};
 use tokio::time::Instant;
@@ -22,6 +23,8 @@ use crate::moves::Moves;
 pub(crate) struct Agent {
     pub(crate) runtime: Runtime,
     pub(crate) metastore: Metastore,
+    /// Of topics that do not say.
+    pub(crate) defaults: Defaults,
     /// Where the requests of Kafka clients wait for them.
     pub(crate) intake: Intake,
     /// Bytes of fetched records.

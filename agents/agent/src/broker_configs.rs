@@ -3,8 +3,9 @@
 
 use tarn_model::caps;
 
+use tarn_state::topic_configs::{ConfigKind, Defaults, TOPIC_CONFIGS};
+
 use crate::AgentSettings;
-use crate::topic_configs::{ConfigKind, TOPIC_CONFIGS};
 
 /// A config of an agent, as DescribeConfigs shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,30 +15,6 @@ pub(crate) struct BrokerConfig {
     pub(crate) value: String,
     pub(crate) doc: &'static str,
 }
-
-/// The topic config whose default a broker shows under another name.
-const TOPIC_DEFAULTS: &[(&str, &str)] = &[
-    ("compression.type", "compression.type"),
-    ("log.cleanup.policy", "cleanup.policy"),
-    (
-        "log.message.timestamp.after.max.ms",
-        "message.timestamp.after.max.ms",
-    ),
-    (
-        "log.message.timestamp.before.max.ms",
-        "message.timestamp.before.max.ms",
-    ),
-    ("log.message.timestamp.type", "message.timestamp.type"),
-    ("log.retention.bytes", "retention.bytes"),
-    ("log.retention.ms", "retention.ms"),
-    ("log.segment.bytes", "segment.bytes"),
-    ("message.max.bytes", "max.message.bytes"),
-    ("min.insync.replicas", "min.insync.replicas"),
-    (
-        "unclean.leader.election.enable",
-        "unclean.leader.election.enable",
-    ),
-];
 
 /// What never changes, under the names by which consoles find out what they talk to.
 const TOLD_TO_CONSOLES: &[(&str, ConfigKind, &str, &str)] = &[
@@ -86,7 +63,7 @@ const TOLD_TO_CONSOLES: &[(&str, ConfigKind, &str, &str)] = &[
 ];
 
 /// All of them, in the order of their names.
-pub(crate) fn all(settings: &AgentSettings, node: i32) -> Vec<BrokerConfig> {
+pub(crate) fn all(settings: &AgentSettings, defaults: &Defaults, node: i32) -> Vec<BrokerConfig> {
     let config = |name, kind, value: String, doc| BrokerConfig {
         name,
         kind,
@@ -183,17 +160,10 @@ pub(crate) fn all(settings: &AgentSettings, node: i32) -> Vec<BrokerConfig> {
         node.to_string(),
         "This agent's node id.",
     ));
-    for (name, topic_config) in TOPIC_DEFAULTS {
-        if let Some(found) = TOPIC_CONFIGS
-            .iter()
-            .find(|config| config.name == *topic_config)
-        {
-            all.push(config(
-                name,
-                found.kind,
-                found.default.to_owned(),
-                found.doc,
-            ));
+    for topic_config in TOPIC_CONFIGS {
+        if let Some(name) = topic_config.broker_name {
+            let value = topic_config.default_in(defaults).into_owned();
+            all.push(config(name, topic_config.kind, value, topic_config.doc));
         }
     }
     all.sort_by_key(|config| config.name);
@@ -206,12 +176,12 @@ mod tests {
 
     #[test]
     fn every_broker_config_stands_there_once() {
-        let all = all(&AgentSettings::default(), 7);
+        let all = all(&AgentSettings::default(), &Defaults::default(), 7);
         assert!(all.windows(2).all(|pair| pair[0].name < pair[1].name));
-        assert_eq!(
-            all.len(),
-            14 + TOLD_TO_CONSOLES.len() + TOPIC_DEFAULTS.len()
-        );
+        let of_topics = TOPIC_CONFIGS
+            .iter()
+            .filter(|config| config.broker_name.is_some());
+        assert_eq!(all.len(), 14 + TOLD_TO_CONSOLES.len() + of_topics.count());
         assert!(
             all.iter()
                 .any(|config| config.name == "broker.id" && config.value == "7")

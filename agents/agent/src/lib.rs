@@ -23,11 +23,9 @@ mod moves;
 mod placement;
 mod service;
 mod settings;
-mod topic_configs;
 
 pub use service::{AgentHandle, start};
 pub use settings::AgentSettings;
-pub use topic_configs::{Allowed, ConfigKind, TOPIC_CONFIGS, TopicConfig};
 
 #[cfg(test)]
 mod tests;

@@ -51,6 +51,7 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
     let agent = Arc::new(Agent {
         runtime: node.runtime.clone(),
         metastore: node.metastore.clone(),
+        defaults: node.defaults.clone(),
         intake: Intake::new(node.budget.clone(), settings.small_request_bytes),
         responses: Budget::new(settings.response_bytes),
         opened: Budget::new(OPENED_BYTES),

@@ -39,9 +39,6 @@ pub struct AgentSettings {
     /// Is a replication factor of more than there are agents refused, as Kafka refuses it? Else any
     /// positive one is taken: object storage replicates.
     pub replication_factor_strict: bool,
-    /// How often the tables of topics that do not say get their new records: what DescribeConfigs shows as
-    /// `tarn.table.interval.ms`. Whoever writes the tables has it in settings of its own.
-    pub table_interval: Duration,
     /// How groups are coordinated.
     pub groups: CoordinatorSettings,
     /// Time that a request has to be answered when it brings no timeout of its own.
@@ -67,7 +64,6 @@ impl Default for AgentSettings {
             fetch_sessions_max: 10_000,
             auto_create_topics: true,
             partitions_default: 1,
-            table_interval: Duration::from_secs(60),
             replication_factor_strict: false,
             groups: CoordinatorSettings::default(),
             request_deadline: Duration::from_secs(30),

@@ -128,7 +128,8 @@ pub struct ConfigEntry {
     pub name: String,
     /// `None` for what must not be shown.
     pub value: Option<String>,
-    pub is_default: bool,
+    /// For this topic, rather than a default of all.
+    pub is_set: bool,
     pub read_only: bool,
     pub sensitive: bool,
 }
@@ -145,8 +146,8 @@ pub enum ConfigChange {
     },
 }
 
-/// Kafka's number for a value that nobody set.
-const DEFAULT_CONFIG: i8 = 5;
+/// Kafka's number for a value that was set for the topic itself.
+const SET_FOR_TOPIC: i8 = 1;
 
 /// Administrative requests. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -498,7 +499,7 @@ impl Admin {
             .map(|config| ConfigEntry {
                 name: config.name.to_string(),
                 value: config.value.as_ref().map(StrBytes::to_string),
-                is_default: config.config_source == DEFAULT_CONFIG,
+                is_set: config.config_source == SET_FOR_TOPIC,
                 read_only: config.read_only,
                 sensitive: config.is_sensitive,
             })

@@ -17,7 +17,7 @@ use axum::routing::post;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tarn_schema::field_name;
-use tarn_state::{Schema, topic_name};
+use tarn_state::{Schema, topic_names};
 
 use crate::body::{BodyError, in_form};
 use crate::registry::Registry;
@@ -126,14 +126,14 @@ fn malformed(detail: impl Into<String>) -> Problem {
 }
 
 fn check_topic(topic: &str) -> Result<String, Problem> {
-    match topic_name::problem(topic) {
-        Some(problem) => Err(Problem::new(
+    match topic_names::check(topic) {
+        Ok(()) => Ok(format!("{topic}-value")),
+        Err(problem) => Err(Problem::new(
             400,
             "TARN-1101",
             "invalid topic name",
-            problem,
+            problem.to_string(),
         )),
-        None => Ok(format!("{topic}-value")),
     }
 }
 

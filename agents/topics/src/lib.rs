@@ -21,5 +21,5 @@ pub use reader::{
     FetchedBatches, Opened, Plan, RangeRead, ReadError, Reader, RecordItem, SEARCH_BYTES,
     StoredBatch, TimedOffset, TopicRecord, Undecodable,
 };
-pub use settings::{BATCH_BYTES_MAX, WriterSettings};
+pub use settings::WriterSettings;
 pub use writer::{AppendError, AppendResult, Appended, Appending, NewBatch, Writer};

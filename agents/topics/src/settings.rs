@@ -62,9 +62,6 @@ impl Default for WriterSettings {
     }
 }
 
-/// Largest batch that a segment takes, and so the largest `max.message.bytes` of a topic.
-pub const BATCH_BYTES_MAX: ByteSize = ByteSize::mib(64);
-
 /// What an entry's own fields may take beside the commands in it.
 const ENTRY_OVERHEAD: ByteSize = ByteSize::kib(64);
 

@@ -11,6 +11,7 @@ use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::Runtime;
 use tarn_state::Command;
 use tarn_state::commands::CreateTopic;
+use tarn_state::topic_configs::Defaults;
 use tarn_store::{FaultyStore, Options, Store};
 use tokio::time::Instant;
 
@@ -39,6 +40,7 @@ async fn node(runtime: Runtime, store: &FaultyStore, log: &FaultyLog) -> Node {
         tick: Duration::from_secs(1),
         alone: false,
         accept_clock: false,
+        defaults: Defaults::default(),
     };
     let options = Options {
         backoff: Duration::from_millis(5),

@@ -8,46 +8,21 @@
 use std::time::Duration;
 
 use tarn_model::{NodeId, TopicId};
+use tarn_state::topic_configs::Defaults;
 use tarn_state::{State, Topic};
-
-use crate::settings::CompactorSettings;
-
-/// Config of a topic: milliseconds between commits to its table.
-pub(crate) const INTERVAL_CONFIG: &str = "tarn.table.interval.ms";
-/// Config of a topic: `off` stops its table.
-const TABLE_CONFIG: &str = "tarn.table";
 
 /// Places in the line beyond this wait no longer than it.
 const RANK_MAX: u32 = 3;
-/// The shortest interval that a topic can ask for.
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// How long the oldest record of a topic may wait before `node` takes the table.
 pub(crate) fn patience(
     state: &State,
     topic: &Topic,
     node: NodeId,
-    settings: &CompactorSettings,
+    defaults: &Defaults,
 ) -> Duration {
-    let interval = interval(topic, settings);
+    let interval = topic.table_interval(defaults);
     interval + interval / 2 * rank(state, topic.id, node).min(RANK_MAX)
-}
-
-pub(crate) fn interval(topic: &Topic, settings: &CompactorSettings) -> Duration {
-    let configured = topic
-        .configs
-        .get(INTERVAL_CONFIG)
-        .and_then(|text| text.parse().ok());
-    configured
-        .map_or(settings.interval, Duration::from_millis)
-        .max(INTERVAL_MIN)
-}
-
-pub(crate) fn is_off(topic: &Topic) -> bool {
-    topic
-        .configs
-        .get(TABLE_CONFIG)
-        .is_some_and(|value| value == "off")
 }
 
 /// Place of a node in a topic's line: those who serve no Kafka clients, and the node itself, in the

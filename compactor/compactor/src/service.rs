@@ -183,10 +183,11 @@ impl Service {
         let since = behind.since().unwrap_or(view.cluster_time);
         let lag = view.cluster_time.since(since).max(waited);
         self.known.show_lag(&self.metrics, topic, lag);
-        if board::is_off(topic) || self.scope.is_stopping() {
+        if !topic.wants_table() || self.scope.is_stopping() {
             return false;
         }
-        let patience = board::patience(view, topic, self.node.metastore.node(), &self.settings);
+        let patience =
+            board::patience(view, topic, self.node.metastore.node(), &self.node.defaults);
         lag >= patience || behind.bytes() >= self.settings.commit_memory.0 / 4
     }
 

@@ -7,9 +7,6 @@ use tarn_model::ByteSize;
 /// How eagerly topics become tables.
 #[derive(Debug, Clone)]
 pub struct CompactorSettings {
-    /// Records wait at most about this long before they are in their table's files. A topic's config
-    /// `tarn.table.interval.ms` overrides it.
-    pub interval: Duration,
     /// Memory that one commit may take: records, rows and files together. When more than a quarter
     /// of it waits, the interval is not waited for.
     pub commit_memory: ByteSize,
@@ -25,7 +22,6 @@ pub struct CompactorSettings {
 impl Default for CompactorSettings {
     fn default() -> CompactorSettings {
         CompactorSettings {
-            interval: Duration::from_secs(60),
             commit_memory: ByteSize::mib(256),
             tables_at_once: 4,
             cores: 2,

@@ -15,6 +15,7 @@ use tarn_replica::{Node, NodeSettings, Parts, View};
 use tarn_runtime::{Runtime, SimulatedHost};
 use tarn_schema::frame_by_id;
 use tarn_state::commands::{CreateTopic, RegisterSchema};
+use tarn_state::topic_configs::Defaults;
 use tarn_state::{Command, Counters, Outcome};
 use tarn_store::{Store, paths};
 use tarn_tables::Catalog;
@@ -25,6 +26,7 @@ mod deleted;
 mod event_time;
 mod hidden;
 mod lasting;
+mod told;
 
 use crate::{CompactorHandle, CompactorSettings, MaterializeError, start};
 
@@ -37,13 +39,6 @@ struct Fixture {
     compactor: CompactorHandle,
 }
 
-fn never() -> CompactorSettings {
-    CompactorSettings {
-        interval: Duration::from_secs(1_000_000),
-        ..CompactorSettings::default()
-    }
-}
-
 async fn open(runtime: &Runtime, store: &Store, log: Arc<dyn CommitLog>) -> Node {
     let settings = NodeSettings {
         snapshot_bytes: ByteSize::mib(8),
@@ -54,6 +49,8 @@ async fn open(runtime: &Runtime, store: &Store, log: Arc<dyn CommitLog>) -> Node
         // The clock of a store in memory is the real one.
         alone: runtime.is_simulated(),
         accept_clock: false,
+        // Never by itself.
+        defaults: Defaults::tables_every(Duration::from_secs(1_000_000)),
     };
     let parts = Parts {
         runtime: runtime.clone(),
@@ -64,6 +61,14 @@ async fn open(runtime: &Runtime, store: &Store, log: Arc<dyn CommitLog>) -> Node
     Node::open(settings, parts, runtime.root_scope("test"))
         .await
         .expect("a node in memory opens")
+}
+
+/// The same node, whose topics become tables so often.
+fn every(interval: Duration, node: Node) -> Node {
+    Node {
+        defaults: Defaults::tables_every(interval),
+        ..node
+    }
 }
 
 fn soon() -> Instant {
@@ -173,11 +178,10 @@ async fn what_waits_becomes_a_table_though_cluster_time_stands_still() {
     let store = Store::memory(&runtime);
     let node = open(&runtime, &store, Arc::new(MemoryLog::new())).await;
     let settings = CompactorSettings {
-        interval: Duration::from_millis(300),
         tick: Duration::from_millis(50),
         ..CompactorSettings::default()
     };
-    let fixture = Fixture::on(node, settings).await;
+    let fixture = Fixture::on(every(Duration::from_millis(300), node), settings).await;
     let before = fixture.node.metastore.view().cluster_time;
     let deadline = soon();
     for n in 1..=2 {
@@ -254,7 +258,7 @@ fn sorted(parts: &[Vec<String>]) -> Vec<String> {
 
 #[tokio::test]
 async fn what_was_produced_is_in_the_table_each_once() {
-    let fixture = Fixture::new(never()).await;
+    let fixture = Fixture::new(CompactorSettings::default()).await;
     let (a, b, c) = (values("a", 100), values("b", 50), values("c", 7));
     fixture.produce(0, &a).await;
     fixture.produce(1, &b).await;
@@ -279,11 +283,13 @@ async fn what_was_produced_is_in_the_table_each_once() {
 #[tokio::test]
 async fn the_board_materializes_by_itself_when_the_interval_is_over() {
     let settings = CompactorSettings {
-        interval: Duration::from_millis(100),
         tick: Duration::from_millis(20),
-        ..never()
+        ..CompactorSettings::default()
     };
-    let fixture = Fixture::new(settings).await;
+    let runtime = Runtime::real();
+    let store = Store::memory(&runtime);
+    let node = open(&runtime, &store, Arc::new(MemoryLog::new())).await;
+    let fixture = Fixture::on(every(Duration::from_millis(100), node), settings).await;
     let a = values("a", 10);
     fixture.produce(0, &a).await;
     let until = soon();
@@ -302,7 +308,7 @@ async fn the_board_materializes_by_itself_when_the_interval_is_over() {
 
 #[tokio::test]
 async fn a_batch_that_cannot_be_opened_is_counted_and_stops_nobody() {
-    let fixture = Fixture::new(never()).await;
+    let fixture = Fixture::new(CompactorSettings::default()).await;
     let (a, b) = (values("a", 5), values("b", 4));
     fixture.produce(0, &a).await;
     fixture
@@ -366,7 +372,7 @@ impl Fixture {
 
 #[tokio::test]
 async fn a_topic_that_gets_a_schema_goes_on_in_the_same_table() {
-    let fixture = Fixture::new(never()).await;
+    let fixture = Fixture::new(CompactorSettings::default()).await;
     fixture.produce(0, &values("a", 3)).await;
     fixture.materialize().await;
     let id = fixture.register(ORDER).await;
@@ -423,7 +429,7 @@ async fn a_topic_that_gets_a_schema_goes_on_in_the_same_table() {
 async fn four_times_what_fits_into_memory_takes_several_commits() {
     let settings = CompactorSettings {
         commit_memory: ByteSize::mib(8),
-        ..never()
+        ..CompactorSettings::default()
     };
     let fixture = Fixture::new(settings).await;
     let mut all = Vec::new();
@@ -452,11 +458,11 @@ async fn two_compactors_on_one_table_waste_work_and_nothing_else() {
     let log = MemoryLog::new();
     let first = Fixture::on(
         open(&runtime, &store, Arc::new(log.reopen())).await,
-        never(),
+        CompactorSettings::default(),
     )
     .await;
     let other = open(&Runtime::real(), &store, Arc::new(log.reopen())).await;
-    let compactor = start(&other, &catalog(&other), never());
+    let compactor = start(&other, &catalog(&other), CompactorSettings::default());
     let mut all = Vec::new();
     for n in 0..5 {
         let part = values(&n.to_string(), 20);
@@ -492,8 +498,11 @@ fn a_commit_of_unknown_outcome_is_looked_up() {
             latency_max,
             ..LogFaults::default()
         });
-        let fixture =
-            Fixture::on(open(&runtime, &store, Arc::new(log.clone())).await, never()).await;
+        let fixture = Fixture::on(
+            open(&runtime, &store, Arc::new(log.clone())).await,
+            CompactorSettings::default(),
+        )
+        .await;
         let mut all = Vec::new();
         // Shorter than the commit's patience; longer, so that it looks; longer than it looks.
         for (n, (stall, is_known)) in [(8, true), (45, true), (100, false)]
@@ -538,7 +547,7 @@ fn a_commit_of_unknown_outcome_is_looked_up() {
 
 #[tokio::test]
 async fn the_planted_defect_doubles_a_row() {
-    let fixture = Fixture::new(never()).await;
+    let fixture = Fixture::new(CompactorSettings::default()).await;
     fixture.produce(0, &values("a", 3)).await;
     plant_defect(Some("materialized-off-by-one"));
     let view = fixture.node.metastore.view();
@@ -571,11 +580,8 @@ fn names_written(seed: u64) -> Vec<String> {
         let runtime = Runtime::simulated(&host);
         let store = Store::memory(&runtime);
         let node = open(&runtime, &store, Arc::new(MemoryLog::new())).await;
-        let settings = CompactorSettings {
-            interval: Duration::from_secs(5),
-            ..CompactorSettings::default()
-        };
-        let fixture = Fixture::on(node, settings).await;
+        let node = every(Duration::from_secs(5), node);
+        let fixture = Fixture::on(node, CompactorSettings::default()).await;
         for n in 0..6 {
             fixture.produce(n % 2, &values(&n.to_string(), 10)).await;
             sleep(Duration::from_secs(4)).await;

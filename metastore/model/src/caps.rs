@@ -34,6 +34,8 @@ pub const TOPICS_MAX: usize = 20_000;
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
 /// Partitions in a cluster; more are refused.
 pub const PARTITIONS_MAX: usize = 50_000;
+/// Largest batch that a segment takes, and so the most that a topic can be set to take.
+pub const BATCH_BYTES_MAX: ByteSize = ByteSize::mib(64);
 /// Longest topic name, as in Kafka.
 pub const TOPIC_NAME_MAX: usize = 249;
 /// Longest group id, member id and client id that we keep.

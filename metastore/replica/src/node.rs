@@ -20,6 +20,7 @@ use tarn_commit_log::{CommitLog, Floor, LogError};
 use tarn_model::{ClusterId, Generation, Lsn, caps, decode, encode, format_duration};
 use tarn_runtime::{Budget, Runtime, Scope, step};
 use tarn_state::commands::RaiseLevel;
+use tarn_state::topic_configs::Defaults;
 use tarn_state::{Advertised, ClockTrust, Command, FeatureLevel, State};
 use tarn_store::{ChunkCache, Path, Store, StoreError, paths};
 use tokio::sync::mpsc;
@@ -63,6 +64,8 @@ pub struct Node {
     pub store: Store,
     pub cache: ChunkCache,
     pub budget: Budget,
+    /// Of topics that do not say: what describes them and what works on them have it from here.
+    pub defaults: Defaults,
     pub metastore: Metastore,
 }
 
@@ -106,6 +109,7 @@ impl Node {
                     parts.runtime.metrics(),
                 ),
                 budget: Budget::new(settings.memory_budget),
+                defaults: settings.defaults,
                 runtime: parts.runtime,
                 scope,
                 store: parts.store,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tarn_model::{ByteSize, caps};
+use tarn_state::topic_configs::Defaults;
 
 /// Settings of the parts that every process has.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct NodeSettings {
     /// cluster time of the commit log. Without it cluster time stands still then, so that nothing is
     /// deleted by age because of a clock that is years ahead.
     pub accept_clock: bool,
+    /// Settings that are the defaults of topic configs. Every role of the process has them from here.
+    pub defaults: Defaults,
 }
 
 impl Default for NodeSettings {
@@ -36,6 +39,7 @@ impl Default for NodeSettings {
             tick: caps::TICK_INTERVAL,
             alone: false,
             accept_clock: false,
+            defaults: Defaults::default(),
         }
     }
 }

@@ -19,7 +19,6 @@ mod sessions;
 mod snapshot;
 mod state;
 mod tables;
-pub mod topic_name;
 mod topics;
 
 #[cfg(test)]
@@ -41,8 +40,9 @@ pub use state::State;
 pub use tables::{Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError};
 pub use topics::{
     BatchOutcome, Extent, GroupCursor, Partition, Position, Producer, RememberedBatch, Segment,
-    Topic, Window, is_internal, past_commit_deadline,
+    Topic, Window, past_commit_deadline,
 };
+pub use topics::{configs as topic_configs, names as topic_names};
 
 /// What a proposal is made of. Each is a file of its area, with its bytes and its `apply`.
 pub mod commands {

@@ -11,4 +11,4 @@ pub(crate) use columns::{Columns, check_columns, is_deeper_than};
 pub use commit_table::{CommitTable, HIDDEN_TIMESTAMPS_MAX, HiddenTimestamp, MaterializedStep};
 pub use report_table::ReportTable;
 pub use types::{Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError};
-pub(crate) use types::{EVENTS_NAMESPACE, check_event_time, short_reason};
+pub(crate) use types::{check_event_time, short_reason};

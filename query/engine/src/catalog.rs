@@ -15,6 +15,7 @@ use datafusion::logical_expr::TableType;
 use tarn_hot::TableCut;
 use tarn_model::TopicId;
 use tarn_state::State;
+use tarn_state::topic_names::EVENTS_NAMESPACE;
 
 use crate::QueryError;
 use crate::session::QueryContext;
@@ -22,7 +23,6 @@ use crate::system::{self, SystemTable, UNDECODABLE, UndecodableTable};
 use crate::table::{Part, TopicTable};
 
 pub(crate) const CATALOG: &str = "tarn";
-pub(crate) const EVENTS: &str = "events";
 pub(crate) const SYSTEM: &str = "system";
 const HOT_SUFFIX: &str = "$hot";
 const COLD_SUFFIX: &str = "$cold";
@@ -63,12 +63,12 @@ impl CatalogProvider for CutCatalog {
     }
 
     fn schema_names(&self) -> Vec<String> {
-        vec![EVENTS.to_owned(), SYSTEM.to_owned()]
+        vec![EVENTS_NAMESPACE.to_owned(), SYSTEM.to_owned()]
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         match name {
-            EVENTS => Some(Arc::clone(&self.events) as Arc<dyn SchemaProvider>),
+            EVENTS_NAMESPACE => Some(Arc::clone(&self.events) as Arc<dyn SchemaProvider>),
             SYSTEM => Some(Arc::clone(&self.system) as Arc<dyn SchemaProvider>),
             _ => None,
         }
@@ -93,7 +93,7 @@ fn find(state: &State, name: &str) -> Result<Option<TopicId>, QueryError> {
     {
         return Ok(Some(topic.id));
     }
-    if let Some(table) = state.table_named(EVENTS, name) {
+    if let Some(table) = state.table_named(EVENTS_NAMESPACE, name) {
         return Ok(Some(table.topic));
     }
     // SQL folds what is not quoted.

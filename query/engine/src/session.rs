@@ -25,11 +25,12 @@ use datafusion::prelude::SessionConfig;
 use tarn_hot::{Cut, HotTier, TableCut};
 use tarn_model::TopicId;
 use tarn_runtime::{Budget, Runtime};
+use tarn_state::topic_names::EVENTS_NAMESPACE;
 use tarn_store::{ChunkCache, Store};
 use tarn_tables::Catalog;
 use tarn_topics::Reader;
 
-use crate::catalog::{CATALOG, CutCatalog, EVENTS};
+use crate::catalog::{CATALOG, CutCatalog};
 use crate::functions;
 use crate::functions::calendar::{UTC, Zone};
 use crate::functions::guard::{GuardFunctions, guard, note_constants};
@@ -123,7 +124,7 @@ pub(crate) fn base(parallelism: usize) -> Result<SessionState, DataFusionError> 
     let mut config = SessionConfig::new()
         .with_target_partitions(parallelism)
         .with_batch_size(BATCH_ROWS)
-        .with_default_catalog_and_schema(CATALOG, EVENTS)
+        .with_default_catalog_and_schema(CATALOG, EVENTS_NAMESPACE)
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true);
     let options = config.options_mut();

@@ -24,14 +24,13 @@ use serde_json::{Value, json};
 use tarn_engine::Engine;
 use tarn_replica::{Metastore, Node, View};
 use tarn_state::Table;
+use tarn_state::topic_names::EVENTS_NAMESPACE;
 use tarn_tables::Catalog;
 use tokio::time::Instant;
 
 use error::CatalogError;
 use names::{Names, Parameters};
 
-/// The namespace of topics' tables. It is there before the first of them.
-const EVENTS: &str = "events";
 const BARRIER_WITHIN: Duration = Duration::from_secs(10);
 
 const ENDPOINTS: [&str; 6] = [
@@ -291,12 +290,12 @@ fn namespaces(view: &View) -> BTreeSet<&str> {
     let tables = view.tables.values();
     tables
         .map(|table| table.namespace.as_str())
-        .chain([EVENTS])
+        .chain([EVENTS_NAMESPACE])
         .collect()
 }
 
 fn known(view: &View, namespace: &str) -> Result<(), CatalogError> {
-    let is_known = namespace == EVENTS
+    let is_known = namespace == EVENTS_NAMESPACE
         || view
             .tables
             .values()

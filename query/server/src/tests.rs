@@ -20,6 +20,7 @@ use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::Runtime;
 use tarn_state::Command;
 use tarn_state::commands::{CreateTopic, RegisterSchema, ReportTable};
+use tarn_state::topic_configs::Defaults;
 use tarn_store::Store;
 use tarn_tables::Catalog;
 use tarn_topics::{NewBatch, Writer, WriterSettings};
@@ -57,7 +58,12 @@ impl Fixture {
             log: Arc::new(MemoryLog::new()),
             agent: None,
         };
-        let node = Node::open(NodeSettings::default(), parts, runtime.root_scope("test"));
+        // Nothing becomes a table by itself.
+        let opened_with = NodeSettings {
+            defaults: Defaults::tables_every(Duration::from_secs(1_000_000)),
+            ..NodeSettings::default()
+        };
+        let node = Node::open(opened_with, parts, runtime.root_scope("test"));
         let node = node.await.expect("a node in memory opens");
         let create = CreateTopic {
             id: CLICKS,
@@ -70,10 +76,6 @@ impl Fixture {
             .propose(vec![Command::CreateTopic(create)], soon())
             .await
             .expect("the topic is new");
-        let never = CompactorSettings {
-            interval: Duration::from_secs(1_000_000),
-            ..CompactorSettings::default()
-        };
         let hot = HotTier::start(
             &node,
             HotSettings {
@@ -89,7 +91,7 @@ impl Fixture {
         };
         Fixture {
             writer: Writer::start(&node, WriterSettings::local()),
-            compactor: tarn_compactor::start(&node, &tables, never),
+            compactor: tarn_compactor::start(&node, &tables, CompactorSettings::default()),
             router: router(&node, engine).merge(home(&node, places)),
             node,
         }

@@ -11,6 +11,7 @@ use tarn_replica::{Node, NodeSettings, Parts, ProposeError};
 use tarn_runtime::Runtime;
 use tarn_schema::{columns, parse};
 use tarn_state::commands::RegisterSchema;
+use tarn_state::topic_configs::Defaults;
 use tarn_state::{Advertised, Command, Outcome};
 use tarn_tables::Catalog;
 use tarn_topics::WriterSettings;
@@ -79,6 +80,7 @@ async fn start(
         alone: false,
         accept_clock: false,
         tick: caps::TICK_INTERVAL,
+        defaults: Defaults::tables_every(cluster.plan.table_interval),
     };
     let parts = Parts {
         runtime: runtime.clone(),
@@ -122,13 +124,9 @@ async fn start(
         ..AgentSettings::default()
     };
     tarn_agent::start(&opened, agent, listener).map_err(|error| error.to_string())?;
-    let compactor = CompactorSettings {
-        interval: cluster.plan.table_interval,
-        ..CompactorSettings::default()
-    };
     // Little room, so that manifests are read again.
     let tables = Catalog::new(&opened, ByteSize::kib(64));
-    tarn_compactor::start(&opened, &tables, compactor);
+    tarn_compactor::start(&opened, &tables, CompactorSettings::default());
     // Little room, so that rows are evicted and read again.
     let hot = HotTier::start(
         &opened,

@@ -20,16 +20,16 @@ use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::caps;
 use tarn_replica::ProposeError;
 use tarn_state::commands::CreateTopic;
-use tarn_state::topic_name;
-use tarn_state::{Command, State, Topic};
+use tarn_state::topic_configs::{self, TOPIC_CONFIGS};
+use tarn_state::{Command, State, Topic, topic_names};
 use tokio::time::Instant;
 
 use crate::agent::Agent;
 use crate::context::Context;
 use crate::error_code::{self, not_now};
 use crate::placement;
-use crate::topic_configs::{self, TOPIC_CONFIGS};
 
+use super::describe_configs::holds;
 use super::text::text;
 
 /// A code and why.
@@ -90,9 +90,8 @@ pub(crate) async fn handle(
 
 /// Everything that does not depend on the state.
 fn check(agent: &Agent, asked: &CreatableTopic) -> Result<NewTopic, Refused> {
-    if let Some(problem) = topic_name::problem(&asked.name) {
-        return Err((ErrorCode::InvalidTopic, problem));
-    }
+    topic_names::check(&asked.name)
+        .map_err(|problem| (ErrorCode::InvalidTopic, problem.to_string()))?;
     let assigned = i32::try_from(asked.assignments.len()).unwrap_or(i32::MAX);
     let partitions = if assigned > 0 {
         if asked.num_partitions != -1 || asked.replication_factor != -1 {
@@ -261,14 +260,7 @@ fn succeeded(
     let configs = TOPIC_CONFIGS
         .iter()
         .map(|config| {
-            let set = topic.configs.get(config.name);
-            let default = config.default_in(&agent.settings);
-            let value = set.map_or(&*default, String::as_str);
-            let source = if set.is_some() {
-                super::describe_configs::SET_HERE
-            } else {
-                super::describe_configs::DEFAULT
-            };
+            let (value, source) = holds(config, &topic.configs, &agent.defaults);
             CreatableTopicConfigs::default()
                 .with_name(text(config.name))
                 .with_value(Some(text(value)))

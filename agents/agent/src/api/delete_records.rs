@@ -16,12 +16,12 @@ use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{Offset, PartitionId, TopicPartition};
 use tarn_replica::Metastore;
 use tarn_state::commands::{DeleteRecords, RecordsBelow};
+use tarn_state::topic_names::is_internal;
 use tarn_state::{Command, State};
 
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
 use crate::error_code::{self, not_now};
-use crate::topic_configs;
 
 /// Up to the high watermark.
 const ALL: i64 = -1;
@@ -105,10 +105,10 @@ fn check(view: &State, name: &str, index: i32, offset: i64) -> Result<RecordsBel
     let partition = view
         .partition(at.topic, at.partition)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if tarn_state::is_internal(name) {
+    if is_internal(name) {
         return Err(ErrorCode::InvalidTopic);
     }
-    if !topic_configs::deletes(topic) {
+    if !topic.deletes() {
         return Err(ErrorCode::PolicyViolation);
     }
     let offset = match offset {

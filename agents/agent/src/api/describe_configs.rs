@@ -1,11 +1,14 @@
 //! DescribeConfigs, key 32, v1–v4.
 //!
-//! - Topics: every config of the table, what was set and else the default, behind a barrier.
+//! - Topics: every config of the table, behind a barrier: what was set, else the setting that is the
+//!   default, else the default. Synonyms are all three, in this order, the latter two under the broker's
+//!   name.
 //! - Brokers: what of the agent's settings has a name in Kafka. Only the agent itself knows them;
 //!   asked about another one it says so.
 //! - Other resources are not served. v3: types and documentation.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -16,14 +19,13 @@ use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_replica::View;
-use tarn_state::Topic;
-use tarn_state::topic_name;
+use tarn_state::topic_configs::{Defaults, TOPIC_CONFIGS, TopicConfig};
+use tarn_state::{Topic, topic_names};
 
 use crate::agent::Agent;
 use crate::broker_configs;
 use crate::context::Context;
 use crate::error_code::not_now;
-use crate::topic_configs::TOPIC_CONFIGS;
 
 use super::create_topics::Refused;
 use super::text::text;
@@ -32,9 +34,9 @@ pub(super) const TOPIC: i8 = 2;
 pub(super) const BROKER: i8 = 4;
 
 /// Sources of a value: set for the topic, from the broker's settings, the default.
-pub(super) const SET_HERE: i8 = 1;
+const SET_HERE: i8 = 1;
 const SETTINGS: i8 = 4;
-pub(super) const DEFAULT: i8 = 5;
+const DEFAULT: i8 = 5;
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,
@@ -94,9 +96,8 @@ fn describe(
     let wanted = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| key.as_str() == name));
     match resource.resource_type {
         TOPIC => {
-            if let Some(problem) = topic_name::problem(&resource.resource_name) {
-                return Err((ErrorCode::InvalidTopic, problem));
-            }
+            topic_names::check(&resource.resource_name)
+                .map_err(|problem| (ErrorCode::InvalidTopic, problem.to_string()))?;
             let view = view
                 .as_ref()
                 .map_err(|why| (not_now(ApiKey::DescribeConfigs), why.clone()))?;
@@ -118,7 +119,7 @@ fn describe(
                 );
                 return Err((ErrorCode::InvalidRequest, why));
             }
-            let all = broker_configs::all(&agent.settings, node);
+            let all = broker_configs::all(&agent.settings, &agent.defaults, node);
             let shown = all
                 .into_iter()
                 .filter(|config| wanted(config.name))
@@ -140,6 +141,33 @@ fn describe(
     }
 }
 
+/// Values of a topic's config with their sources, the one that holds first.
+fn sources<'t>(
+    config: &TopicConfig,
+    set: &'t BTreeMap<String, String>,
+    defaults: &Defaults,
+) -> Vec<(Cow<'t, str>, i8)> {
+    let mut sources = Vec::new();
+    if let Some(value) = set.get(config.name) {
+        sources.push((Cow::Borrowed(value.as_str()), SET_HERE));
+    }
+    let default = config.default_in(defaults);
+    if default != config.default {
+        sources.push((default, SETTINGS));
+    }
+    sources.push((Cow::Borrowed(config.default), DEFAULT));
+    sources
+}
+
+/// The value that holds for a topic of which so much was set, and its source.
+pub(super) fn holds<'t>(
+    config: &TopicConfig,
+    set: &'t BTreeMap<String, String>,
+    defaults: &Defaults,
+) -> (Cow<'t, str>, i8) {
+    sources(config, set, defaults).swap_remove(0)
+}
+
 fn of_topic(
     agent: &Agent,
     topic: &Topic,
@@ -150,24 +178,24 @@ fn of_topic(
         .iter()
         .filter(|config| wanted(config.name))
         .map(|config| {
-            let set = topic.configs.get(config.name);
-            let default = config.default_in(&agent.settings);
-            let synonym = |value: &str, source: i8| {
+            let sources = sources(config, &topic.configs, &agent.defaults);
+            let (value, source) = &sources[0];
+            let synonyms = sources.iter().map(|(value, source)| {
+                let name = match *source {
+                    SET_HERE => config.name,
+                    _ => config.broker_name.unwrap_or(config.name),
+                };
                 DescribeConfigsSynonym::default()
-                    .with_name(StrBytes::from_static_str(config.name))
-                    .with_value(Some(text(value)))
-                    .with_source(source)
-            };
-            let mut synonyms = Vec::new();
-            if request.include_synonyms {
-                synonyms.extend(set.map(|value| synonym(value, SET_HERE)));
-                synonyms.push(synonym(&default, DEFAULT));
-            }
+                    .with_name(StrBytes::from_static_str(name))
+                    .with_value(Some(text(&**value)))
+                    .with_source(*source)
+            });
+            let synonyms = request.include_synonyms.then(|| synonyms.collect());
             DescribeConfigsResourceResult::default()
                 .with_name(StrBytes::from_static_str(config.name))
-                .with_value(Some(text(set.map_or(&*default, String::as_str))))
-                .with_config_source(if set.is_some() { SET_HERE } else { DEFAULT })
-                .with_synonyms(synonyms)
+                .with_value(Some(text(&**value)))
+                .with_config_source(*source)
+                .with_synonyms(synonyms.unwrap_or_default())
                 .with_config_type(config.kind.wire())
                 .with_documentation(doc(request, config.doc))
         });

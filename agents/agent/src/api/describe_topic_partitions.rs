@@ -16,8 +16,8 @@ use kafka_protocol::messages::{
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{PartitionId, TopicPartition};
 use tarn_state::advice::Leaders;
-use tarn_state::topic_name;
-use tarn_state::{State, Topic, is_internal};
+use tarn_state::topic_names::{self, is_internal};
+use tarn_state::{State, Topic};
 
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
@@ -88,9 +88,9 @@ pub(crate) async fn handle(
 }
 
 fn missing_topic(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
-    let code = match topic_name::problem(name) {
-        Some(_) => ErrorCode::InvalidTopic,
-        None => code,
+    let code = match topic_names::check(name) {
+        Ok(()) => code,
+        Err(_) => ErrorCode::InvalidTopic,
     };
     DescribeTopicPartitionsResponseTopic::default()
         .with_name(Some(wire_name(name)))

@@ -34,7 +34,6 @@ use crate::context::Context;
 use crate::error_code;
 use crate::fetch_session::{Told, Wanted};
 use crate::frame::{Answer, Frame};
-use crate::topic_configs;
 
 use super::TopicKey;
 
@@ -393,9 +392,9 @@ async fn read(
 
 /// Bytes that a read takes at most: a partition's first batch is read whole, however little is wanted.
 fn read_cost(view: &View, here: &Here, limit: u64) -> u64 {
-    let batch_max = view.topic(here.at.topic).map_or(u64::MAX, |topic| {
-        topic_configs::max_message_bytes(topic) as u64
-    });
+    let batch_max = view
+        .topic(here.at.topic)
+        .map_or(u64::MAX, |topic| topic.max_message_bytes() as u64);
     let first_extent = view
         .partitions
         .get(&here.at)

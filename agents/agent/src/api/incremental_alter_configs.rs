@@ -13,13 +13,12 @@ use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterC
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::TopicId;
 use tarn_state::commands::{AlterTopicConfigs, ConfigChange};
-use tarn_state::{Command, Topic};
+use tarn_state::{Command, Topic, topic_configs};
 use tokio::time::Instant;
 
 use crate::agent::Agent;
 use crate::context::Context;
 use crate::error_code::{self, not_now};
-use crate::topic_configs;
 
 use super::altering::{Named, each, told};
 use super::create_topics::{Refused, why};

@@ -24,8 +24,7 @@ use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{PartitionId, TopicPartition};
 use tarn_replica::View;
 use tarn_state::advice::Leaders;
-use tarn_state::topic_name;
-use tarn_state::{State, Topic};
+use tarn_state::{State, Topic, topic_names};
 use tracing::error;
 
 use crate::agent::Agent;
@@ -107,7 +106,7 @@ pub(crate) async fn handle(
         .iter()
         .filter(|key| key.find(&view).is_none())
         .filter_map(|key| match key {
-            TopicKey::Name(name) if topic_name::problem(name).is_none() => Some(name.as_str()),
+            TopicKey::Name(name) if topic_names::check(name).is_ok() => Some(name.as_str()),
             TopicKey::Name(_) | TopicKey::Id(_) => None,
         })
         .collect();
@@ -164,7 +163,7 @@ fn missing_topic(key: &TopicKey, code: ErrorCode) -> MetadataResponseTopic {
     let topic = MetadataResponseTopic::default();
     match key {
         TopicKey::Name(name) => {
-            let code = if topic_name::problem(name).is_some() {
+            let code = if topic_names::check(name).is_err() {
                 ErrorCode::InvalidTopic
             } else {
                 code
@@ -209,7 +208,7 @@ fn describe(
     let described = MetadataResponseTopic::default()
         .with_name(Some(wire_name(&topic.name)))
         .with_topic_id(topic.id.uuid())
-        .with_is_internal(tarn_state::is_internal(&topic.name))
+        .with_is_internal(topic_names::is_internal(&topic.name))
         .with_partitions(partitions);
     if request.include_topic_authorized_operations {
         described.with_topic_authorized_operations(operations::TOPIC)

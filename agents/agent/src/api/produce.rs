@@ -24,6 +24,7 @@ use tarn_kafka::{BatchHeader, ErrorCode, ProduceRules, ValidBatch};
 use tarn_model::{Kind, PartitionId, Timestamp};
 use tarn_replica::View;
 use tarn_state::Topic;
+use tarn_state::topic_configs::TimestampRule;
 use tarn_topics::{Appended, NewBatch};
 use tracing::{debug, warn};
 
@@ -32,7 +33,6 @@ use crate::context::Context;
 use crate::error_code;
 use crate::frame::Answer;
 use crate::metrics::TopicLabel;
-use crate::topic_configs::{self, TimestampRule};
 
 use super::{TopicKey, text};
 
@@ -319,8 +319,8 @@ fn check_batch(
     records: Bytes,
     now: Timestamp,
 ) -> Result<(ValidBatch, i64), Refused> {
-    let rule = topic_configs::timestamp_rule(topic);
-    let batch_bytes_max = topic_configs::max_message_bytes(topic);
+    let rule = topic.timestamp_rule();
+    let batch_bytes_max = topic.max_message_bytes();
     let zstd_allowed = version >= 7;
     let timestamp_latest = match rule {
         TimestampRule::Create { after, .. } => now.0.saturating_add(millis(after)),

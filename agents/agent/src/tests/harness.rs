@@ -19,6 +19,7 @@ use tarn_model::{ByteSize, TopicId};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::{Runtime, Stream};
 use tarn_state::Advertised;
+use tarn_state::topic_configs::Defaults;
 use tarn_store::Store;
 use tarn_topics::WriterSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,8 +46,6 @@ pub(crate) struct TestAgent {
 pub(crate) fn settings() -> AgentSettings {
     AgentSettings {
         writer: WriterSettings::local(),
-        // Not what it is without settings.
-        table_interval: Duration::from_secs(7),
         ..AgentSettings::default()
     }
 }
@@ -83,6 +82,8 @@ impl Cluster {
             cache_bytes: ByteSize::mib(64),
             memory_budget: ByteSize::mib(256),
             tick: Duration::from_secs(1),
+            // Not what it is without settings.
+            defaults: Defaults::tables_every(Duration::from_secs(7)),
             ..NodeSettings::default()
         };
         let parts = Parts {

@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tarn_kafka::ValidBatch;
-use tarn_model::{ByteSize, ClusterId, Generation, TopicPartition, defect};
+use tarn_model::{ByteSize, ClusterId, Generation, TopicPartition, caps, defect};
 use tarn_replica::{BarrierError, Metastore, Node, View};
 use tarn_runtime::{Runtime, Scope, TaskError, step};
 use tarn_store::{ChunkCache, Store};
@@ -32,7 +32,7 @@ use super::{AppendError, Ticket};
 use crate::WriterSettings;
 use crate::metrics::{DoorEnd, Flush, FlushReason, WriterMetrics};
 use crate::segment::{self, Builder};
-use crate::settings::{BATCH_BYTES_MAX, COMMIT_BYTES_MAX};
+use crate::settings::COMMIT_BYTES_MAX;
 use door::{Door, Waiting};
 use flight::{Flight, Open, Sent, Stage};
 pub(super) use producers::Stamp;
@@ -220,10 +220,10 @@ impl Accumulator {
         }
         for pending in message.batches {
             let bytes = ByteSize(pending.bytes());
-            if bytes > BATCH_BYTES_MAX {
+            if bytes > caps::BATCH_BYTES_MAX {
                 pending.ticket.answer(Err(AppendError::TooLarge {
                     bytes,
-                    max: BATCH_BYTES_MAX,
+                    max: caps::BATCH_BYTES_MAX,
                 }));
                 continue;
             }

@@ -24,7 +24,7 @@ impl Fixture {
 
 #[tokio::test]
 async fn a_table_keeps_its_rows_and_never_gets_what_was_deleted_before() {
-    let fixture = Fixture::new(never()).await;
+    let fixture = Fixture::new(CompactorSettings::default()).await;
     let (a, b) = (values("a", 10), values("b", 10));
     fixture.produce(0, &a).await;
     fixture.materialize().await;

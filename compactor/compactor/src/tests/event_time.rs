@@ -50,7 +50,7 @@ impl Fixture {
 
 #[tokio::test]
 async fn a_commit_touches_at_most_64_days() {
-    let fixture = Fixture::new(never()).await;
+    let fixture = Fixture::new(CompactorSettings::default()).await;
     let today = fixture.now_ms();
     let times: Vec<i64> = (0..150 * 200).map(|n| today - n / 200 * DAY_MS).collect();
     fixture.produce_times(&times).await;
@@ -68,7 +68,7 @@ async fn a_commit_touches_at_most_64_days() {
 /// Otherwise each commit would have one row a day, for ever.
 #[tokio::test]
 async fn records_that_jump_from_day_to_day_are_a_few_commits_all_the_same() {
-    let fixture = Fixture::new(never()).await;
+    let fixture = Fixture::new(CompactorSettings::default()).await;
     let today = fixture.now_ms();
     let times: Vec<i64> = (0..20_000).map(|n| today - n * 37 % 300 * DAY_MS).collect();
     fixture.produce_times(&times).await;
@@ -82,7 +82,7 @@ async fn records_that_jump_from_day_to_day_are_a_few_commits_all_the_same() {
 
 #[tokio::test]
 async fn a_clock_that_is_wrong_makes_one_file_and_is_counted() {
-    let fixture = Fixture::new(never()).await;
+    let fixture = Fixture::new(CompactorSettings::default()).await;
     let today = fixture.now_ms();
     let past = (0..5_000).map(|n| n * DAY_MS);
     let mut times: Vec<i64> = past.collect();
@@ -107,7 +107,7 @@ async fn a_clock_that_is_wrong_makes_one_file_and_is_counted() {
 /// Set long after the first commit: it counts from then on, in the same table.
 #[tokio::test]
 async fn the_column_of_event_time_may_be_named_later() {
-    let fixture = Fixture::new(never()).await;
+    let fixture = Fixture::new(CompactorSettings::default()).await;
     let text = r#"{"type":"record","name":"R","fields":[
         {"name":"at","type":{"type":"long","logicalType":"timestamp-micros"}}]}"#;
     let id = fixture.register(text).await;

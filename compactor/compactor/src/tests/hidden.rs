@@ -11,7 +11,7 @@ use super::*;
 #[tokio::test]
 async fn records_later_than_their_header_are_found_once_they_are_rows() {
     const T: i64 = 4_102_444_800_000;
-    let fixture = Fixture::new(never()).await;
+    let fixture = Fixture::new(CompactorSettings::default()).await;
     let reader = Reader::new(&fixture.node);
     let at = TopicPartition::new(TOPIC, PartitionId(0));
     let offset = async |timestamp: i64| {
@@ -73,7 +73,7 @@ async fn records_later_than_their_header_are_found_once_they_are_rows() {
 /// The header of the second batch is of a client that says less than its records.
 #[tokio::test]
 async fn records_later_than_their_header_are_counted() {
-    let fixture = Fixture::new(never()).await;
+    let fixture = Fixture::new(CompactorSettings::default()).await;
     let (a, b) = (values("a", 5), values("b", 4));
     fixture.produce(0, &a).await;
     let batch = batch_of(&b).with_max_timestamp(4_102_444_799_999);

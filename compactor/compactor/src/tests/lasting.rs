@@ -15,7 +15,7 @@ async fn the_longest_name_of_a_topic_is_a_table() {
     let local = LocalStore::open(folder.path(), true, &runtime).expect("an empty folder");
     let store = Store::local(local, Options::default(), &runtime);
     let node = open(&runtime, &store, Arc::new(MemoryLog::new())).await;
-    let fixture = Fixture::on(node, never()).await;
+    let fixture = Fixture::on(node, CompactorSettings::default()).await;
     for (n, length) in (20_u8..).zip([245, 246, 249]) {
         let topic = TopicId([n; 16]);
         create_topic(&fixture.node, topic, &"n".repeat(length)).await;
@@ -37,7 +37,7 @@ async fn a_table_that_cannot_be_written_says_why_and_holds_up_nobody() {
     let log = MemoryLog::new();
     let first = Fixture::on(
         open(&runtime, &store, Arc::new(log.reopen())).await,
-        never(),
+        CompactorSettings::default(),
     )
     .await;
     first.produce(0, &values("a", 3)).await;
@@ -60,13 +60,13 @@ async fn a_table_that_cannot_be_written_says_why_and_holds_up_nobody() {
 
     // Another process, which has not read the file before.
     let settings = CompactorSettings {
-        interval: Duration::from_millis(100),
         tick: Duration::from_millis(20),
         tables_at_once: 1,
         ..CompactorSettings::default()
     };
     let node = open(&Runtime::real(), &store, Arc::new(log.reopen())).await;
     create_topic(&node, OTHER, "other").await;
+    let node = every(Duration::from_millis(100), node);
     let _compactor = start(&node, &catalog(&node), settings);
     first.produce(0, &values("b", 2)).await;
     let deadline = soon();
@@ -169,11 +169,10 @@ fn a_spec_that_cannot_be_written_waits_for_another() {
         let store = Store::memory(&runtime);
         let node = open(&runtime, &store, Arc::new(MemoryLog::new())).await;
         let settings = CompactorSettings {
-            interval: Duration::from_secs(1),
             tables_at_once: 1,
             ..CompactorSettings::default()
         };
-        let fixture = Fixture::on(node, settings).await;
+        let fixture = Fixture::on(every(Duration::from_secs(1), node), settings).await;
         let until_written = async |end: u64| {
             while fixture.materialized(0) < Offset(end) {
                 sleep(Duration::from_millis(100)).await;

@@ -12,6 +12,7 @@ use tarn_commit_log::{
 use tarn_model::{ByteSize, Generation, Lsn, ProducerId};
 use tarn_runtime::Runtime;
 use tarn_state::commands::AllocateProducerId;
+use tarn_state::topic_configs::Defaults;
 use tarn_state::{Command, Outcome, State};
 use tarn_store::Store;
 use tokio::sync::watch;
@@ -35,6 +36,7 @@ pub(super) fn settings() -> NodeSettings {
         tick: Duration::from_millis(200),
         alone: false,
         accept_clock: false,
+        defaults: Defaults::default(),
     }
 }
 

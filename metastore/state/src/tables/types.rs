@@ -8,13 +8,11 @@ use tarn_model::{
     ClusterTime, ColumnType, Field, Lsn, Offset, PartitionId, SchemaId, TableUuid, TopicId, caps,
 };
 
+use crate::topic_configs as configs;
 use crate::{Context, Refusal, State};
 
 /// Ids of payload columns start here; the metadata columns have the ones below.
 pub const FIRST_PAYLOAD_FIELD_ID: i32 = 100;
-
-/// The namespace of topics' tables.
-pub(crate) const EVENTS_NAMESPACE: &str = "events";
 
 /// The table of one topic. Keyed by the topic's id, so that a topic that is made again gets a new
 /// one.
@@ -89,8 +87,6 @@ pub struct EventTime {
     pub column: Option<String>,
 }
 
-/// Config of a topic: the column that says when an event happened.
-pub(crate) const EVENT_TIME_CONFIG: &str = "tarn.event.time";
 /// Changes of it that a table remembers. The records below the oldest have their timestamps.
 const EVENT_TIMES_MAX: usize = 16;
 /// Longest reason that is kept of a schema or of a table.
@@ -103,7 +99,7 @@ pub(crate) fn check_event_time(table: &Table) -> Result<(), Refusal> {
     match table.event_time_problem() {
         // One that is missing may come with a schema.
         Some(why) if named.is_some_and(is_there) => Err(Refusal::InvalidConfig {
-            name: EVENT_TIME_CONFIG.into(),
+            name: configs::EVENT_TIME.name.into(),
             why,
         }),
         _ => Ok(()),
@@ -140,10 +136,8 @@ impl Table {
 
     /// The topic's configs are these from the entry of `ctx` on.
     pub(crate) fn name_event_time(&mut self, configs: &BTreeMap<String, String>, ctx: &Context) {
-        let named = configs
-            .get(EVENT_TIME_CONFIG)
-            .filter(|name| !name.is_empty());
-        if named == self.event_time().and_then(|at| at.column.as_ref()) {
+        let named = configs::event_time(configs);
+        if named == self.event_time().and_then(|at| at.column.as_deref()) {
             return;
         }
         if self.event_times.len() >= EVENT_TIMES_MAX {
@@ -152,7 +146,7 @@ impl Table {
         self.event_times.push(EventTime {
             since: ctx.lsn,
             since_time: ctx.cluster_time,
-            column: named.cloned(),
+            column: named.map(str::to_owned),
         });
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tarn_model::TopicId;
 
-use super::types::{check_configs, wants_table};
+use super::configs;
 use crate::tables::check_event_time;
 use crate::{Context, Outcome, Refusal, State};
 
@@ -41,7 +41,7 @@ impl AlterTopicConfigs {
                 .get_mut(&self.id)
                 .ok_or(Refusal::NoSuchTopic(self.id))?,
         );
-        let had_table = wants_table(&topic.name, &topic.configs);
+        let had_table = topic.wants_table();
         for (name, change) in &self.changes {
             let present = topic.configs.get(name).map(String::as_str);
             match change.apply(present) {
@@ -49,10 +49,10 @@ impl AlterTopicConfigs {
                 None => topic.configs.remove(name),
             };
         }
-        check_configs(&topic.configs)?;
-        if wants_table(&topic.name, &topic.configs) != had_table {
+        configs::check(&topic.configs)?;
+        if topic.wants_table() != had_table {
             return Err(Refusal::InvalidConfig {
-                name: "tarn.table".into(),
+                name: configs::TABLE.name.into(),
                 why: "it is decided when the topic is created".into(),
             });
         }

@@ -10,8 +10,10 @@ use tarn_model::{
     ClusterTime, Lsn, PartitionId, SchemaId, TableUuid, TopicId, TopicPartition, caps,
 };
 
-use super::types::{Partition, Topic, check_configs, check_topic_name, wants_table};
-use crate::tables::{Columns, EVENTS_NAMESPACE, Table, check_event_time, short_reason};
+use super::configs::{self, wants_table};
+use super::names::{self, EVENTS_NAMESPACE};
+use super::types::{Partition, Topic};
+use crate::tables::{Columns, Table, check_event_time, short_reason};
 use crate::{Context, FeatureLevel, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -34,7 +36,7 @@ impl CreateTopic {
             name: self.name.clone(),
             why: why.to_owned(),
         };
-        check_topic_name(&self.name).map_err(invalid)?;
+        names::check(&self.name).map_err(|problem| invalid(&problem.to_string()))?;
         // An id that is known may be that of a late copy: its topic was made, and deleted.
         if state.topic_names.contains_key(&self.name) || state.is_topic_known(self.id) {
             return Err(Refusal::TopicExists(self.name.clone()));
@@ -49,7 +51,7 @@ impl CreateTopic {
                 max: caps::PARTITIONS_PER_TOPIC_MAX,
             });
         }
-        check_configs(&self.configs)?;
+        configs::check(&self.configs)?;
         if state.topics.len() >= caps::TOPICS_MAX {
             return Err(Refusal::Full {
                 what: "topics".into(),

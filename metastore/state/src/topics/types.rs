@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use imbl::OrdMap;
 use minicbor::{Decode, Encode};
 use tarn_model::{
-    ByteSize, ClusterTime, Generation, Lsn, Offset, OffsetRange, ProducerId, SegmentId, Timestamp,
-    TopicId, caps,
+    ClusterTime, Generation, Lsn, Offset, OffsetRange, ProducerId, SegmentId, Timestamp, TopicId,
+    caps,
 };
 
 use crate::{Refusal, State};
@@ -20,7 +20,7 @@ pub struct Topic {
     pub name: String,
     #[n(2)]
     pub partitions: i32,
-    /// What was set for this topic; the rest has defaults, see the agent's table of configs.
+    /// What was set for this topic; the rest has defaults, see [`super::configs`].
     #[n(3)]
     pub configs: BTreeMap<String, String>,
     #[n(4)]
@@ -139,65 +139,6 @@ pub struct Segment {
     pub bytes: u64,
     #[n(2)]
     pub committed_at: u64,
-}
-
-/// Configs of one topic; more are refused.
-const CONFIGS_PER_TOPIC_MAX: usize = 256;
-/// The config that says whether a topic has a table.
-const TABLE_CONFIG: &str = "tarn.table";
-
-/// Kafka's rules for names.
-pub(crate) fn check_topic_name(name: &str) -> Result<(), &'static str> {
-    if name.is_empty() {
-        return Err("it is empty");
-    }
-    if name == "." || name == ".." {
-        return Err("it is a path");
-    }
-    if name.len() > caps::TOPIC_NAME_MAX {
-        return Err("it is longer than 249 bytes");
-    }
-    if !name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-    {
-        return Err("only ASCII letters and digits, '.', '_' and '-' are legal");
-    }
-    Ok(())
-}
-
-pub(crate) fn check_configs(configs: &BTreeMap<String, String>) -> Result<(), Refusal> {
-    if configs.len() > CONFIGS_PER_TOPIC_MAX {
-        return Err(Refusal::Full {
-            what: "configs of a topic".into(),
-            max: CONFIGS_PER_TOPIC_MAX as u64,
-        });
-    }
-    if configs
-        .iter()
-        .any(|(name, value)| name.len().max(value.len()) > caps::NAME_BYTES_MAX)
-    {
-        return Err(Refusal::TooLong {
-            max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
-        });
-    }
-    Ok(())
-}
-
-/// Does a topic of this name, with these configs, have a table? Kafka's own topics and ours have none.
-pub(crate) fn wants_table(name: &str, configs: &BTreeMap<String, String>) -> bool {
-    let off = configs
-        .get(TABLE_CONFIG)
-        .is_some_and(|value| value == "off");
-    !off && !name.starts_with("_tarn.") && !is_internal(name)
-}
-
-/// Kafka's own topics. Other names are users', whatever they begin with: `__debezium-heartbeat.x` is one.
-pub fn is_internal(name: &str) -> bool {
-    matches!(
-        name,
-        "__consumer_offsets" | "__transaction_state" | "__share_group_state"
-    )
 }
 
 impl State {

@@ -186,7 +186,7 @@ fn made(function: &Function) -> Option<Expr> {
 /// Constants that are called.
 fn constant(function: &Function) -> Option<Expr> {
     let text = match function.name.to_string().to_ascii_lowercase().as_str() {
-        "current_schema" => crate::catalog::EVENTS,
+        "current_schema" => tarn_state::topic_names::EVENTS_NAMESPACE,
         "current_database" | "current_catalog" => crate::catalog::CATALOG,
         _ => return None,
     };

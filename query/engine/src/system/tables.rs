@@ -16,6 +16,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use tarn_schema::TIMESTAMP;
+use tarn_state::topic_configs::EVENT_TIME;
 use tarn_state::{State, Table};
 
 use super::{Described, bigint, boolean, count, int, micros, number, text, time};
@@ -131,7 +132,7 @@ fn event_time(table: &Table) -> String {
 fn problems(table: &Table) -> Option<String> {
     let mut problems: Vec<String> = table.problem.iter().cloned().collect();
     if let Some(why) = table.event_time_problem() {
-        problems.push(format!("tarn.event.time: {why}"));
+        problems.push(format!("{}: {why}", EVENT_TIME.name));
     }
     let unfit = table.unfit.iter();
     problems.extend(unfit.map(|(id, why)| format!("schema {id}: {why}")));

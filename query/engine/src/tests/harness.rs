@@ -16,6 +16,7 @@ use tarn_model::{ByteSize, PartitionId, SchemaId, TableUuid, TopicId};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::Runtime;
 use tarn_state::commands::{CreateTopic, DeleteTopic, RegisterSchema};
+use tarn_state::topic_configs::Defaults;
 use tarn_state::{Command, Outcome};
 use tarn_store::Store;
 use tarn_tables::Catalog;
@@ -61,12 +62,13 @@ impl Fixture {
             log: Arc::new(MemoryLog::new()),
             agent: None,
         };
-        let node = Node::open(NodeSettings::default(), parts, runtime.root_scope("test"));
-        let node = node.await.expect("a node in memory opens");
-        let never = CompactorSettings {
-            interval: Duration::from_secs(1_000_000),
-            ..CompactorSettings::default()
+        // Nothing becomes a table by itself.
+        let opened_with = NodeSettings {
+            defaults: Defaults::tables_every(Duration::from_secs(1_000_000)),
+            ..NodeSettings::default()
         };
+        let node = Node::open(opened_with, parts, runtime.root_scope("test"));
+        let node = node.await.expect("a node in memory opens");
         let hot = HotTier::start(
             &node,
             HotSettings {
@@ -76,7 +78,7 @@ impl Fixture {
         let tables = Catalog::new(&node, ByteSize::mib(8));
         let fixture = Fixture {
             writer: Writer::start(&node, WriterSettings::local()),
-            compactor: tarn_compactor::start(&node, &tables, never),
+            compactor: tarn_compactor::start(&node, &tables, CompactorSettings::default()),
             engine: Engine::start(&node, &tables, hot, settings),
             node,
         };

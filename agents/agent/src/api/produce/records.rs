@@ -15,9 +15,9 @@ use tarn_kafka::records::{Glance, Limits, RecordsError};
 use tarn_kafka::{BatchHeader, Compression, DecompressError, ErrorCode, Records, ValidBatch};
 use tarn_model::Timestamp;
 use tarn_state::Topic;
+use tarn_state::topic_configs::TimestampRule;
 
 use crate::agent::Agent;
-use crate::topic_configs::{self, TimestampRule};
 
 use super::{Refused, millis};
 
@@ -37,10 +37,10 @@ pub(super) struct Reasons {
 
 /// Why this batch has to be opened; `None` if it need not be.
 pub(super) fn reasons(topic: &Topic, header: &BatchHeader, now: Timestamp) -> Option<Reasons> {
-    let keys = topic_configs::is_compacted(topic);
-    let timestamps = match topic_configs::timestamp_rule(topic) {
+    let keys = topic.is_compacted();
+    let timestamps = match topic.timestamp_rule() {
         TimestampRule::Create { before, after }
-            if header.may_hide_timestamps() || topic_configs::limits_timestamps(topic) =>
+            if header.may_hide_timestamps() || topic.limits_timestamps() =>
         {
             let earliest = now.0.saturating_sub(millis(before));
             Some(earliest..=now.0.saturating_add(millis(after)))
