@@ -1,5 +1,5 @@
 //! The one table of the Kafka APIs that an agent serves: what each one needs, in which lane of its
-//! connection it runs, and who handles it.
+//! connection it runs, what it says while the commit log does not answer, and who handles it.
 //!
 //! Keys and versions stand in `tarn_kafka::ApiKey`; a key that is served there and has no line here
 //! does not compile. Dispatch, ApiVersions, the metric's label and the access check follow from the
@@ -73,7 +73,7 @@ pub(crate) enum Lane {
 }
 
 macro_rules! apis {
-    ($($name:ident => $handler:ident, $lane:ident, $access:ident;)*) => {
+    ($($name:ident => $handler:ident, $lane:ident, $access:ident, $not_now:ident;)*) => {
         /// What a request needs to be allowed to do.
         pub(crate) fn access(api: ApiKey) -> Access {
             match api {
@@ -88,6 +88,14 @@ macro_rules! apis {
             }
         }
 
+        /// What a client is told when the commit log did not say in time what it asks for, or what
+        /// became of what it wanted: the code after which clients of this API ask again.
+        fn not_now(api: ApiKey) -> ErrorCode {
+            match api {
+                $(ApiKey::$name => ErrorCode::$not_now,)*
+            }
+        }
+
         /// Lets the API's handler answer.
         pub(crate) async fn handle(agent: &Arc<Agent>, context: &mut Context, body: RequestBody) -> Answer {
             // Boxed one by one: the largest handler would else be the size of them all.
@@ -98,47 +106,51 @@ macro_rules! apis {
     };
 }
 
+// Where answers name topics or coordinators, clients refresh and retry. The Java consumer takes
+// COORDINATOR_NOT_AVAILABLE of an OffsetFetch for an unexpected, final error; a second producer id does no
+// harm, so that InitProducerId may be repeated likewise. What needs no log never says that it is late, and a
+// fetch is answered empty instead.
 apis! {
-    Produce => produce, Produce, WriteTopic;
-    Fetch => fetch, Serial, ReadTopic;
-    ListOffsets => list_offsets, Free, DescribeTopic;
-    Metadata => metadata, Serial, DescribeTopic;
-    OffsetCommit => offset_commit, Free, ReadGroup;
-    OffsetFetch => offset_fetch, Serial, ReadGroup;
-    FindCoordinator => find_coordinator, Free, DescribeGroup;
-    JoinGroup => join_group, Free, ReadGroup;
-    Heartbeat => heartbeat, Free, ReadGroup;
-    LeaveGroup => leave_group, Free, ReadGroup;
-    SyncGroup => sync_group, Free, ReadGroup;
-    DescribeGroups => describe_groups, Serial, DescribeGroup;
-    ListGroups => list_groups, Serial, DescribeGroup;
-    ApiVersions => api_versions, Free, Open;
-    CreateTopics => create_topics, Free, CreateTopic;
-    DeleteTopics => delete_topics, Free, DeleteTopic;
-    DeleteRecords => delete_records, Free, DeleteTopic;
-    InitProducerId => init_producer_id, Free, IdempotentWrite;
-    OffsetForLeaderEpoch => offset_for_leader_epoch, Free, DescribeTopic;
-    DescribeConfigs => describe_configs, Serial, DescribeTopic;
-    CreatePartitions => create_partitions, Free, AlterTopic;
-    DeleteGroups => delete_groups, Free, DeleteGroup;
-    ElectLeaders => elect_leaders, Serial, AlterCluster;
-    IncrementalAlterConfigs => incremental_alter_configs, Free, AlterTopic;
-    DescribeCluster => describe_cluster, Free, DescribeCluster;
-    AlterConfigs => alter_configs, Free, AlterTopic;
-    OffsetDelete => offset_delete, Free, DeleteGroup;
-    DescribeLogDirs => describe_log_dirs, Serial, DescribeCluster;
-    DescribeProducers => describe_producers, Serial, ReadTopic;
-    DescribeTopicPartitions => describe_topic_partitions, Serial, DescribeTopic;
-    ListConfigResources => list_config_resources, Serial, DescribeCluster;
-    ListPartitionReassignments => list_partition_reassignments, Free, DescribeCluster;
-    ListTransactions => list_transactions, Free, DescribeCluster;
-    DescribeQuorum => describe_quorum, Free, DescribeCluster;
-    DescribeAcls => describe_acls, Free, DescribeCluster;
-    CreateAcls => create_acls, Free, AlterCluster;
-    DeleteAcls => delete_acls, Free, AlterCluster;
-    DescribeUserScramCredentials => describe_user_scram_credentials, Free, DescribeCluster;
-    DescribeClientQuotas => describe_client_quotas, Free, DescribeCluster;
-    AlterClientQuotas => alter_client_quotas, Free, AlterCluster;
+    Produce => produce, Produce, WriteTopic, RequestTimedOut;
+    Fetch => fetch, Serial, ReadTopic, RequestTimedOut;
+    ListOffsets => list_offsets, Free, DescribeTopic, OffsetNotAvailable;
+    Metadata => metadata, Serial, DescribeTopic, LeaderNotAvailable;
+    OffsetCommit => offset_commit, Free, ReadGroup, CoordinatorNotAvailable;
+    OffsetFetch => offset_fetch, Serial, ReadGroup, CoordinatorLoadInProgress;
+    FindCoordinator => find_coordinator, Free, DescribeGroup, CoordinatorNotAvailable;
+    JoinGroup => join_group, Free, ReadGroup, CoordinatorNotAvailable;
+    Heartbeat => heartbeat, Free, ReadGroup, CoordinatorNotAvailable;
+    LeaveGroup => leave_group, Free, ReadGroup, CoordinatorNotAvailable;
+    SyncGroup => sync_group, Free, ReadGroup, CoordinatorNotAvailable;
+    DescribeGroups => describe_groups, Serial, DescribeGroup, CoordinatorNotAvailable;
+    ListGroups => list_groups, Serial, DescribeGroup, CoordinatorNotAvailable;
+    ApiVersions => api_versions, Free, Open, RequestTimedOut;
+    CreateTopics => create_topics, Free, CreateTopic, RequestTimedOut;
+    DeleteTopics => delete_topics, Free, DeleteTopic, RequestTimedOut;
+    DeleteRecords => delete_records, Free, DeleteTopic, RequestTimedOut;
+    InitProducerId => init_producer_id, Free, IdempotentWrite, CoordinatorLoadInProgress;
+    OffsetForLeaderEpoch => offset_for_leader_epoch, Free, DescribeTopic, OffsetNotAvailable;
+    DescribeConfigs => describe_configs, Serial, DescribeTopic, RequestTimedOut;
+    CreatePartitions => create_partitions, Free, AlterTopic, RequestTimedOut;
+    DeleteGroups => delete_groups, Free, DeleteGroup, CoordinatorNotAvailable;
+    ElectLeaders => elect_leaders, Serial, AlterCluster, RequestTimedOut;
+    IncrementalAlterConfigs => incremental_alter_configs, Free, AlterTopic, RequestTimedOut;
+    DescribeCluster => describe_cluster, Free, DescribeCluster, RequestTimedOut;
+    AlterConfigs => alter_configs, Free, AlterTopic, RequestTimedOut;
+    OffsetDelete => offset_delete, Free, DeleteGroup, CoordinatorNotAvailable;
+    DescribeLogDirs => describe_log_dirs, Serial, DescribeCluster, RequestTimedOut;
+    DescribeProducers => describe_producers, Serial, ReadTopic, RequestTimedOut;
+    DescribeTopicPartitions => describe_topic_partitions, Serial, DescribeTopic, RequestTimedOut;
+    ListConfigResources => list_config_resources, Serial, DescribeCluster, RequestTimedOut;
+    ListPartitionReassignments => list_partition_reassignments, Free, DescribeCluster, UnknownServerError;
+    ListTransactions => list_transactions, Free, DescribeCluster, UnknownServerError;
+    DescribeQuorum => describe_quorum, Free, DescribeCluster, RequestTimedOut;
+    DescribeAcls => describe_acls, Free, DescribeCluster, UnknownServerError;
+    CreateAcls => create_acls, Free, AlterCluster, UnknownServerError;
+    DeleteAcls => delete_acls, Free, AlterCluster, UnknownServerError;
+    DescribeUserScramCredentials => describe_user_scram_credentials, Free, DescribeCluster, UnknownServerError;
+    DescribeClientQuotas => describe_client_quotas, Free, DescribeCluster, UnknownServerError;
+    AlterClientQuotas => alter_client_quotas, Free, AlterCluster, UnknownServerError;
 }
 
 /// What is wrong with the leader epoch that a client believes in (KIP-320); a negative one says

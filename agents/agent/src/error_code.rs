@@ -6,141 +6,77 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use tarn_coordinator::GroupError;
-use tarn_kafka::{ApiKey, ErrorCode};
+use tarn_kafka::ErrorCode;
 use tarn_model::Kind;
 use tarn_replica::ProposeError;
-use tarn_state::BatchOutcome;
-use tarn_state::Refusal;
+use tarn_state::{BatchOutcome, GroupRefusal, Refusal, SchemaRefusal, TopicRefusal};
 use tarn_topics::{AppendError, ReadError};
 
-/// What a client is told when the commit log did not say in time what it asks for, or what became
-/// of what it wanted: the code after which clients of this API ask again.
-pub(crate) fn not_now(api: ApiKey) -> ErrorCode {
-    match api {
-        // Answers that name topics or coordinators: clients refresh and retry.
-        ApiKey::Metadata => ErrorCode::LeaderNotAvailable,
-        ApiKey::ListOffsets | ApiKey::OffsetForLeaderEpoch => ErrorCode::OffsetNotAvailable,
-        ApiKey::FindCoordinator
-        | ApiKey::JoinGroup
-        | ApiKey::SyncGroup
-        | ApiKey::Heartbeat
-        | ApiKey::LeaveGroup
-        | ApiKey::OffsetCommit
-        | ApiKey::DescribeGroups
-        | ApiKey::ListGroups
-        | ApiKey::DeleteGroups
-        | ApiKey::OffsetDelete => ErrorCode::CoordinatorNotAvailable,
-        // The Java consumer takes COORDINATOR_NOT_AVAILABLE here for an unexpected, final error; a
-        // second producer id does no harm, so InitProducerId may be repeated likewise.
-        ApiKey::OffsetFetch | ApiKey::InitProducerId => ErrorCode::CoordinatorLoadInProgress,
-        // A fetch is answered empty instead; ApiVersions needs no log.
-        ApiKey::Produce
-        | ApiKey::Fetch
-        | ApiKey::ApiVersions
-        | ApiKey::CreateTopics
-        | ApiKey::DeleteTopics
-        | ApiKey::DeleteRecords
-        | ApiKey::ElectLeaders
-        | ApiKey::CreatePartitions
-        | ApiKey::DescribeConfigs
-        | ApiKey::IncrementalAlterConfigs
-        | ApiKey::DescribeCluster
-        | ApiKey::AlterConfigs
-        | ApiKey::DescribeLogDirs
-        | ApiKey::DescribeProducers
-        | ApiKey::DescribeTopicPartitions
-        | ApiKey::DescribeQuorum
-        | ApiKey::ListConfigResources => ErrorCode::RequestTimedOut,
-        // These need no log.
-        ApiKey::ListPartitionReassignments
-        | ApiKey::ListTransactions
-        | ApiKey::DescribeAcls
-        | ApiKey::CreateAcls
-        | ApiKey::DeleteAcls
-        | ApiKey::DescribeUserScramCredentials
-        | ApiKey::DescribeClientQuotas
-        | ApiKey::AlterClientQuotas => ErrorCode::UnknownServerError,
-    }
-}
-
-/// Of a proposal that was not applied. A refusal is final; everything else may be repeated.
-pub(crate) fn of_propose(api: ApiKey, error: &ProposeError) -> ErrorCode {
+/// Of a proposal that was not applied. A refusal is final; after everything else it may be repeated, and
+/// `not_now` is the code after which clients of this API do that.
+pub(crate) fn of_propose(error: &ProposeError, not_now: ErrorCode) -> ErrorCode {
     match error {
-        ProposeError::Refused { refusal, .. } => of_refusal(api, refusal),
+        ProposeError::Refused { refusal, .. } => of_refusal(refusal),
         ProposeError::NotDone { .. }
         | ProposeError::Unknown { .. }
-        | ProposeError::Stopped { .. } => not_now(api),
+        | ProposeError::Stopped { .. } => not_now,
     }
 }
 
-/// Of what `apply` refused.
-pub(crate) fn of_refusal(api: ApiKey, refusal: &Refusal) -> ErrorCode {
+/// Of what `apply` refused. A handler whose clients know a better code for one of these picks it before.
+pub(crate) fn of_refusal(refusal: &Refusal) -> ErrorCode {
     match refusal {
-        Refusal::TopicExists(_) => ErrorCode::TopicAlreadyExists,
-        Refusal::NoSuchTopic(_) | Refusal::NoSuchPartition(..) => {
+        Refusal::Topic(refusal) => of_topic(refusal),
+        Refusal::Group(refusal) => of_group_refusal(refusal),
+        Refusal::Schema(refusal) => of_schema(refusal),
+        // There is no room for one more of what the request makes.
+        Refusal::Full { .. } => ErrorCode::PolicyViolation,
+        Refusal::TooLong { .. } => ErrorCode::InvalidRequest,
+        // The agent proposes none of these on behalf of a Kafka client, or it is a defect of ours.
+        Refusal::Session(_) | Refusal::Table(_) | Refusal::Panicked(_) => {
+            ErrorCode::UnknownServerError
+        }
+    }
+}
+
+fn of_topic(refusal: &TopicRefusal) -> ErrorCode {
+    match refusal {
+        TopicRefusal::TopicExists(_) => ErrorCode::TopicAlreadyExists,
+        TopicRefusal::NoSuchTopic(_) | TopicRefusal::NoSuchPartition(..) => {
             ErrorCode::UnknownTopicOrPartition
         }
-        Refusal::InvalidTopicName { .. } => ErrorCode::InvalidTopic,
-        Refusal::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
-        Refusal::Full { .. } => full(api),
-        Refusal::InvalidConfig { .. } => ErrorCode::InvalidConfig,
-        Refusal::NoSuchGroup(_) => ErrorCode::GroupIdNotFound,
-        Refusal::NotCoordinator(_) => ErrorCode::NotCoordinator,
-        Refusal::WrongGeneration { .. } => ErrorCode::IllegalGeneration,
-        Refusal::UnknownMember(_) => ErrorCode::UnknownMemberId,
-        Refusal::FencedInstance(_) => ErrorCode::FencedInstanceId,
-        Refusal::GroupNotEmpty => group_not_empty(api),
-        Refusal::TooLong { .. } => too_long(api),
-        Refusal::BatchRefused { outcome, .. } => of_batch_outcome(*outcome),
+        TopicRefusal::InvalidTopicName { .. } => ErrorCode::InvalidTopic,
+        TopicRefusal::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
+        TopicRefusal::InvalidConfig { .. } => ErrorCode::InvalidConfig,
+        TopicRefusal::BatchRefused { outcome, .. } => of_batch_outcome(*outcome),
+        // The writer meets these, and answers for itself.
+        TopicRefusal::SegmentTooOld(_)
+        | TopicRefusal::SegmentKnown(_)
+        | TopicRefusal::SegmentInvalid(_) => ErrorCode::UnknownServerError,
+    }
+}
+
+fn of_group_refusal(refusal: &GroupRefusal) -> ErrorCode {
+    match refusal {
+        GroupRefusal::NoSuchGroup(_) => ErrorCode::GroupIdNotFound,
+        GroupRefusal::NotCoordinator(_) => ErrorCode::NotCoordinator,
+        GroupRefusal::WrongGeneration { .. } => ErrorCode::IllegalGeneration,
+        GroupRefusal::UnknownMember(_) => ErrorCode::UnknownMemberId,
+        GroupRefusal::FencedInstance(_) => ErrorCode::FencedInstanceId,
+        GroupRefusal::GroupNotEmpty => ErrorCode::NonEmptyGroup,
+        GroupRefusal::GroupInvalid(_) => ErrorCode::UnknownServerError,
+    }
+}
+
+fn of_schema(refusal: &SchemaRefusal) -> ErrorCode {
+    match refusal {
         // Of a new topic, whose subject's versions do not fit into one table.
-        Refusal::ColumnsDoNotFit(_) => ErrorCode::PolicyViolation,
-        // The agent proposes none of these on behalf of a Kafka client, or never gets this answer.
-        Refusal::SessionKnown
-        | Refusal::NoSuchSession(_)
-        | Refusal::SessionNotSilent(_)
-        | Refusal::LevelRefused(_)
-        | Refusal::SegmentTooOld(_)
-        | Refusal::SegmentKnown(_)
-        | Refusal::SegmentInvalid(_)
-        | Refusal::GroupInvalid(_)
-        | Refusal::NoSuchSubject(_)
-        | Refusal::NoSuchSchemaVersion(_)
-        | Refusal::SchemaVersionDeleted
-        | Refusal::SchemaVersionNotDeleted
-        | Refusal::NoSuchTable(_)
-        | Refusal::PointerMoved { .. }
-        | Refusal::MaterializedMoved { .. }
-        | Refusal::TableCommitInvalid(_)
-        | Refusal::Panicked(_) => ErrorCode::UnknownServerError,
-    }
-}
-
-/// There is no room for one more of what the request makes.
-fn full(api: ApiKey) -> ErrorCode {
-    if api == ApiKey::JoinGroup || api == ApiKey::SyncGroup {
-        ErrorCode::GroupMaxSizeReached
-    } else if api == ApiKey::OffsetCommit {
-        // Clients try that again; every other code would be final, though offsets expire.
-        ErrorCode::CoordinatorNotAvailable
-    } else {
-        ErrorCode::PolicyViolation
-    }
-}
-
-/// A consumer without membership that commits while the group has members is none of them.
-fn group_not_empty(api: ApiKey) -> ErrorCode {
-    if api == ApiKey::OffsetCommit {
-        ErrorCode::UnknownMemberId
-    } else {
-        ErrorCode::NonEmptyGroup
-    }
-}
-
-fn too_long(api: ApiKey) -> ErrorCode {
-    if api == ApiKey::OffsetCommit {
-        ErrorCode::OffsetMetadataTooLarge
-    } else {
-        ErrorCode::InvalidRequest
+        SchemaRefusal::ColumnsDoNotFit(_) => ErrorCode::PolicyViolation,
+        // Only the registry asks for what is answered so.
+        SchemaRefusal::NoSuchSubject(_)
+        | SchemaRefusal::NoSuchSchemaVersion(_)
+        | SchemaRefusal::SchemaVersionDeleted
+        | SchemaRefusal::SchemaVersionNotDeleted => ErrorCode::UnknownServerError,
     }
 }
 

@@ -6,7 +6,7 @@ use tarn_model::SchemaId;
 use tarn_replica::{BarrierError, ProposeError};
 use tarn_schema::{AvroSchema, ColumnsError, ParseError, columns, parse};
 use tarn_state::commands::{DeleteSchemaVersions, RegisterSchema, SetCompatibility};
-use tarn_state::{Command, Compatibility, Outcome, Refusal, Schema, State, Subject};
+use tarn_state::{Command, Compatibility, Outcome, Refusal, Schema, SchemaRefusal, State, Subject};
 use tokio::time::Instant;
 
 use crate::registry::Registry;
@@ -53,27 +53,26 @@ impl From<BarrierError> for SchemaError {
 impl From<ProposeError> for SchemaError {
     fn from(error: ProposeError) -> SchemaError {
         match error {
-            ProposeError::Refused {
-                refusal: Refusal::ColumnsDoNotFit(why),
-                ..
-            } => SchemaError::Incompatible(why),
-            ProposeError::Refused {
-                refusal: Refusal::NoSuchSubject(subject),
-                ..
-            } => SchemaError::NoSubject(subject),
-            ProposeError::Refused {
-                refusal: refusal @ Refusal::Full { .. },
-                ..
-            } => SchemaError::Refused(format!(
-                "{refusal}: there is room again when versions that nobody needs are deleted with permanent=true"
-            )),
             ProposeError::Refused { refusal, .. } => match refusal {
-                Refusal::NoSuchSchemaVersion(version) => SchemaError::NoVersion(version),
-                Refusal::SchemaVersionDeleted => SchemaError::Deleted,
-                Refusal::SchemaVersionNotDeleted => SchemaError::NotDeleted,
+                Refusal::Schema(refusal) => SchemaError::from(refusal),
+                Refusal::Full { .. } => SchemaError::Refused(format!(
+                    "{refusal}: there is room again when versions that nobody needs are deleted with permanent=true"
+                )),
                 refusal => SchemaError::Refused(refusal.to_string()),
             },
             other => SchemaError::Late(other.to_string()),
+        }
+    }
+}
+
+impl From<SchemaRefusal> for SchemaError {
+    fn from(refusal: SchemaRefusal) -> SchemaError {
+        match refusal {
+            SchemaRefusal::ColumnsDoNotFit(why) => SchemaError::Incompatible(why),
+            SchemaRefusal::NoSuchSubject(subject) => SchemaError::NoSubject(subject),
+            SchemaRefusal::NoSuchSchemaVersion(version) => SchemaError::NoVersion(version),
+            SchemaRefusal::SchemaVersionDeleted => SchemaError::Deleted,
+            SchemaRefusal::SchemaVersionNotDeleted => SchemaError::NotDeleted,
         }
     }
 }

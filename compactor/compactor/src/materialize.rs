@@ -31,7 +31,7 @@ use tarn_model::{Fate, Kind, TopicId};
 use tarn_replica::{BarrierError, Node, View};
 use tarn_runtime::{Scope, TaskError, step};
 use tarn_state::commands::ReportTable;
-use tarn_state::{Command, Counters, Refusal};
+use tarn_state::{Command, Counters, Refusal, TableRefusal};
 use tarn_tables::{
     Append, Catalog, CommitError, Committed, Committer, FileWriter, LoadError, Loaded, ParquetError,
 };
@@ -155,7 +155,9 @@ impl MaterializeError {
         matches!(
             self,
             MaterializeError::NoTable(_)
-                | MaterializeError::Commit(CommitError::Refused(Refusal::NoSuchTable(_)))
+                | MaterializeError::Commit(CommitError::Refused(Refusal::Table(
+                    TableRefusal::NoSuchTable(_)
+                )))
         )
     }
 

@@ -13,7 +13,7 @@ use tarn_model::{Fate, Kind, TopicId};
 use tarn_replica::{BarrierError, Metastore, Node, ProposeError, View};
 use tarn_runtime::{Runtime, step};
 use tarn_state::commands::CommitTable;
-use tarn_state::{Command, Refusal, Table};
+use tarn_state::{Command, Refusal, Table, TableRefusal};
 use tarn_store::StoreError;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
@@ -143,9 +143,9 @@ pub(crate) fn standing(table: Option<&Table>, expected: Option<&str>, ours: &str
 
 fn refused(refusal: Refusal) -> CommitError {
     match refusal {
-        Refusal::PointerMoved { .. } | Refusal::MaterializedMoved { .. } => {
-            CommitError::Moved(refusal)
-        }
+        Refusal::Table(
+            TableRefusal::PointerMoved { .. } | TableRefusal::MaterializedMoved { .. },
+        ) => CommitError::Moved(refusal),
         _ => CommitError::Refused(refusal),
     }
 }
@@ -274,7 +274,9 @@ impl Committer {
                 Ok(Some(true)) => Ok(Some(view)),
                 Ok(Some(false)) => {
                     let have = table.and_then(|table| table.pointer.clone());
-                    Err(CommitError::Moved(Refusal::PointerMoved { have }))
+                    Err(CommitError::Moved(Refusal::Table(
+                        TableRefusal::PointerMoved { have },
+                    )))
                 }
                 Ok(None) => Err(CommitError::Unknown {
                     why: "the table no longer tells of so early a commit".to_owned(),

@@ -12,7 +12,7 @@ use tarn_commit_log::{CommitLog, LogEntry, ObjectLog, SnapshotRef};
 use tarn_model::{ByteSize, Hash, Monotonic, ProducerId, SessionId, Timestamp, decode};
 use tarn_runtime::Runtime;
 use tarn_state::commands::{Closes, CreateTopic, OpenSession};
-use tarn_state::{Command, Entry, FeatureLevel, Observed, Proposal, Refusal, State};
+use tarn_state::{Command, Entry, FeatureLevel, Observed, Proposal, Refusal, State, TopicRefusal};
 use tarn_store::{Store, StoreError, paths};
 use tokio::time::{Instant, timeout};
 
@@ -367,7 +367,7 @@ async fn a_refusal_is_the_logs_answer() {
     match node.metastore.propose(create(2), soon()).await {
         Err(ProposeError::Refused {
             command: 0,
-            refusal: Refusal::TopicExists(name),
+            refusal: Refusal::Topic(TopicRefusal::TopicExists(name)),
         }) => assert_eq!(name, "orders"),
         other => panic!("unexpected {other:?}"),
     }

@@ -19,7 +19,7 @@ use crate::commands::OpenSession;
 use crate::nesting::decode_bounded;
 use crate::{
     BrokenInvariant, ClockTrust, Command, Context, Entry, FeatureLevel, Outcome, Proposal,
-    ProposalOutcome, Refusal, Session, SessionContext, State,
+    ProposalOutcome, Refusal, Session, SessionContext, SessionRefusal, State,
 };
 
 pub use in_place::Spoiled;
@@ -416,7 +416,7 @@ impl State {
             // An earlier proposal of this entry closed the session.
             return ProposalOutcome::Refused {
                 command: 0,
-                refusal: Refusal::NoSuchSession(ctx.session),
+                refusal: Refusal::Session(SessionRefusal::NoSuchSession(ctx.session)),
             };
         }
         match self.run(proposal, ctx) {

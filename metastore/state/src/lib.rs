@@ -14,6 +14,8 @@ mod groups;
 mod invariants;
 mod level;
 mod nesting;
+mod outcome;
+mod refusal;
 mod schemas;
 mod sessions;
 mod snapshot;
@@ -27,20 +29,26 @@ mod harness;
 mod properties;
 
 pub use apply::{Agreement, Applied, ApplyError, Ignored, Spoiled};
-pub use command::{Command, Outcome, ProposalOutcome, Refusal};
+pub use command::Command;
 pub use context::{Context, SessionContext};
 pub use entry::{Entry, Observed, Proposal};
-pub use groups::{BroughtByMember, CommittedOffset, Group, GroupMember, is_metadata_too_long};
+pub use groups::{
+    BroughtByMember, CommittedOffset, Group, GroupMember, GroupRefusal, is_metadata_too_long,
+};
 pub use invariants::BrokenInvariant;
 pub use level::FeatureLevel;
-pub use schemas::{Compatibility, Schema, Subject};
-pub use sessions::{Advertised, ClockTrust, Session, Tombstone};
+pub use outcome::{Outcome, ProposalOutcome};
+pub use refusal::Refusal;
+pub use schemas::{Compatibility, Schema, SchemaRefusal, Subject};
+pub use sessions::{Advertised, ClockTrust, Session, SessionRefusal, Tombstone};
 pub use snapshot::SnapshotError;
 pub use state::State;
-pub use tables::{Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError};
+pub use tables::{
+    Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError, TableRefusal,
+};
 pub use topics::{
     BatchOutcome, Extent, GroupCursor, Partition, Position, Producer, RememberedBatch, Segment,
-    Topic, Window, past_commit_deadline,
+    Topic, TopicRefusal, Window, past_commit_deadline,
 };
 pub use topics::{configs as topic_configs, names as topic_names};
 

@@ -98,7 +98,8 @@ mod tests {
     use crate::harness::{Cluster, session};
     use crate::tables::DEPTH_MAX;
     use crate::{
-        ApplyError, Command, Outcome, Proposal, ProposalOutcome, Refusal, SessionContext, State,
+        ApplyError, Command, Outcome, Proposal, ProposalOutcome, Refusal, SchemaRefusal,
+        SessionContext, State,
     };
     use tarn_model::{ColumnType, Field, NodeId};
 
@@ -125,7 +126,10 @@ mod tests {
         );
         let refused = cluster.run(register(DEPTH_MAX + 1));
         assert!(
-            matches!(refused, Err(Refusal::ColumnsDoNotFit(_))),
+            matches!(
+                refused,
+                Err(Refusal::Schema(SchemaRefusal::ColumnsDoNotFit(_)))
+            ),
             "{refused:?}"
         );
         let state = &cluster.state;
@@ -155,7 +159,10 @@ mod tests {
         ));
         let refused = cluster.run(register(COLUMN_LEVELS_MAX));
         assert!(
-            matches!(refused, Err(Refusal::ColumnsDoNotFit(_))),
+            matches!(
+                refused,
+                Err(Refusal::Schema(SchemaRefusal::ColumnsDoNotFit(_)))
+            ),
             "{refused:?}"
         );
     }

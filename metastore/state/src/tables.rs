@@ -2,6 +2,7 @@
 
 mod columns;
 mod commit_table;
+mod refusal;
 mod report_table;
 mod types;
 
@@ -9,6 +10,7 @@ mod types;
 pub(crate) use columns::DEPTH_MAX;
 pub(crate) use columns::{Columns, check_columns, is_deeper_than};
 pub use commit_table::{CommitTable, HIDDEN_TIMESTAMPS_MAX, HiddenTimestamp, MaterializedStep};
+pub use refusal::TableRefusal;
 pub use report_table::ReportTable;
 pub use types::{Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError};
 pub(crate) use types::{check_event_time, short_reason};

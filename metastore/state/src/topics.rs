@@ -12,6 +12,7 @@ mod leftovers;
 pub mod names;
 mod outcome;
 mod producers;
+mod refusal;
 mod types;
 mod window;
 
@@ -25,5 +26,6 @@ pub use delete_topic::DeleteTopic;
 pub use leftovers::GroupCursor;
 pub use outcome::BatchOutcome;
 pub use producers::{Producer, ProducerStamp, RememberedBatch};
+pub use refusal::TopicRefusal;
 pub use types::{Extent, Partition, Position, Segment, Topic, past_commit_deadline};
 pub use window::Window;

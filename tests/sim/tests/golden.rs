@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use tarn_commit_log::{Floor, SnapshotRef};
 use tarn_kafka::{BatchBuilder, Compression};
 use tarn_model::{
-    ClusterId, ClusterTime, ColumnType, Field, Generation, Hash, Lsn, Monotonic, NodeId, Offset,
-    OffsetRange, PartitionId, ProducerEpoch, ProducerId, SegmentId, SessionId, TableUuid,
+    ByteSize, ClusterId, ClusterTime, ColumnType, Field, Generation, Hash, Lsn, Monotonic, NodeId,
+    Offset, OffsetRange, PartitionId, ProducerEpoch, ProducerId, SegmentId, SessionId, TableUuid,
     Timestamp, TopicId, TopicPartition, decode, encode,
 };
 use tarn_state::commands::{
@@ -26,8 +26,9 @@ use tarn_state::commands::{
     ReportTable, SetCompatibility,
 };
 use tarn_state::{
-    Advertised, BroughtByMember, Command, Compatibility, Counters, Entry, FeatureLevel,
-    GroupMember, Observed, Position, Proposal, State,
+    Advertised, BatchOutcome, BroughtByMember, Command, Compatibility, Counters, Entry,
+    FeatureLevel, GroupMember, GroupRefusal, Observed, Outcome, Position, Proposal,
+    ProposalOutcome, Refusal, SchemaRefusal, SessionRefusal, State, TableRefusal, TopicRefusal,
 };
 use tarn_topics::segment;
 
@@ -391,6 +392,177 @@ fn entries_keep_their_bytes() {
             }
         }
     }
+}
+
+/// Every refusal once, by area.
+fn refusals() -> Vec<(&'static str, Vec<Refusal>)> {
+    let session = SessionId::from_u128(0x10);
+    let partition = PartitionId(3);
+    let duplicate = BatchOutcome::Duplicate(Offset(7));
+    vec![
+        (
+            "001-session",
+            vec![
+                SessionRefusal::SessionKnown.into(),
+                SessionRefusal::NoSuchSession(session).into(),
+                SessionRefusal::SessionNotSilent(session).into(),
+                SessionRefusal::LevelRefused(2).into(),
+            ],
+        ),
+        (
+            "010-topic",
+            vec![
+                TopicRefusal::TopicExists("orders".into()).into(),
+                TopicRefusal::NoSuchTopic(topic()).into(),
+                TopicRefusal::NoSuchPartition(topic(), partition).into(),
+                TopicRefusal::InvalidTopicName {
+                    name: "a b".into(),
+                    why: "it has a space".into(),
+                }
+                .into(),
+                TopicRefusal::InvalidPartitions { max: 1_000 }.into(),
+                TopicRefusal::InvalidConfig {
+                    name: "retention.ms".into(),
+                    why: "it is no number".into(),
+                }
+                .into(),
+                TopicRefusal::SegmentTooOld(segment_id()).into(),
+                TopicRefusal::SegmentKnown(segment_id()).into(),
+                TopicRefusal::SegmentInvalid("it is empty".into()).into(),
+                TopicRefusal::BatchRefused {
+                    extent: 1,
+                    batch: 2,
+                    outcome: duplicate,
+                }
+                .into(),
+            ],
+        ),
+        (
+            "030-group",
+            vec![
+                GroupRefusal::NoSuchGroup("g".into()).into(),
+                GroupRefusal::NotCoordinator(NodeId(2)).into(),
+                GroupRefusal::WrongGeneration { have: 4 }.into(),
+                GroupRefusal::UnknownMember("m".into()).into(),
+                GroupRefusal::FencedInstance("i".into()).into(),
+                GroupRefusal::GroupNotEmpty.into(),
+                GroupRefusal::GroupInvalid("the leader is no member".into()).into(),
+            ],
+        ),
+        (
+            "040-schema",
+            vec![
+                SchemaRefusal::ColumnsDoNotFit("a type changed".into()).into(),
+                SchemaRefusal::NoSuchSubject("orders-value".into()).into(),
+                SchemaRefusal::NoSuchSchemaVersion(2).into(),
+                SchemaRefusal::SchemaVersionDeleted.into(),
+                SchemaRefusal::SchemaVersionNotDeleted.into(),
+            ],
+        ),
+        (
+            "050-table",
+            vec![
+                TableRefusal::NoSuchTable(topic()).into(),
+                TableRefusal::PointerMoved {
+                    have: Some("file:///t/metadata/1.json".into()),
+                }
+                .into(),
+                TableRefusal::MaterializedMoved {
+                    partition,
+                    have: Offset(102),
+                }
+                .into(),
+                TableRefusal::TableCommitInvalid("it has no steps".into()).into(),
+            ],
+        ),
+        (
+            "090-any",
+            vec![
+                Refusal::Full {
+                    what: "groups".into(),
+                    max: 10,
+                },
+                Refusal::TooLong {
+                    max: ByteSize::bytes(255),
+                },
+                Refusal::Panicked("it panicked".into()),
+            ],
+        ),
+    ]
+}
+
+/// How many variants of an enum can be read, told by what is said to bytes that hold nothing else.
+fn variants_of<T: for<'b> minicbor::Decode<'b, ()>>() -> usize {
+    let is_known = |number: &u8| {
+        let bytes = [0x82, 0x18, *number, 0x80];
+        !minicbor::decode::<T>(&bytes).is_err_and(|error| error.is_unknown_variant())
+    };
+    (0..=u8::MAX).filter(is_known).count()
+}
+
+#[test]
+fn outcomes_keep_their_bytes() {
+    // Their hashes are compared between replicas, so that a version with other bytes would stop.
+    let sizes = [
+        variants_of::<SessionRefusal>(),
+        variants_of::<TopicRefusal>(),
+        variants_of::<GroupRefusal>(),
+        variants_of::<SchemaRefusal>(),
+        variants_of::<TableRefusal>(),
+        variants_of::<Refusal>() - 5,
+    ];
+    for ((name, refusals), size) in refusals().into_iter().zip(sizes) {
+        assert_eq!(
+            refusals.len(),
+            size,
+            "{name}: each refusal has its bytes here"
+        );
+        assert!(size <= 16, "{name} says too many things");
+        let outcomes: Vec<ProposalOutcome> = refusals
+            .into_iter()
+            .map(|refusal| ProposalOutcome::Refused {
+                command: 1,
+                refusal,
+            })
+            .collect();
+        let bytes = encode(&outcomes);
+        assert_eq!(
+            decode::<Vec<ProposalOutcome>>(&bytes).expect("canonical"),
+            outcomes
+        );
+        golden("outcome", &format!("{name}.v1"), &bytes);
+    }
+    let applied = vec![
+        Outcome::Done,
+        Outcome::SessionOpened(NodeId(2)),
+        Outcome::TopicCreated(topic()),
+        Outcome::SegmentCommitted(vec![vec![
+            BatchOutcome::Appended(Offset(5)),
+            BatchOutcome::Duplicate(Offset(4)),
+            BatchOutcome::DuplicateForgotten,
+            BatchOutcome::OutOfOrder { expected: 6 },
+            BatchOutcome::FencedEpoch {
+                current: ProducerEpoch(3),
+            },
+            BatchOutcome::NoSuchPartition,
+        ]]),
+        Outcome::ProducerId(ProducerId(9)),
+        Outcome::GroupGeneration(4),
+        Outcome::SchemaRegistered {
+            id: tarn_model::SchemaId(8),
+            version: 2,
+        },
+        Outcome::SchemaVersionsDeleted(vec![1, 2]),
+    ];
+    assert_eq!(applied.len(), variants_of::<Outcome>());
+    assert_eq!(6, variants_of::<BatchOutcome>());
+    let applied = ProposalOutcome::Applied(applied);
+    let bytes = encode(&applied);
+    assert_eq!(
+        decode::<ProposalOutcome>(&bytes).expect("canonical"),
+        applied
+    );
+    golden("outcome", "000-applied.v1", &bytes);
 }
 
 #[test]

@@ -16,9 +16,10 @@ use tarn_state::commands::CreatePartitions;
 use tarn_state::{Command, Topic};
 use tokio::time::Instant;
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::error_code::{self, not_now};
+use crate::error_code;
 
 use super::create_topics::{Refused, why};
 use super::text::text;
@@ -88,7 +89,7 @@ async fn create(
     match agent.metastore.propose(vec![command], deadline).await {
         Ok(_) => Ok(()),
         Err(error) => Err((
-            error_code::of_propose(ApiKey::CreatePartitions, &error),
+            error_code::of_propose(&error, not_now(ApiKey::CreatePartitions)),
             why(&error),
         )),
     }

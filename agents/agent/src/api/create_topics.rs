@@ -24,9 +24,10 @@ use tarn_state::topic_configs::{self, TOPIC_CONFIGS};
 use tarn_state::{Command, State, Topic, topic_names};
 use tokio::time::Instant;
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::error_code::{self, not_now};
+use crate::error_code;
 use crate::placement;
 
 use super::describe_configs::holds;
@@ -226,7 +227,7 @@ pub(super) async fn create(
 
 fn refused(error: &ProposeError) -> Refused {
     (
-        error_code::of_propose(ApiKey::CreateTopics, error),
+        error_code::of_propose(error, not_now(ApiKey::CreateTopics)),
         why(error),
     )
 }

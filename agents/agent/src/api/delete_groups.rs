@@ -12,6 +12,7 @@ use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_state::Command;
 use tarn_state::commands::DeleteGroup;
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
 use crate::error_code;
@@ -54,6 +55,9 @@ async fn delete(agent: &Agent, context: &Context, group: &str) -> Result<(), Err
         .await
     {
         Ok(_) => Ok(()),
-        Err(error) => Err(error_code::of_propose(ApiKey::DeleteGroups, &error)),
+        Err(error) => Err(error_code::of_propose(
+            &error,
+            not_now(ApiKey::DeleteGroups),
+        )),
     }
 }

@@ -19,9 +19,10 @@ use tarn_state::commands::{DeleteRecords, RecordsBelow};
 use tarn_state::topic_names::is_internal;
 use tarn_state::{Command, State};
 
+use super::not_now;
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::error_code::{self, not_now};
+use crate::error_code;
 
 /// Up to the high watermark.
 const ALL: i64 = -1;
@@ -60,7 +61,7 @@ pub(crate) async fn handle(
         let proposed = agent.metastore.propose(vec![command], deadline).await;
         proposed
             .map(|committed| Some(committed.view))
-            .map_err(|error| error_code::of_propose(ApiKey::DeleteRecords, &error))
+            .map_err(|error| error_code::of_propose(&error, not_now(ApiKey::DeleteRecords)))
     };
     let low_watermark = |below: &RecordsBelow| {
         let view = after.as_ref().map_err(|code| *code)?;

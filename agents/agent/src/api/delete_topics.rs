@@ -13,9 +13,10 @@ use tarn_state::Command;
 use tarn_state::commands::DeleteTopic;
 use tokio::time::Instant;
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::error_code::{self, not_now};
+use crate::error_code;
 
 use super::TopicKey;
 use super::create_topics::{Refused, why};
@@ -88,7 +89,7 @@ async fn delete(
     let result = match agent.metastore.propose(vec![command], deadline).await {
         Ok(_) => Ok(()),
         Err(error) => Err((
-            error_code::of_propose(ApiKey::DeleteTopics, &error),
+            error_code::of_propose(&error, not_now(ApiKey::DeleteTopics)),
             why(&error),
         )),
     };

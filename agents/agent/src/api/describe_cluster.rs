@@ -9,9 +9,9 @@ use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};
 use tarn_kafka::{ApiKey, ErrorCode};
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::error_code::not_now;
 use crate::placement;
 
 use super::text::{operations, text};

@@ -22,10 +22,10 @@ use tarn_replica::View;
 use tarn_state::topic_configs::{Defaults, TOPIC_CONFIGS, TopicConfig};
 use tarn_state::{Topic, topic_names};
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::broker_configs;
 use crate::context::Context;
-use crate::error_code::not_now;
 
 use super::create_topics::Refused;
 use super::text::text;

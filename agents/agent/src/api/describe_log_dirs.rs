@@ -15,9 +15,9 @@ use tarn_model::{NodeId, PartitionId, TopicPartition};
 use tarn_state::advice::Leaders;
 use tarn_state::{State, Topic};
 
+use super::not_now;
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::error_code::not_now;
 
 use super::text::{text, topic_name};
 

@@ -16,9 +16,9 @@ use tarn_model::{PartitionId, ProducerId, TopicPartition};
 use tarn_replica::View;
 use tarn_state::{Producer, State};
 
+use super::not_now;
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::error_code::not_now;
 
 use super::text::text;
 

@@ -14,9 +14,9 @@ use kafka_protocol::protocol::StrBytes;
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_replica::View;
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::error_code::not_now;
 use crate::placement;
 
 use super::leader_epoch;

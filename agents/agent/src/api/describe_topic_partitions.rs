@@ -19,9 +19,9 @@ use tarn_state::advice::Leaders;
 use tarn_state::topic_names::{self, is_internal};
 use tarn_state::{State, Topic};
 
+use super::not_now;
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::error_code::not_now;
 
 use super::leader_epoch;
 use super::text::{operations, topic_name as wire_name};

@@ -12,9 +12,9 @@ use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaE
 use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 use tarn_kafka::{ApiKey, ErrorCode};
 
+use super::not_now;
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::error_code::not_now;
 
 use super::text::{text, topic_name};
 

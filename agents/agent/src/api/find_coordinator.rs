@@ -12,9 +12,9 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use tarn_kafka::{ApiKey, ErrorCode};
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::error_code::not_now;
 use crate::placement::{self, Broker};
 
 use super::create_topics::Refused;

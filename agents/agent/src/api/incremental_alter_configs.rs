@@ -16,9 +16,10 @@ use tarn_state::commands::{AlterTopicConfigs, ConfigChange};
 use tarn_state::{Command, Topic, topic_configs};
 use tokio::time::Instant;
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::error_code::{self, not_now};
+use crate::error_code;
 
 use super::altering::{Named, each, told};
 use super::create_topics::{Refused, why};
@@ -105,7 +106,7 @@ pub(super) async fn propose(
     let command = Command::AlterTopicConfigs(AlterTopicConfigs { id, changes });
     match agent.metastore.propose(vec![command], deadline).await {
         Ok(_) => Ok(()),
-        Err(error) => Err((error_code::of_propose(api, &error), why(&error))),
+        Err(error) => Err((error_code::of_propose(&error, not_now(api)), why(&error))),
     }
 }
 

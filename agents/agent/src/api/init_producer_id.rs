@@ -15,6 +15,7 @@ use tarn_state::commands::AllocateProducerId;
 use tarn_state::{Command, Outcome};
 use tracing::error;
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
 use crate::error_code;
@@ -53,6 +54,9 @@ pub(crate) async fn handle(
                 failed(ErrorCode::UnknownServerError)
             }
         },
-        Err(error) => failed(error_code::of_propose(ApiKey::InitProducerId, &error)),
+        Err(error) => failed(error_code::of_propose(
+            &error,
+            not_now(ApiKey::InitProducerId),
+        )),
     }
 }

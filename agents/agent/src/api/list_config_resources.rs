@@ -8,9 +8,9 @@ use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 use tarn_kafka::{ApiKey, ErrorCode};
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::error_code::not_now;
 use crate::placement;
 
 use super::describe_configs::{BROKER, TOPIC};

@@ -13,9 +13,9 @@ use kafka_protocol::protocol::StrBytes;
 use tarn_kafka::ApiKey;
 use tarn_state::advice;
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::error_code::not_now;
 
 use super::text::text;
 

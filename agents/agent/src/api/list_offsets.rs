@@ -22,9 +22,10 @@ use tarn_state::Topic;
 use tarn_topics::SEARCH_BYTES;
 use tracing::warn;
 
+use super::not_now;
 use crate::agent::{Agent, partition_id};
 use crate::context::Context;
-use crate::error_code::{self, not_now};
+use crate::error_code;
 
 use super::{leader_epoch, leader_epoch_problem};
 

@@ -27,9 +27,9 @@ use tarn_state::advice::Leaders;
 use tarn_state::{State, Topic, topic_names};
 use tracing::error;
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::error_code::not_now;
 use crate::frame::Answer;
 use crate::placement;
 

@@ -20,12 +20,13 @@ use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{PartitionId, TopicPartition, caps};
 use tarn_replica::{Metastore, ProposeError, View};
 use tarn_state::commands::{CommitGroupOffsets, GroupOffset};
-use tarn_state::{Command, Refusal, is_metadata_too_long};
+use tarn_state::{Command, GroupRefusal, Refusal, is_metadata_too_long};
 use tracing::warn;
 
+use super::not_now;
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::error_code::{self, not_now};
+use crate::error_code;
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,
@@ -171,17 +172,30 @@ async fn commit(
         .await
     {
         Ok(_) => Ok(()),
-        Err(ProposeError::Refused {
-            refusal: refusal @ Refusal::Full { .. },
-            ..
-        }) => {
-            warn!(group = %request.group_id.0, %refusal, "offsets were not committed");
-            Err(error_code::of_refusal(ApiKey::OffsetCommit, &refusal))
+        Err(ProposeError::Refused { refusal, .. }) => {
+            Err(of_refusal(&request.group_id.0, &refusal))
         }
-        Err(error) => Err(match error_code::of_propose(ApiKey::OffsetCommit, &error) {
-            // The group was deleted under its member.
-            ErrorCode::GroupIdNotFound => ErrorCode::UnknownMemberId,
-            code => code,
-        }),
+        Err(error) => Err(error_code::of_propose(
+            &error,
+            not_now(ApiKey::OffsetCommit),
+        )),
+    }
+}
+
+/// Where clients of this API know a better code than those of others.
+fn of_refusal(group: &str, refusal: &Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::Full { .. } => {
+            warn!(group, %refusal, "offsets were not committed");
+            // Clients try that again; every other code would be final, though offsets expire.
+            ErrorCode::CoordinatorNotAvailable
+        }
+        Refusal::TooLong { .. } => ErrorCode::OffsetMetadataTooLarge,
+        // A consumer without membership that commits while the group has members is none of them; and
+        // a group can be deleted under its member.
+        Refusal::Group(GroupRefusal::GroupNotEmpty | GroupRefusal::NoSuchGroup(_)) => {
+            ErrorCode::UnknownMemberId
+        }
+        other => error_code::of_refusal(other),
     }
 }

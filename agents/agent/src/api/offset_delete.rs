@@ -17,9 +17,10 @@ use tarn_replica::{Metastore, View};
 use tarn_state::Command;
 use tarn_state::commands::DeleteGroupOffsets;
 
+use super::not_now;
 use crate::agent::{Agent, has_partition};
 use crate::context::Context;
-use crate::error_code::{self, not_now};
+use crate::error_code;
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,
@@ -100,7 +101,7 @@ async fn delete(
         let proposed = agent.metastore.propose(vec![command], context.deadline);
         proposed
             .await
-            .map_err(|error| error_code::of_propose(ApiKey::OffsetDelete, &error))?;
+            .map_err(|error| error_code::of_propose(&error, not_now(ApiKey::OffsetDelete)))?;
     }
     Ok(topics)
 }

@@ -17,9 +17,9 @@ use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{PartitionId, TopicPartition};
 use tarn_state::{CommittedOffset, State};
 
+use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
-use crate::error_code::not_now;
 
 use super::text::{text, topic_name};
 

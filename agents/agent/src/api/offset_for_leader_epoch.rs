@@ -15,9 +15,9 @@ use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpoch
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_state::{Partition, State, Topic};
 
+use super::not_now;
 use crate::agent::{Agent, partition_id};
 use crate::context::Context;
-use crate::error_code::not_now;
 
 use super::{leader_epoch, leader_epoch_problem};
 

@@ -10,7 +10,7 @@ use tarn_model::NodeId;
 use tarn_replica::{Metastore, ProposeError};
 use tarn_runtime::Scope;
 use tarn_state::commands::{CompleteGroup, RemoveGroupMembers};
-use tarn_state::{Command, Refusal};
+use tarn_state::{Command, GroupRefusal, Refusal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
@@ -486,15 +486,15 @@ async fn propose(metastore: &Metastore, command: Command) -> Result<(), GroupErr
     {
         Ok(_) => Ok(()),
         Err(ProposeError::Refused { refusal, .. }) => Err(match refusal {
-            Refusal::NotCoordinator(_) => GroupError::NotCoordinator,
+            Refusal::Group(GroupRefusal::NotCoordinator(_)) => GroupError::NotCoordinator,
             // Another coordinator was at work; the group is loaded again at the next look.
-            Refusal::WrongGeneration { .. } => GroupError::RebalanceInProgress,
+            Refusal::Group(GroupRefusal::WrongGeneration { .. }) => GroupError::RebalanceInProgress,
             // Not the client's fault: groups expire, and then there is room again.
             Refusal::Full { .. } => {
                 warn!(%refusal, "a group finds no room in the commit log's state");
                 GroupError::NotNow
             }
-            Refusal::NoSuchGroup(_) => return Ok(()),
+            Refusal::Group(GroupRefusal::NoSuchGroup(_)) => return Ok(()),
             other => {
                 warn!(%other, "the group's coordinator was refused");
                 GroupError::InvalidRequest

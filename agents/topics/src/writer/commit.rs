@@ -11,7 +11,7 @@ use tarn_replica::{ProposeError, View};
 use tarn_runtime::step;
 use tarn_state::BatchOutcome;
 use tarn_state::commands::{CommitSegment, NewBatch, NewExtent};
-use tarn_state::{Command, Outcome, Refusal};
+use tarn_state::{Command, Outcome, Refusal, TopicRefusal};
 use tarn_store::paths;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
@@ -158,7 +158,7 @@ async fn refused_one(
 ) -> Option<Verdict> {
     let segment = one.commit.segment;
     match refusal {
-        Refusal::SegmentTooOld(_) => {
+        Refusal::Topic(TopicRefusal::SegmentTooOld(_)) => {
             if one.uncertain {
                 // An earlier proposal may have come in before it was too late; none can any more.
                 let Some(view) = look(parts, until.max(Instant::now() + LOOK_WITHIN)).await else {
@@ -189,7 +189,7 @@ async fn refused_one(
                 Err(error) => Some(Verdict::Failed(error)),
             }
         }
-        Refusal::SegmentKnown(_) => {
+        Refusal::Topic(TopicRefusal::SegmentKnown(_)) => {
             match look(parts, until.max(Instant::now() + LOOK_WITHIN)).await {
                 Some(view) => Some(find(parts, one, &view).unwrap_or(Verdict::Failed(
                     AppendError::Unknown {

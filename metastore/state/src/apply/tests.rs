@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::Observed;
 use crate::commands::{
     AllocateProducerId, Closes, CommitMode, CreateTopic, DeleteTopic, ExpireSession, RegisterSchema,
 };
 use crate::harness::{Cluster, NOON, at, batch, create_topic, open_command, session, topic};
+use crate::{Observed, TopicRefusal};
 use tarn_model::{ClusterId, Generation, Monotonic, encode};
 
 fn allocate() -> Command {
@@ -272,7 +272,7 @@ mod proposals {
         ];
         let entry = cluster.entry(1, proposals);
         let outcomes = cluster.append(&entry).unwrap().outcomes.unwrap();
-        let refusal = Refusal::NoSuchTopic(topic(9));
+        let refusal = Refusal::Topic(TopicRefusal::NoSuchTopic(topic(9)));
         assert_eq!(
             outcomes[0],
             ProposalOutcome::Refused {

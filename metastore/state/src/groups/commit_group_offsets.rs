@@ -6,7 +6,10 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tarn_model::{ByteSize, NodeId, TopicPartition, caps};
 
-use crate::{CommittedOffset, Context, Group, Outcome, Refusal, State, is_metadata_too_long};
+use super::refusal::GroupRefusal;
+use crate::{
+    CommittedOffset, Context, Group, Outcome, Refusal, State, TopicRefusal, is_metadata_too_long,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CommitGroupOffsets {
@@ -44,10 +47,9 @@ impl CommitGroupOffsets {
         self.check_membership(state.groups.get(&self.group).map(Arc::as_ref))?;
         for offset in &self.offsets {
             if !state.partitions.contains_key(&offset.at) {
-                return Err(Refusal::NoSuchPartition(
-                    offset.at.topic,
-                    offset.at.partition,
-                ));
+                return Err(
+                    TopicRefusal::NoSuchPartition(offset.at.topic, offset.at.partition).into(),
+                );
             }
             if is_metadata_too_long(&offset.metadata) {
                 return Err(Refusal::TooLong {
@@ -81,11 +83,13 @@ impl CommitGroupOffsets {
     fn check_membership(&self, group: Option<&Group>) -> Result<(), Refusal> {
         if self.generation < 0 && self.member.is_empty() {
             return match group {
-                Some(group) if !group.members.is_empty() => Err(Refusal::GroupNotEmpty),
+                Some(group) if !group.members.is_empty() => {
+                    Err(Refusal::Group(GroupRefusal::GroupNotEmpty))
+                }
                 _ => Ok(()),
             };
         }
-        let group = group.ok_or_else(|| Refusal::NoSuchGroup(self.group.clone()))?;
+        let group = group.ok_or_else(|| GroupRefusal::NoSuchGroup(self.group.clone()))?;
         let member = group.member(&self.member);
         // A member that joined with an instance id must go on naming it, and the other way round.
         if member.is_none_or(|member| self.instance.is_some() && member.instance != self.instance) {
@@ -95,14 +99,15 @@ impl CommitGroupOffsets {
                 members.any(|member| member.instance.as_ref() == Some(*instance))
             };
             return Err(match self.instance.as_ref().filter(is_held) {
-                Some(instance) => Refusal::FencedInstance(instance.clone()),
-                None => Refusal::UnknownMember(self.member.clone()),
+                Some(instance) => Refusal::Group(GroupRefusal::FencedInstance(instance.clone())),
+                None => Refusal::Group(GroupRefusal::UnknownMember(self.member.clone())),
             });
         }
         if self.generation != group.generation {
-            return Err(Refusal::WrongGeneration {
+            return Err(GroupRefusal::WrongGeneration {
                 have: group.generation,
-            });
+            }
+            .into());
         }
         Ok(())
     }
@@ -215,26 +220,29 @@ mod tests {
         let mut run = |command| cluster.run(Command::CommitGroupOffsets(command));
         assert_eq!(
             run(commit(4, "a", None, 1)),
-            Err(Refusal::NoSuchGroup("g".into()))
+            Err(Refusal::Group(GroupRefusal::NoSuchGroup("g".into())))
         );
         cluster.run(Command::CompleteGroup(complete)).unwrap();
         let mut run = |command| cluster.run(Command::CommitGroupOffsets(command));
-        assert_eq!(run(commit(-1, "", None, 1)), Err(Refusal::GroupNotEmpty));
+        assert_eq!(
+            run(commit(-1, "", None, 1)),
+            Err(Refusal::Group(GroupRefusal::GroupNotEmpty))
+        );
         assert_eq!(
             run(commit(3, "a", None, 1)),
-            Err(Refusal::WrongGeneration { have: 4 })
+            Err(Refusal::Group(GroupRefusal::WrongGeneration { have: 4 }))
         );
         assert_eq!(
             run(commit(4, "c", None, 1)),
-            Err(Refusal::UnknownMember("c".into()))
+            Err(Refusal::Group(GroupRefusal::UnknownMember("c".into())))
         );
         assert_eq!(
             run(commit(4, "old", Some("s"), 1)),
-            Err(Refusal::FencedInstance("s".into()))
+            Err(Refusal::Group(GroupRefusal::FencedInstance("s".into())))
         );
         assert_eq!(
             run(commit(4, "a", Some("t"), 1)),
-            Err(Refusal::UnknownMember("a".into()))
+            Err(Refusal::Group(GroupRefusal::UnknownMember("a".into())))
         );
         assert_eq!(run(commit(4, "a", None, 2)), Ok(Outcome::Done));
         assert_eq!(run(commit(4, "b", Some("s"), 3)), Ok(Outcome::Done));
@@ -278,7 +286,10 @@ mod tests {
         let refused = cluster.run(Command::CommitGroupOffsets(command.clone()));
         assert_eq!(
             refused,
-            Err(Refusal::NoSuchPartition(at(7, 1).topic, at(7, 1).partition))
+            Err(Refusal::Topic(TopicRefusal::NoSuchPartition(
+                at(7, 1).topic,
+                at(7, 1).partition
+            )))
         );
         command.offsets.pop();
         command.offsets[0].metadata = "m".repeat(5_000);

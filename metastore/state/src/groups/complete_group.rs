@@ -4,6 +4,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use tarn_model::{ByteSize, NodeId, caps};
 
+use super::refusal::GroupRefusal;
 use crate::{Context, GroupMember, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -41,7 +42,7 @@ impl CompleteGroup {
             .get(&self.group)
             .map_or(0, |group| group.generation);
         if have != self.previous || self.generation <= have {
-            return Err(Refusal::WrongGeneration { have });
+            return Err(GroupRefusal::WrongGeneration { have }.into());
         }
         state.change_or_add_group(&self.group, ctx, |group| {
             group.generation = self.generation;
@@ -78,7 +79,7 @@ impl CompleteGroup {
             .windows(2)
             .any(|pair| matches!(pair, [one, other] if one.id == other.id))
         {
-            return Err(Refusal::GroupInvalid("a member is named twice".into()));
+            return Err(GroupRefusal::GroupInvalid("a member is named twice".into()).into());
         }
         let mut instances: Vec<&str> = members
             .iter()
@@ -89,12 +90,10 @@ impl CompleteGroup {
             .windows(2)
             .any(|pair| matches!(pair, [one, other] if one == other))
         {
-            return Err(Refusal::GroupInvalid(
-                "a static member is named twice".into(),
-            ));
+            return Err(GroupRefusal::GroupInvalid("a static member is named twice".into()).into());
         }
         if !members.is_empty() && members.iter().all(|member| member.id != self.leader) {
-            return Err(Refusal::GroupInvalid("the leader is no member".into()));
+            return Err(GroupRefusal::GroupInvalid("the leader is no member".into()).into());
         }
         Ok(members)
     }
@@ -162,7 +161,7 @@ mod tests {
         let mut run = |command| cluster.run(Command::CompleteGroup(command));
         assert_eq!(
             run(complete(1, 2, "a", members())),
-            Err(Refusal::WrongGeneration { have: 0 })
+            Err(Refusal::Group(GroupRefusal::WrongGeneration { have: 0 }))
         );
         assert_eq!(
             run(complete(0, 3, "a", members())),
@@ -170,11 +169,11 @@ mod tests {
         );
         assert_eq!(
             run(complete(0, 4, "a", members())),
-            Err(Refusal::WrongGeneration { have: 3 })
+            Err(Refusal::Group(GroupRefusal::WrongGeneration { have: 3 }))
         );
         assert_eq!(
             run(complete(3, 3, "a", members())),
-            Err(Refusal::WrongGeneration { have: 3 })
+            Err(Refusal::Group(GroupRefusal::WrongGeneration { have: 3 }))
         );
         assert_eq!(
             run(complete(3, 5, "b", members())),
@@ -196,7 +195,7 @@ mod tests {
                 .run(Command::CompleteGroup(complete(0, 1, leader, members)))
                 .unwrap_err()
         };
-        let invalid = |refusal| matches!(refusal, Refusal::GroupInvalid(_));
+        let invalid = |refusal| matches!(refusal, Refusal::Group(GroupRefusal::GroupInvalid(_)));
         assert!(invalid(refused("c", vec![member("a", None)])));
         assert!(invalid(refused(
             "a",
@@ -229,7 +228,7 @@ mod tests {
         // Neither as itself nor in the coordinator's name.
         for node in [coordinator, other] {
             let outcome = cluster.propose(u128::from(other.0.unsigned_abs()), vec![of(node)]);
-            let refusal = Refusal::NotCoordinator(node);
+            let refusal = Refusal::Group(GroupRefusal::NotCoordinator(node));
             assert_eq!(
                 outcome,
                 crate::ProposalOutcome::Refused {

@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use tarn_model::NodeId;
 
+use super::refusal::GroupRefusal;
 use crate::{Context, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -19,9 +20,9 @@ impl DeleteGroup {
         let group = state
             .groups
             .get(&self.group)
-            .ok_or_else(|| Refusal::NoSuchGroup(self.group.clone()))?;
+            .ok_or_else(|| GroupRefusal::NoSuchGroup(self.group.clone()))?;
         if !group.members.is_empty() {
-            return Err(Refusal::GroupNotEmpty);
+            return Err(GroupRefusal::GroupNotEmpty.into());
         }
         state.remove_group(&self.group);
         Ok(Outcome::Done)

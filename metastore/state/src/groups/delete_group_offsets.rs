@@ -4,6 +4,7 @@
 use minicbor::{Decode, Encode};
 use tarn_model::{ClusterTime, NodeId, TopicPartition};
 
+use super::refusal::GroupRefusal;
 use crate::{Context, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -25,7 +26,7 @@ impl DeleteGroupOffsets {
         let group = state
             .groups
             .get(&self.group)
-            .ok_or_else(|| Refusal::NoSuchGroup(self.group.clone()))?;
+            .ok_or_else(|| GroupRefusal::NoSuchGroup(self.group.clone()))?;
         let is_meant = |at: &&TopicPartition| match (self.until, group.offsets.get(*at)) {
             (Some(until), Some(known)) => known.committed <= until,
             (None, _) => true,
@@ -57,7 +58,7 @@ mod tests {
         };
         assert_eq!(
             cluster.run(delete(vec![at(7, 0)])),
-            Err(Refusal::NoSuchGroup("g".into()))
+            Err(Refusal::Group(GroupRefusal::NoSuchGroup("g".into())))
         );
         let offset = |partition| GroupOffset {
             at: at(7, partition),

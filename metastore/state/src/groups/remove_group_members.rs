@@ -7,6 +7,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tarn_model::NodeId;
 
+use super::refusal::GroupRefusal;
 use crate::{Context, GroupMember, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -25,7 +26,7 @@ impl RemoveGroupMembers {
         let group = state
             .groups
             .get(&self.group)
-            .ok_or_else(|| Refusal::NoSuchGroup(self.group.clone()))?;
+            .ok_or_else(|| GroupRefusal::NoSuchGroup(self.group.clone()))?;
         let gone: BTreeSet<&str> = self.members.iter().map(String::as_str).collect();
         let left: Arc<[GroupMember]> = group
             .members
@@ -93,9 +94,12 @@ mod tests {
         };
         assert_eq!(
             cluster.run(remove(&["a"])),
-            Err(Refusal::NoSuchGroup("g".into()))
+            Err(Refusal::Group(GroupRefusal::NoSuchGroup("g".into())))
         );
-        assert_eq!(cluster.run(delete()), Err(Refusal::NoSuchGroup("g".into())));
+        assert_eq!(
+            cluster.run(delete()),
+            Err(Refusal::Group(GroupRefusal::NoSuchGroup("g".into())))
+        );
         let complete = CompleteGroup {
             group: "g".into(),
             node: NodeId(1),
@@ -114,7 +118,10 @@ mod tests {
             (group.members.len(), group.leader.as_str(), group.generation),
             (1, "", 1)
         );
-        assert_eq!(cluster.run(delete()), Err(Refusal::GroupNotEmpty));
+        assert_eq!(
+            cluster.run(delete()),
+            Err(Refusal::Group(GroupRefusal::GroupNotEmpty))
+        );
         cluster.run(remove(&["b"])).unwrap();
         assert!(cluster.state.groups["g"].members.is_empty());
         cluster.run(delete()).unwrap();

@@ -8,6 +8,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use tarn_model::{ByteSize, ClusterTime, NodeId, Offset, TopicPartition, caps};
 
+use super::refusal::GroupRefusal;
 use crate::advice::is_coordinator;
 use crate::{Context, Refusal, State};
 
@@ -168,7 +169,7 @@ impl State {
         ctx: &Context,
     ) -> Result<(), Refusal> {
         if node != ctx.node || !is_coordinator(self, group, node) {
-            return Err(Refusal::NotCoordinator(node));
+            return Err(GroupRefusal::NotCoordinator(node).into());
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
+use super::refusal::SchemaRefusal;
 use crate::{Context, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -23,7 +24,7 @@ pub struct DeleteSchemaVersions {
 
 impl DeleteSchemaVersions {
     pub(crate) fn apply(&self, state: &mut State, _ctx: &Context) -> Result<Outcome, Refusal> {
-        let unknown = || Refusal::NoSuchSubject(self.subject.clone());
+        let unknown = || Refusal::Schema(SchemaRefusal::NoSuchSubject(self.subject.clone()));
         let subject = state.subjects.get_mut(&self.subject).ok_or_else(unknown)?;
         let subject = Arc::make_mut(subject);
         if subject.versions.is_empty() && subject.deleted.is_empty() {
@@ -35,14 +36,14 @@ impl DeleteSchemaVersions {
         };
         // Deleted already, or to be deleted first.
         let in_other_step = || match self.permanent {
-            true => Refusal::SchemaVersionNotDeleted,
-            false => Refusal::SchemaVersionDeleted,
+            true => Refusal::Schema(SchemaRefusal::SchemaVersionNotDeleted),
+            false => Refusal::Schema(SchemaRefusal::SchemaVersionDeleted),
         };
         let taken = match self.version {
             Some(version) => match from.remove(&version) {
                 Some(known) => vec![(version, known)],
                 None if other.contains_key(&version) => return Err(in_other_step()),
-                None => return Err(Refusal::NoSuchSchemaVersion(version)),
+                None => return Err(SchemaRefusal::NoSuchSchemaVersion(version).into()),
             },
             None if from.is_empty() || (self.permanent && !other.is_empty()) => {
                 return Err(in_other_step());
@@ -114,24 +115,24 @@ mod tests {
         let mut cluster = Cluster::one();
         register(&mut cluster, "s", 1).unwrap();
         register(&mut cluster, "s", 2).unwrap();
-        let unknown = Err(Refusal::NoSuchSubject("t".into()));
+        let unknown = Err(Refusal::Schema(SchemaRefusal::NoSuchSubject("t".into())));
         assert_eq!(delete(&mut cluster, "t", None, false), unknown);
-        let missing = Err(Refusal::NoSuchSchemaVersion(3));
+        let missing = Err(Refusal::Schema(SchemaRefusal::NoSuchSchemaVersion(3)));
         assert_eq!(delete(&mut cluster, "s", Some(3), false), missing);
-        let first = Err(Refusal::SchemaVersionNotDeleted);
+        let first = Err(Refusal::Schema(SchemaRefusal::SchemaVersionNotDeleted));
         assert_eq!(delete(&mut cluster, "s", Some(2), true), first);
         assert_eq!(delete(&mut cluster, "s", Some(2), false), Ok(vec![2]));
-        let again = Err(Refusal::SchemaVersionDeleted);
+        let again = Err(Refusal::Schema(SchemaRefusal::SchemaVersionDeleted));
         assert_eq!(delete(&mut cluster, "s", Some(2), false), again);
         // Its schema is there, and registers as a version of its own.
         assert_eq!(cluster.state.schemas.len(), 2);
         assert_eq!(register(&mut cluster, "s", 2), Ok((2, 3)));
         assert_eq!(delete(&mut cluster, "s", Some(2), true), Ok(vec![2]));
         assert!(cluster.state.schemas.contains_key(&SchemaId(2)));
-        let living = Err(Refusal::SchemaVersionNotDeleted);
+        let living = Err(Refusal::Schema(SchemaRefusal::SchemaVersionNotDeleted));
         assert_eq!(delete(&mut cluster, "s", None, true), living);
         assert_eq!(delete(&mut cluster, "s", None, false), Ok(vec![1, 3]));
-        let deleted = Err(Refusal::SchemaVersionDeleted);
+        let deleted = Err(Refusal::Schema(SchemaRefusal::SchemaVersionDeleted));
         assert_eq!(delete(&mut cluster, "s", None, false), deleted);
         assert_eq!(delete(&mut cluster, "s", None, true), Ok(vec![1, 3]));
         let state = &cluster.state;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tarn_model::{ByteSize, caps};
 
+use super::refusal::SchemaRefusal;
 use crate::{Compatibility, Context, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -30,7 +31,7 @@ impl SetCompatibility {
 
     fn set_of_subject(&self, name: &str, state: &mut State) -> Result<(), Refusal> {
         if self.compatibility.is_none() && !state.subjects.contains_key(name) {
-            return Err(Refusal::NoSuchSubject(name.to_owned()));
+            return Err(SchemaRefusal::NoSuchSubject(name.to_owned()).into());
         }
         if name.len() > caps::NAME_BYTES_MAX {
             return Err(Refusal::TooLong {
@@ -67,7 +68,10 @@ mod tests {
         cluster.run(set(None, None)).unwrap();
         assert_eq!(cluster.state.compatibility, Compatibility::Backward);
         let refused = cluster.run(set(Some("s"), None));
-        assert_eq!(refused, Err(Refusal::NoSuchSubject("s".into())));
+        assert_eq!(
+            refused,
+            Err(Refusal::Schema(SchemaRefusal::NoSuchSubject("s".into())))
+        );
         let (subject, format, text) = ("s".into(), "AVRO".into(), "1".into());
         let register = RegisterSchema {
             subject,

@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use super::refusal::SessionRefusal;
 use crate::{Context, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -11,7 +12,7 @@ impl CloseSession {
     pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
         match state.close_session(ctx.session, ctx.lsn.n) {
             Some(_) => Ok(Outcome::Done),
-            None => Err(Refusal::NoSuchSession(ctx.session)),
+            None => Err(Refusal::Session(SessionRefusal::NoSuchSession(ctx.session))),
         }
     }
 }
@@ -29,7 +30,7 @@ mod tests {
         let entry = cluster.entry(1, vec![close.clone(), close.clone()]);
         let outcomes = cluster.append(&entry).unwrap().outcomes.unwrap();
         assert_eq!(outcomes[0], ProposalOutcome::Applied(vec![Outcome::Done]));
-        let refusal = Refusal::NoSuchSession(session(1));
+        let refusal = Refusal::Session(SessionRefusal::NoSuchSession(session(1)));
         assert_eq!(
             outcomes[1],
             ProposalOutcome::Refused {

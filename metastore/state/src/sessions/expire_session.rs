@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use tarn_model::SessionId;
 
+use super::refusal::SessionRefusal;
 use crate::{Context, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -16,9 +17,9 @@ impl ExpireSession {
         let session = state
             .sessions
             .get(&self.session)
-            .ok_or(Refusal::NoSuchSession(self.session))?;
+            .ok_or(SessionRefusal::NoSuchSession(self.session))?;
         if !session.is_silent(ctx.liveness_time) {
-            return Err(Refusal::SessionNotSilent(self.session));
+            return Err(SessionRefusal::SessionNotSilent(self.session).into());
         }
         state.close_session(self.session, ctx.lsn.n);
         Ok(Outcome::Done)
@@ -43,7 +44,9 @@ mod tests {
         cluster.live(&[1], 12_000);
         assert_eq!(
             cluster.run(expire(2)),
-            Err(Refusal::SessionNotSilent(session(2)))
+            Err(Refusal::Session(SessionRefusal::SessionNotSilent(session(
+                2
+            ))))
         );
         cluster.live(&[1], 3_000);
         assert_eq!(
@@ -54,11 +57,13 @@ mod tests {
         assert!(cluster.state.tombstones.contains_key(&session(2)));
         assert_eq!(
             cluster.run(expire(2)),
-            Err(Refusal::NoSuchSession(session(2)))
+            Err(Refusal::Session(SessionRefusal::NoSuchSession(session(2))))
         );
         assert_eq!(
             cluster.run(expire(1)),
-            Err(Refusal::SessionNotSilent(session(1)))
+            Err(Refusal::Session(SessionRefusal::SessionNotSilent(session(
+                1
+            ))))
         );
     }
 }

@@ -4,6 +4,7 @@
 use minicbor::{Decode, Encode};
 use tarn_model::{ClusterTime, Hash, LivenessTime, NodeId, SessionId, defect};
 
+use super::refusal::SessionRefusal;
 use crate::{
     Advertised, ClockTrust, Context, Entry, FeatureLevel, Outcome, Refusal, Session, State,
     Tombstone,
@@ -37,7 +38,7 @@ pub struct OpenSession {
 impl OpenSession {
     /// In any entry but a session's first the session is open already.
     pub(crate) fn apply(&self, _state: &mut State, _ctx: &Context) -> Result<Outcome, Refusal> {
-        Err(Refusal::SessionKnown)
+        Err(Refusal::Session(SessionRefusal::SessionKnown))
     }
 
     /// Opens the session of an entry that `State::apply` has found to be a session's first. Cluster
@@ -49,7 +50,7 @@ impl OpenSession {
         entry_hash: Hash,
     ) -> Result<NodeId, Refusal> {
         if self.level_max < state.level {
-            return Err(Refusal::LevelRefused(state.level.0));
+            return Err(SessionRefusal::LevelRefused(state.level.0).into());
         }
         let mut predecessor: Option<Session> = None;
         for id in self.closing(state) {
@@ -242,7 +243,7 @@ mod tests {
             Err(Ignored::SessionKnown)
         );
         let refused = cluster.run(open_command(Closes::All(vec![])));
-        assert_eq!(refused, Err(Refusal::SessionKnown));
+        assert_eq!(refused, Err(Refusal::Session(SessionRefusal::SessionKnown)));
         assert_eq!(cluster.state.sessions.len(), 1);
     }
 
@@ -277,7 +278,7 @@ mod tests {
         };
         let entry = cluster.entry(1, vec![vec![Command::OpenSession(open)]]);
         let outcomes = cluster.append(&entry).unwrap().outcomes.unwrap();
-        let refusal = Refusal::LevelRefused(FeatureLevel::NEWEST.0);
+        let refusal = Refusal::Session(SessionRefusal::LevelRefused(FeatureLevel::NEWEST.0));
         assert_eq!(
             outcomes,
             [ProposalOutcome::Refused {

@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use super::refusal::SessionRefusal;
 use crate::{Context, FeatureLevel, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -19,7 +20,7 @@ impl RaiseLevel {
             .values()
             .all(|session| session.level_max >= self.level);
         if self.level <= state.level || !all_can {
-            return Err(Refusal::LevelRefused(self.level.0));
+            return Err(SessionRefusal::LevelRefused(self.level.0).into());
         }
         state.level = self.level;
         Ok(Outcome::Done)
@@ -40,7 +41,10 @@ mod tests {
         let mut cluster = Cluster::one();
         for level in [FeatureLevel::NEWEST, NEXT] {
             let refused = cluster.run(Command::RaiseLevel(RaiseLevel { level }));
-            assert_eq!(refused, Err(Refusal::LevelRefused(level.0)));
+            assert_eq!(
+                refused,
+                Err(Refusal::Session(SessionRefusal::LevelRefused(level.0)))
+            );
         }
     }
 

@@ -9,7 +9,8 @@ use tarn_model::{
     ByteSize, Offset, OffsetRange, PartitionId, Timestamp, TopicId, TopicPartition, caps,
 };
 
-use crate::{Context, Counters, Extent, Outcome, Refusal, State};
+use super::refusal::TableRefusal;
+use crate::{Context, Counters, Extent, Outcome, Refusal, State, TopicRefusal};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CommitTable {
@@ -62,11 +63,12 @@ impl CommitTable {
         // Also of a deleted topic, until it has taken what was acknowledged before.
         let table = state
             .table_to_fill(self.topic)
-            .ok_or(Refusal::NoSuchTable(self.topic))?;
+            .ok_or(TableRefusal::NoSuchTable(self.topic))?;
         if table.pointer != self.expected {
-            return Err(Refusal::PointerMoved {
+            return Err(TableRefusal::PointerMoved {
                 have: table.pointer.clone(),
-            });
+            }
+            .into());
         }
         if self.pointer.len() > caps::NAME_BYTES_MAX {
             return Err(Refusal::TooLong {
@@ -74,25 +76,30 @@ impl CommitTable {
             });
         }
         if self.hidden.len() > HIDDEN_TIMESTAMPS_MAX {
-            return Err(Refusal::TableCommitInvalid(format!(
+            return Err(TableRefusal::TableCommitInvalid(format!(
                 "it names {} hidden timestamps",
                 self.hidden.len()
-            )));
+            ))
+            .into());
         }
         let mut table = table.as_ref().clone();
         for step in &self.steps {
             let partition = state
                 .readable(TopicPartition::new(self.topic, step.partition))
-                .ok_or(Refusal::NoSuchPartition(self.topic, step.partition))?;
+                .ok_or(TopicRefusal::NoSuchPartition(self.topic, step.partition))?;
             let have = table.materialized(step.partition);
             if step.from != have {
-                return Err(Refusal::MaterializedMoved {
+                return Err(TableRefusal::MaterializedMoved {
                     partition: step.partition,
                     have,
-                });
+                }
+                .into());
             }
             let invalid = |why: String| {
-                Refusal::TableCommitInvalid(format!("partition {}: {why}", step.partition))
+                Refusal::Table(TableRefusal::TableCommitInvalid(format!(
+                    "partition {}: {why}",
+                    step.partition
+                )))
             };
             let Some(length) = step.to.0.checked_sub(step.from.0) else {
                 return Err(invalid(format!(
@@ -284,7 +291,10 @@ mod tests {
         let many = vec![hidden(0, 3, 4, 0); HIDDEN_TIMESTAMPS_MAX + 1];
         let refused = cluster.run(commit_with(Some("v1"), "v2", many));
         assert!(
-            matches!(refused, Err(Refusal::TableCommitInvalid(_))),
+            matches!(
+                refused,
+                Err(Refusal::Table(TableRefusal::TableCommitInvalid(_)))
+            ),
             "{refused:?}"
         );
         assert_eq!(extents(&cluster), expected);
@@ -304,14 +314,14 @@ mod tests {
             .run(commit(None, "v1", vec![step(0, 0, 6)]))
             .unwrap();
         let before = cluster.state.tables.clone();
-        let moved = Refusal::PointerMoved {
+        let moved = Refusal::Table(TableRefusal::PointerMoved {
             have: Some("v1".into()),
-        };
+        });
         assert_eq!(cluster.run(commit(None, "v2", Vec::new())), Err(moved));
-        let moved = Refusal::MaterializedMoved {
+        let moved = Refusal::Table(TableRefusal::MaterializedMoved {
             partition: PartitionId(0),
             have: Offset(6),
-        };
+        });
         assert_eq!(
             cluster.run(commit(
                 Some("v1"),
@@ -330,11 +340,14 @@ mod tests {
         ] {
             let refused = cluster.run(commit(Some("v1"), "v2", vec![wrong]));
             assert!(
-                matches!(refused, Err(Refusal::TableCommitInvalid(_))),
+                matches!(
+                    refused,
+                    Err(Refusal::Table(TableRefusal::TableCommitInvalid(_)))
+                ),
                 "{refused:?}"
             );
         }
-        let absent = Refusal::NoSuchPartition(topic(7), PartitionId(2));
+        let absent = Refusal::Topic(TopicRefusal::NoSuchPartition(topic(7), PartitionId(2)));
         assert_eq!(
             cluster.run(commit(Some("v1"), "v2", vec![step(2, 0, 0)])),
             Err(absent)

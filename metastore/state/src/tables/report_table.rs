@@ -6,6 +6,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tarn_model::TopicId;
 
+use super::refusal::TableRefusal;
 use super::types::short_reason;
 use crate::{Context, Outcome, Refusal, State};
 
@@ -25,11 +26,12 @@ impl ReportTable {
         let table = state
             .tables
             .get_mut(&self.topic)
-            .ok_or(Refusal::NoSuchTable(self.topic))?;
+            .ok_or(TableRefusal::NoSuchTable(self.topic))?;
         if table.pointer != self.pointer {
-            return Err(Refusal::PointerMoved {
+            return Err(TableRefusal::PointerMoved {
                 have: table.pointer.clone(),
-            });
+            }
+            .into());
         }
         Arc::make_mut(table).problem = Some(short_reason(&self.problem));
         Ok(Outcome::Done)
@@ -67,7 +69,10 @@ mod tests {
         cluster.run(Command::CommitTable(commit)).unwrap();
         assert_eq!(cluster.state.table(topic(7)).unwrap().problem, None);
         let late = cluster.run(report(None));
-        assert!(matches!(late, Err(Refusal::PointerMoved { .. })));
+        assert!(matches!(
+            late,
+            Err(Refusal::Table(TableRefusal::PointerMoved { .. }))
+        ));
         assert_eq!(cluster.state.table(topic(7)).unwrap().problem, None);
     }
 }

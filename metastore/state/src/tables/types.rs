@@ -9,7 +9,7 @@ use tarn_model::{
 };
 
 use crate::topic_configs as configs;
-use crate::{Context, Refusal, State};
+use crate::{Context, Refusal, State, TopicRefusal};
 
 /// Ids of payload columns start here; the metadata columns have the ones below.
 pub const FIRST_PAYLOAD_FIELD_ID: i32 = 100;
@@ -98,10 +98,12 @@ pub(crate) fn check_event_time(table: &Table) -> Result<(), Refusal> {
     let is_there = |name: &String| table.columns.iter().any(|column| column.name == *name);
     match table.event_time_problem() {
         // One that is missing may come with a schema.
-        Some(why) if named.is_some_and(is_there) => Err(Refusal::InvalidConfig {
-            name: configs::EVENT_TIME.name.into(),
-            why,
-        }),
+        Some(why) if named.is_some_and(is_there) => {
+            Err(Refusal::Topic(TopicRefusal::InvalidConfig {
+                name: configs::EVENT_TIME.name.into(),
+                why,
+            }))
+        }
         _ => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ use minicbor::{Decode, Encode};
 use tarn_model::TopicId;
 
 use super::configs;
+use super::refusal::TopicRefusal;
 use crate::tables::check_event_time;
 use crate::{Context, Outcome, Refusal, State};
 
@@ -39,7 +40,7 @@ impl AlterTopicConfigs {
             state
                 .topics
                 .get_mut(&self.id)
-                .ok_or(Refusal::NoSuchTopic(self.id))?,
+                .ok_or(TopicRefusal::NoSuchTopic(self.id))?,
         );
         let had_table = topic.wants_table();
         for (name, change) in &self.changes {
@@ -51,10 +52,11 @@ impl AlterTopicConfigs {
         }
         configs::check(&topic.configs)?;
         if topic.wants_table() != had_table {
-            return Err(Refusal::InvalidConfig {
+            return Err(TopicRefusal::InvalidConfig {
                 name: configs::TABLE.name.into(),
                 why: "it is decided when the topic is created".into(),
-            });
+            }
+            .into());
         }
         let configs = topic.configs.clone();
         if let Some(table) = state.tables.get_mut(&self.id) {
@@ -151,7 +153,7 @@ mod tests {
         let off = ConfigChange::Set("off".into());
         assert!(matches!(
             alter(&mut cluster, "tarn.table", off),
-            Err(Refusal::InvalidConfig { .. })
+            Err(Refusal::Topic(TopicRefusal::InvalidConfig { .. }))
         ));
         let on = ConfigChange::Set("on".into());
         assert_eq!(
@@ -163,6 +165,9 @@ mod tests {
             changes: BTreeMap::new(),
         };
         let refused = cluster.run(Command::AlterTopicConfigs(absent));
-        assert_eq!(refused, Err(Refusal::NoSuchTopic(topic(8))));
+        assert_eq!(
+            refused,
+            Err(Refusal::Topic(TopicRefusal::NoSuchTopic(topic(8))))
+        );
     }
 }

@@ -12,6 +12,7 @@ use tarn_model::{Offset, OffsetRange, PartitionId, SegmentId, Timestamp, TopicId
 
 use super::outcome::BatchOutcome;
 use super::producers::{ProducerStamp, RememberedBatch, Verdict, sequence_after};
+use super::refusal::TopicRefusal;
 use super::types::{Extent, Position, Segment, past_commit_deadline};
 use crate::{Context, Outcome, Refusal, State};
 
@@ -75,13 +76,13 @@ impl CommitSegment {
     pub(crate) fn admit(&self, state: &State, ctx: &Context) -> Result<(), Refusal> {
         // Known before too old: the refusal for age says that nothing was ever done.
         if state.segments.contains_key(&self.segment) {
-            return Err(Refusal::SegmentKnown(self.segment));
+            return Err(TopicRefusal::SegmentKnown(self.segment).into());
         }
         if past_commit_deadline(self.segment, ctx.cluster_time) {
-            return Err(Refusal::SegmentTooOld(self.segment));
+            return Err(TopicRefusal::SegmentTooOld(self.segment).into());
         }
         self.check()
-            .map_err(|why| Refusal::SegmentInvalid(why.into()))
+            .map_err(|why| Refusal::Topic(TopicRefusal::SegmentInvalid(why.into())))
     }
 
     /// Gives the batches their places. Of a segment that was admitted with `mode = each` it fails only
@@ -99,11 +100,12 @@ impl CommitSegment {
                     .zip(&of_batches)
                     .find(|(_, outcome)| refused(outcome))
                 {
-                    return Err(Refusal::BatchRefused {
+                    return Err(TopicRefusal::BatchRefused {
                         extent: index,
                         batch,
                         outcome: *outcome,
-                    });
+                    }
+                    .into());
                 }
             }
             outcomes.push(of_batches);
@@ -265,9 +267,9 @@ impl NewBatch {
 fn next_offset(base: Offset, records: u32) -> Result<Offset, Refusal> {
     match base.0.checked_add(u64::from(records)) {
         Some(next) if i64::try_from(next).is_ok() => Ok(Offset(next)),
-        _ => Err(Refusal::SegmentInvalid(
+        _ => Err(Refusal::Topic(TopicRefusal::SegmentInvalid(
             "a partition has no offsets left".into(),
-        )),
+        ))),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tarn_model::{PartitionId, TopicId, TopicPartition, caps};
 
+use super::refusal::TopicRefusal;
 use crate::{Context, Outcome, Partition, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -21,12 +22,13 @@ impl CreatePartitions {
         let present = state
             .topics
             .get(&self.id)
-            .ok_or(Refusal::NoSuchTopic(self.id))?
+            .ok_or(TopicRefusal::NoSuchTopic(self.id))?
             .partitions;
         if self.total <= present || self.total > caps::PARTITIONS_PER_TOPIC_MAX {
-            return Err(Refusal::InvalidPartitions {
+            return Err(TopicRefusal::InvalidPartitions {
                 max: caps::PARTITIONS_PER_TOPIC_MAX,
-            });
+            }
+            .into());
         }
         state.check_partition_room(self.total - present)?;
         let topic = state.topics.get_mut(&self.id).expect("it was just found");
@@ -58,7 +60,10 @@ mod tests {
         };
         for total in [-1, 0, 1, 2, caps::PARTITIONS_PER_TOPIC_MAX + 1] {
             assert!(
-                matches!(grow(total), Err(Refusal::InvalidPartitions { .. })),
+                matches!(
+                    grow(total),
+                    Err(Refusal::Topic(TopicRefusal::InvalidPartitions { .. }))
+                ),
                 "{total}"
             );
         }

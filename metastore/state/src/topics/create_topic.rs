@@ -12,6 +12,7 @@ use tarn_model::{
 
 use super::configs::{self, wants_table};
 use super::names::{self, EVENTS_NAMESPACE};
+use super::refusal::TopicRefusal;
 use super::types::{Partition, Topic};
 use crate::tables::{Columns, Table, check_event_time, short_reason};
 use crate::{Context, FeatureLevel, Outcome, Refusal, State};
@@ -32,14 +33,16 @@ pub struct CreateTopic {
 
 impl CreateTopic {
     pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
-        let invalid = |why: &str| Refusal::InvalidTopicName {
-            name: self.name.clone(),
-            why: why.to_owned(),
+        let invalid = |why: &str| {
+            Refusal::Topic(TopicRefusal::InvalidTopicName {
+                name: self.name.clone(),
+                why: why.to_owned(),
+            })
         };
         names::check(&self.name).map_err(|problem| invalid(&problem.to_string()))?;
         // An id that is known may be that of a late copy: its topic was made, and deleted.
         if state.topic_names.contains_key(&self.name) || state.is_topic_known(self.id) {
-            return Err(Refusal::TopicExists(self.name.clone()));
+            return Err(TopicRefusal::TopicExists(self.name.clone()).into());
         }
         if let Some(other) = state.colliding_topic(&self.name) {
             return Err(invalid(&format!(
@@ -47,9 +50,10 @@ impl CreateTopic {
             )));
         }
         if self.partitions < 1 || self.partitions > caps::PARTITIONS_PER_TOPIC_MAX {
-            return Err(Refusal::InvalidPartitions {
+            return Err(TopicRefusal::InvalidPartitions {
                 max: caps::PARTITIONS_PER_TOPIC_MAX,
-            });
+            }
+            .into());
         }
         configs::check(&self.configs)?;
         if state.topics.len() >= caps::TOPICS_MAX {
@@ -89,10 +93,11 @@ impl CreateTopic {
         // and those have two underscores.
         if self.name.contains("__") && state.table_named(EVENTS_NAMESPACE, &self.name).is_some() {
             let why = "the table of a deleted topic has it".into();
-            return Err(Refusal::InvalidTopicName {
+            return Err(TopicRefusal::InvalidTopicName {
                 name: self.name.clone(),
                 why,
-            });
+            }
+            .into());
         }
         let subject = state.subjects.get(&format!("{}-value", self.name));
         let versions = subject
@@ -167,7 +172,7 @@ mod tests {
         assert_eq!(table.last_field_id, 99);
         assert_eq!(
             create(&mut cluster, "orders"),
-            Err(Refusal::TopicExists("orders".into()))
+            Err(Refusal::Topic(TopicRefusal::TopicExists("orders".into())))
         );
     }
 
@@ -179,7 +184,7 @@ mod tests {
             assert!(
                 matches!(
                     create(&mut cluster, name),
-                    Err(Refusal::InvalidTopicName { .. })
+                    Err(Refusal::Topic(TopicRefusal::InvalidTopicName { .. }))
                 ),
                 "{name}"
             );
@@ -190,7 +195,7 @@ mod tests {
         create(&mut cluster, "_a_").unwrap();
         assert!(matches!(
             create(&mut cluster, ".a."),
-            Err(Refusal::InvalidTopicName { .. })
+            Err(Refusal::Topic(TopicRefusal::InvalidTopicName { .. }))
         ));
     }
 
@@ -219,7 +224,10 @@ mod tests {
         let mut cluster = Cluster::one();
         for partitions in [-1, 0, caps::PARTITIONS_PER_TOPIC_MAX + 1] {
             let refused = cluster.run(Command::CreateTopic(create_topic(9, "x", partitions)));
-            assert!(matches!(refused, Err(Refusal::InvalidPartitions { .. })));
+            assert!(matches!(
+                refused,
+                Err(Refusal::Topic(TopicRefusal::InvalidPartitions { .. }))
+            ));
         }
         for id in 0..5 {
             cluster.create_topic(id, &format!("big-{id}"), caps::PARTITIONS_PER_TOPIC_MAX);
@@ -358,11 +366,14 @@ mod tests {
             .run(Command::DeleteTopic(DeleteTopic { id: topic(7) }))
             .unwrap();
         let again = cluster.run(Command::CreateTopic(create_topic(7, "orders", 1)));
-        assert_eq!(again, Err(Refusal::TopicExists("orders".into())));
+        assert_eq!(
+            again,
+            Err(Refusal::Topic(TopicRefusal::TopicExists("orders".into())))
+        );
         let detached = cluster.state.tables[&topic(7)].name.clone();
         assert!(matches!(
             create(&mut cluster, &detached),
-            Err(Refusal::InvalidTopicName { .. })
+            Err(Refusal::Topic(TopicRefusal::InvalidTopicName { .. }))
         ));
         create(&mut cluster, "orders").unwrap();
     }

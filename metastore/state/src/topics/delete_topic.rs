@@ -7,6 +7,7 @@
 use minicbor::{Decode, Encode};
 use tarn_model::TopicId;
 
+use super::refusal::TopicRefusal;
 use crate::{Context, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -20,7 +21,7 @@ impl DeleteTopic {
         let topic = state
             .topics
             .remove(&self.id)
-            .ok_or(Refusal::NoSuchTopic(self.id))?;
+            .ok_or(TopicRefusal::NoSuchTopic(self.id))?;
         state.topic_names.remove(&topic.name);
         state.detach_partitions(self.id, topic.partitions);
         state.detach_table(self.id, ctx.cluster_time);
@@ -128,6 +129,9 @@ mod tests {
         assert!(!cluster.state.segments.contains_key(&alone.segment));
         assert!(cluster.state.segments.contains_key(&shared.segment));
         let refused = cluster.run(Command::DeleteTopic(DeleteTopic { id: topic(7) }));
-        assert_eq!(refused, Err(Refusal::NoSuchTopic(topic(7))));
+        assert_eq!(
+            refused,
+            Err(Refusal::Topic(TopicRefusal::NoSuchTopic(topic(7))))
+        );
     }
 }

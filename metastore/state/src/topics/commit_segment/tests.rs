@@ -3,7 +3,7 @@ use tarn_model::{ProducerEpoch, ProducerId};
 use super::*;
 use crate::commands::AllocateProducerId;
 use crate::harness::{Cluster, at, batch, idempotent, topic};
-use crate::{Command, FeatureLevel, ProposalOutcome};
+use crate::{Command, FeatureLevel, ProposalOutcome, TopicRefusal};
 use tarn_model::{ClusterTime, caps};
 
 use BatchOutcome::{
@@ -210,14 +210,14 @@ fn a_segment_commits_once() {
     commit(&mut cluster, command.clone()).unwrap();
     assert_eq!(
         commit(&mut cluster, command.clone()),
-        Err(Refusal::SegmentKnown(command.segment))
+        Err(Refusal::Topic(TopicRefusal::SegmentKnown(command.segment)))
     );
     // Also one of which nothing was taken.
     let nothing = cluster.segment(CommitMode::Each, vec![(at(9, 0), vec![batch(1)])]);
     commit(&mut cluster, nothing.clone()).unwrap();
     assert_eq!(
         commit(&mut cluster, nothing.clone()),
-        Err(Refusal::SegmentKnown(nothing.segment))
+        Err(Refusal::Topic(TopicRefusal::SegmentKnown(nothing.segment)))
     );
     assert_eq!(cluster.high_watermark(at(7, 0)), Offset(1));
 }
@@ -235,18 +235,18 @@ fn a_segment_past_its_deadline_is_refused_by_the_time_of_this_entry() {
     cluster.pass(1);
     assert_eq!(
         commit(&mut cluster, command.clone()),
-        Err(Refusal::SegmentTooOld(command.segment))
+        Err(Refusal::Topic(TopicRefusal::SegmentTooOld(command.segment)))
     );
     // The empty one is forgotten now and too old for ever; the other stays and stays known.
     assert!(!cluster.state.segments.contains_key(&nothing.segment));
     assert_eq!(
         commit(&mut cluster, nothing.clone()),
-        Err(Refusal::SegmentTooOld(nothing.segment))
+        Err(Refusal::Topic(TopicRefusal::SegmentTooOld(nothing.segment)))
     );
     in_time.live(&[1], 60_000);
     assert_eq!(
         commit(&mut in_time, command.clone()),
-        Err(Refusal::SegmentKnown(command.segment))
+        Err(Refusal::Topic(TopicRefusal::SegmentKnown(command.segment)))
     );
 }
 
@@ -270,11 +270,11 @@ fn mode_all_takes_every_batch_or_none() {
         let refused = commit(&mut cluster, command.clone());
         assert_eq!(
             refused,
-            Err(Refusal::BatchRefused {
+            Err(Refusal::Topic(TopicRefusal::BatchRefused {
                 extent: 0,
                 batch: 1,
                 outcome
-            })
+            }))
         );
         assert_eq!(cluster.state.partitions, before.partitions);
         assert!(!cluster.state.segments.contains_key(&command.segment));
@@ -283,11 +283,11 @@ fn mode_all_takes_every_batch_or_none() {
         CommitMode::All,
         vec![(at(7, 0), vec![batch(1)]), (at(7, 5), vec![batch(1)])],
     );
-    let refused = Refusal::BatchRefused {
+    let refused = Refusal::Topic(TopicRefusal::BatchRefused {
         extent: 1,
         batch: 0,
         outcome: NoSuchPartition,
-    };
+    });
     assert_eq!(commit(&mut cluster, command), Err(refused));
     let command = cluster.segment(
         CommitMode::All,
@@ -327,7 +327,10 @@ fn a_description_that_contradicts_itself_is_refused() {
         spoil(&mut command);
         let refused = commit(&mut cluster, command);
         assert!(
-            matches!(refused, Err(Refusal::SegmentInvalid(_))),
+            matches!(
+                refused,
+                Err(Refusal::Topic(TopicRefusal::SegmentInvalid(_)))
+            ),
             "{number}: {refused:?}"
         );
     }
@@ -344,7 +347,7 @@ fn offsets_end_where_kafkas_do() {
     let command = cluster.segment(CommitMode::Each, vec![(at(7, 0), vec![batch(1)])]);
     assert!(matches!(
         commit(&mut cluster, command),
-        Err(Refusal::SegmentInvalid(_))
+        Err(Refusal::Topic(TopicRefusal::SegmentInvalid(_)))
     ));
 }
 

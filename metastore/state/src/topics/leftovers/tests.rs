@@ -8,7 +8,7 @@ use crate::commands::{
     MaterializedStep, RemoveGroupMembers,
 };
 use crate::harness::{Cluster, at, batch, idempotent, topic};
-use crate::{Command, Counters, GroupMember, Outcome, Refusal};
+use crate::{Command, Counters, GroupMember, Outcome, Refusal, TableRefusal};
 
 fn delete(cluster: &mut Cluster, id: u128) {
     cluster
@@ -262,7 +262,7 @@ fn the_records_of_a_deleted_topic_wait_for_its_table() {
     // It has all there was.
     assert_eq!(
         take(&mut cluster, 7, Vec::new()),
-        Err(Refusal::NoSuchTable(topic(7)))
+        Err(Refusal::Table(TableRefusal::NoSuchTable(topic(7))))
     );
     assert!(cluster.state.tables.contains_key(&topic(7)));
 }

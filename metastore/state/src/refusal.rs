@@ -1,0 +1,80 @@
+//! Why a command refused its proposal, by area; what any area may say stands here.
+
+use minicbor::{Decode, Encode};
+use tarn_model::ByteSize;
+
+use crate::groups::GroupRefusal;
+use crate::schemas::SchemaRefusal;
+use crate::sessions::SessionRefusal;
+use crate::tables::{TableColumnsError, TableRefusal};
+use crate::topics::TopicRefusal;
+
+/// Why a command refused its proposal. Wire codes are chosen from these, so each says one thing.
+#[derive(Debug, Clone, PartialEq, thiserror::Error, Encode, Decode)]
+pub enum Refusal {
+    #[error(transparent)]
+    #[n(0)]
+    Session(
+        #[from]
+        #[n(0)]
+        SessionRefusal,
+    ),
+    #[error(transparent)]
+    #[n(1)]
+    Topic(
+        #[from]
+        #[n(0)]
+        TopicRefusal,
+    ),
+    #[error(transparent)]
+    #[n(2)]
+    Group(
+        #[from]
+        #[n(0)]
+        GroupRefusal,
+    ),
+    #[error(transparent)]
+    #[n(3)]
+    Schema(
+        #[from]
+        #[n(0)]
+        SchemaRefusal,
+    ),
+    #[error(transparent)]
+    #[n(4)]
+    Table(
+        #[from]
+        #[n(0)]
+        TableRefusal,
+    ),
+    #[error("the cluster holds no more than {max} {what}")]
+    #[n(32)]
+    Full {
+        #[n(0)]
+        what: String,
+        #[n(1)]
+        max: u64,
+    },
+    #[error("a name, a metadata text or an assignment is longer than {max}")]
+    #[n(33)]
+    TooLong {
+        #[n(0)]
+        max: ByteSize,
+    },
+    #[error("applying it failed: {0}")]
+    #[n(34)]
+    Panicked(#[n(0)] String),
+}
+
+impl Refusal {
+    /// Is this a defect of ours, so that proposing it again changes nothing?
+    pub fn is_defect(&self) -> bool {
+        matches!(self, Refusal::Panicked(_))
+    }
+}
+
+impl From<TableColumnsError> for Refusal {
+    fn from(error: TableColumnsError) -> Refusal {
+        Refusal::Schema(SchemaRefusal::ColumnsDoNotFit(error.to_string()))
+    }
+}
