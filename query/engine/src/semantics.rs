@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `lateral` | first | `FROM t, unnest(t.items)` |
 //! | `operators`, `operands` | before types are matched | which type two operands meet in |
+//! | `sets` | beside it | the types of `UNION`, `INTERSECT` and `EXCEPT` |
 //! | `rule` | after | checked arithmetic, casts, one zero and one NaN |
 //! | `aggregates` | beside it | values that follow from other aggregates |
 //! | `conditions` | while and after the plan is optimized | which rows are asked what |
@@ -17,6 +18,7 @@ mod lateral;
 mod operands;
 mod operators;
 mod rule;
+mod sets;
 
 pub(crate) use conditions::{OrderConditions, can_fail, in_order};
 pub(crate) use distinct::GroupDistinct;

@@ -32,6 +32,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::operators::{is_arithmetic, is_comparison, met};
 use super::rule::input_schema;
+use super::sets;
 use crate::functions::calendar::Zone;
 use crate::functions::floats::is_float;
 use crate::functions::{arithmetic, casts, literals};
@@ -65,7 +66,7 @@ impl AnalyzerRule for MatchOperands {
                     .transform_up(|part| matched(part, &schema, &self.zone, is_filter))?;
                 Ok(matched.update_data(|expression| name.restore(expression)))
             })?
-            .map_data(LogicalPlan::recompute_schema)
+            .map_data(|plan| sets::of_one_type(plan)?.recompute_schema())
         })?;
         Ok(matched.data)
     }
