@@ -24,7 +24,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use tarn_kafka::frame::{LENGTH_BYTES, body_length};
-use tarn_runtime::{Permit, Stream};
+use tarn_runtime::{Permit, Stream, gauge};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -258,7 +258,7 @@ async fn write_answers(
     while let Some((frame, turn)) = answers.recv().await {
         let bytes = frame.bytes();
         let time = time_for(agent, bytes as u64);
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let bytes = gauge(bytes);
         agent.metrics.response_bytes.inc_by(bytes);
         let written = timeout(time, write_frame(agent, &mut write, frame)).await;
         let written = written.unwrap_or(Err("the client reads too slowly"));

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use tarn_kafka::frame::{HeaderError, RequestHeader};
 use tarn_kafka::{ApiKey, decode_request, encode_response, request};
-use tarn_runtime::Permit;
+use tarn_runtime::{Permit, gauge};
 use tokio::time::Instant;
 use tracing::{Instrument, debug, debug_span, error};
 
@@ -110,10 +110,7 @@ pub(crate) fn begin(
             }
         };
         let held = agent.intake.held();
-        agent
-            .metrics
-            .request_bytes
-            .set(i64::try_from(held).unwrap_or(i64::MAX));
+        agent.metrics.request_bytes.set(gauge(held));
         let seconds = context.received.elapsed().as_secs_f64();
         agent
             .metrics

@@ -14,7 +14,7 @@ use kafka_protocol::protocol::StrBytes;
 use prometheus_client::metrics::gauge::Gauge;
 use tarn_kafka::ErrorCode;
 use tarn_model::caps;
-use tarn_runtime::Random;
+use tarn_runtime::{Random, gauge};
 use tokio::time::Instant;
 
 use crate::api::TopicKey;
@@ -266,8 +266,7 @@ impl FetchSessions {
             inner.by_use.insert((now, id));
             inner.sessions.insert(id, entry);
         }
-        self.gauge
-            .set(i64::try_from(inner.sessions.len()).unwrap_or(i64::MAX));
+        self.gauge.set(gauge(inner.sessions.len()));
         drop(inner);
         Begun {
             session_id: session_id.unwrap_or(NO_SESSION),
@@ -326,8 +325,7 @@ impl FetchSessions {
         if !kept || (changed && !self.lock().grow(id, wanted.len())) {
             let mut inner = self.lock();
             inner.remove(id);
-            self.gauge
-                .set(i64::try_from(inner.sessions.len()).unwrap_or(i64::MAX));
+            self.gauge.set(gauge(inner.sessions.len()));
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
         Ok(Begun {

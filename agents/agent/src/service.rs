@@ -44,7 +44,7 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
     // then the connections, which answer what is in flight; then the writer.
     let writer = Writer::start(node, settings.writer.clone());
     let scope = node.scope.child("agent");
-    let metrics = AgentMetrics::register(node.runtime.metrics());
+    let metrics = node.runtime.metrics().register(AgentMetrics::register);
     let connections = scope.child("kafka connections");
     let coordinators =
         Coordinators::start(node, &settings.groups, scope.child("group coordinator"));

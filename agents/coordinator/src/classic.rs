@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use tarn_model::caps;
-use tarn_runtime::Scope;
+use tarn_runtime::{Scope, gauge};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
@@ -295,10 +295,7 @@ impl Classic {
         }
         let (task, inbox) = mpsc::channel(INBOX);
         groups.insert(group.to_owned(), task.clone());
-        self.shared
-            .metrics
-            .groups
-            .set(i64::try_from(groups.len()).unwrap_or(i64::MAX));
+        self.shared.metrics.groups.set(gauge(groups.len()));
         drop(self.shared.scope.spawn(
             "group",
             run::run(Arc::clone(&self.shared), group.to_owned(), inbox),

@@ -2,19 +2,9 @@
 
 use prometheus_client::metrics::counter::Counter;
 
-#[derive(Debug, Clone)]
-pub(crate) struct RegistryMetrics {
-    pub(crate) requests: Counter,
-}
-
-impl RegistryMetrics {
-    pub(crate) fn register(registry: &mut prometheus_client::registry::Registry) -> Self {
-        let requests = Counter::default();
-        registry.register(
-            "registry_requests",
-            "Requests to the schema registry",
-            requests.clone(),
-        );
-        RegistryMetrics { requests }
+tarn_runtime::metrics! {
+    pub(crate) struct RegistryMetrics {
+        /// Requests to the schema registry
+        pub(crate) requests: Counter = "registry_requests";
     }
 }

@@ -18,9 +18,8 @@ use std::collections::HashSet;
 
 use tarn_model::{ColumnType, Field, Kind, caps};
 
-use crate::avro::{AvroSchema, FixedLogical, NamedId, NamedType, Type};
-use crate::column_name;
-use crate::parse::{DEPTH_MAX, base_name};
+use crate::avro::{AvroSchema, DEPTH_MAX, FixedLogical, NamedId, NamedType, Type, base_name};
+use crate::meta_columns::column_name;
 
 /// The one column of a schema that is not a record.
 pub const VALUE_COLUMN: &str = "value";

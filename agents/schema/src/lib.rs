@@ -10,15 +10,13 @@
 )]
 
 mod avro;
-mod canonical;
 mod columns;
 mod framing;
 mod meta_columns;
-mod parse;
 
 pub use avro::{
-    AvroSchema, EnumType, FixedLogical, FixedType, NamedId, NamedType, RecordField, RecordType,
-    Type,
+    AvroSchema, DEPTH_MAX, EnumType, FixedLogical, FixedType, NamedId, NamedType, ParseError,
+    Problem, RecordField, RecordType, Twice, Type, parse,
 };
 pub use columns::{
     ColumnsError, ColumnsProblem, FIXED_BYTES_MAX, VALUE_COLUMN, branch_names, column_type, columns,
@@ -28,4 +26,3 @@ pub use meta_columns::{
     COMMITTED, EVENT_TIME, FIRST_PAYLOAD_FIELD_ID, HEADERS, KEY, LSN, META_NAMES, OFFSET,
     PARTITION, SCHEMA_ID, TIMESTAMP, VALUE, column_name, field_name, meta_columns, table_columns,
 };
-pub use parse::{DEPTH_MAX, ParseError, Problem, parse};

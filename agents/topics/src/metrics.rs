@@ -1,12 +1,12 @@
 //! Metrics of the writer and the reader.
+//!
+//! Holds: labels come from lists that are closed here, so that no client adds a series.
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
-use tarn_runtime::Metrics;
 use tokio::time::Instant;
 
 /// Why a segment was closed and uploaded.
@@ -25,7 +25,7 @@ pub(crate) enum FlushReason {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Flush {
+pub(crate) struct FlushLabel {
     pub(crate) reason: FlushReason,
 }
 
@@ -40,7 +40,7 @@ pub(crate) enum BatchResult {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Answer {
+pub(crate) struct AnswerLabel {
     pub(crate) result: BatchResult,
 }
 
@@ -56,23 +56,8 @@ pub(crate) enum DoorEnd {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Door {
+pub(crate) struct DoorLabel {
     pub(crate) end: DoorEnd,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct WriterMetrics {
-    pub(crate) bytes: Counter,
-    pub(crate) records: Counter,
-    pub(crate) batches: Family<Answer, Counter>,
-    pub(crate) segments: Counter,
-    pub(crate) segment_bytes: Counter,
-    pub(crate) flushes: Family<Flush, Counter>,
-    pub(crate) upload_seconds: Histogram,
-    pub(crate) commit_seconds: Histogram,
-    pub(crate) uploads: Gauge,
-    pub(crate) door: Family<Door, Counter>,
-    pub(crate) door_bytes: Gauge,
 }
 
 /// From 1 ms to 32 s.
@@ -84,119 +69,41 @@ pub(crate) fn seconds_since(start: Instant) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-impl WriterMetrics {
-    pub(crate) fn register(metrics: &Metrics) -> WriterMetrics {
-        metrics.register(WriterMetrics::register_in)
-    }
-
-    fn register_in(registry: &mut Registry) -> WriterMetrics {
-        let metrics = WriterMetrics {
-            bytes: Counter::default(),
-            records: Counter::default(),
-            batches: Family::default(),
-            segments: Counter::default(),
-            segment_bytes: Counter::default(),
-            flushes: Family::default(),
-            upload_seconds: seconds(),
-            commit_seconds: seconds(),
-            uploads: Gauge::default(),
-            door: Family::default(),
-            door_bytes: Gauge::default(),
-        };
-        let WriterMetrics {
-            bytes,
-            records,
-            batches,
-            segments,
-            segment_bytes,
-            flushes,
-            upload_seconds,
-            commit_seconds,
-            uploads,
-            door,
-            door_bytes,
-        } = metrics.clone();
-        registry.register_with_unit(
-            "produce",
-            "Bytes of batches that were committed",
-            Unit::Bytes,
-            bytes,
-        );
-        registry.register("segment_records", "Records that were committed", records);
-        registry.register(
-            "produce_batches",
-            "Batches that were answered, by what became of them",
-            batches,
-        );
-        registry.register("segments", "Segments that were committed", segments);
-        registry.register_with_unit(
-            "segment",
-            "Bytes of segments that were uploaded",
-            Unit::Bytes,
-            segment_bytes,
-        );
-        registry.register(
-            "segment_flushes",
-            "Segments that were closed, by reason",
-            flushes,
-        );
-        registry.register_with_unit(
-            "segment_upload",
-            "Time of an upload",
-            Unit::Seconds,
-            upload_seconds,
-        );
-        registry.register_with_unit(
-            "segment_commit",
-            "Time from the end of a segment's upload to its commit",
-            Unit::Seconds,
-            commit_seconds,
-        );
-        registry.register("segment_uploads", "Uploads under way", uploads);
-        registry.register(
-            "produce_door",
-            "Batches that came before their predecessor, by how that ended",
-            door,
-        );
-        registry.register_with_unit(
-            "produce_door",
-            "Bytes of batches that wait for their predecessor",
-            Unit::Bytes,
-            door_bytes,
-        );
-        metrics
+tarn_runtime::metrics! {
+    pub(crate) struct WriterMetrics {
+        /// Bytes of batches that were committed
+        pub(crate) bytes: Counter = "produce" in Bytes;
+        /// Records that were committed
+        pub(crate) records: Counter = "segment_records";
+        /// Batches that were answered, by what became of them
+        pub(crate) batches: Family<AnswerLabel, Counter> = "produce_batches";
+        /// Segments that were committed
+        pub(crate) segments: Counter = "segments";
+        /// Bytes of segments that were uploaded
+        pub(crate) segment_bytes: Counter = "segment" in Bytes;
+        /// Segments that were closed, by reason
+        pub(crate) flushes: Family<FlushLabel, Counter> = "segment_flushes";
+        /// Time of an upload
+        pub(crate) upload_seconds: Histogram = "segment_upload" in Seconds, seconds();
+        /// Time from the end of a segment's upload to its commit
+        pub(crate) commit_seconds: Histogram = "segment_commit" in Seconds, seconds();
+        /// Uploads under way
+        pub(crate) uploads: Gauge = "segment_uploads";
+        /// Batches that came before their predecessor, by how that ended
+        pub(crate) door: Family<DoorLabel, Counter> = "produce_door";
+        /// Bytes of batches that wait for their predecessor
+        pub(crate) door_bytes: Gauge = "produce_door" in Bytes;
     }
 }
 
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ReaderMetrics {
-    pub(crate) bytes: Counter,
-    pub(crate) batches: Counter,
-    pub(crate) replans: Counter,
-}
-
-impl ReaderMetrics {
-    pub(crate) fn register(metrics: &Metrics) -> ReaderMetrics {
-        metrics.register(|registry| {
-            let metrics = ReaderMetrics::default();
-            let ReaderMetrics {
-                bytes,
-                batches,
-                replans,
-            } = metrics.clone();
-            registry.register_with_unit(
-                "fetch",
-                "Bytes of batches that were read",
-                Unit::Bytes,
-                bytes,
-            );
-            registry.register("fetch_batches", "Batches that were read", batches);
-            registry.register(
-                "fetch_replans",
-                "Reads that met a deleted segment and were planned again",
-                replans,
-            );
-            metrics
-        })
+tarn_runtime::metrics! {
+    #[derive(Default)]
+    pub(crate) struct ReaderMetrics {
+        /// Bytes of batches that were read
+        pub(crate) bytes: Counter = "fetch" in Bytes;
+        /// Batches that were read
+        pub(crate) batches: Counter = "fetch_batches";
+        /// Reads that met a deleted segment and were planned again
+        pub(crate) replans: Counter = "fetch_replans";
     }
 }

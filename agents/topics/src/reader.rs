@@ -93,7 +93,10 @@ impl Reader {
 
     /// The one reader of a process whose reads are counted as fetches in its metrics.
     pub fn metered(node: &Node) -> Reader {
-        Reader::with_metrics(node, ReaderMetrics::register(node.runtime.metrics()))
+        Reader::with_metrics(
+            node,
+            node.runtime.metrics().register(ReaderMetrics::register),
+        )
     }
 
     fn with_metrics(node: &Node, metrics: ReaderMetrics) -> Reader {

@@ -38,7 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::WriterSettings;
-use crate::metrics::{Answer, BatchResult, WriterMetrics};
+use crate::metrics::{AnswerLabel, BatchResult, WriterMetrics};
 use accumulator::Accumulator;
 
 /// Calls of `append` that may wait for the accumulator. It only moves slices, so the queue is short;
@@ -139,7 +139,7 @@ impl Writer {
     /// Starts the writer of a process in a scope of its own. It drains by itself: when the scope
     /// stops, what was appended is flushed and committed, and what comes later is refused.
     pub fn start(node: &Node, settings: WriterSettings) -> Writer {
-        let metrics = WriterMetrics::register(node.runtime.metrics());
+        let metrics = node.runtime.metrics().register(WriterMetrics::register);
         let (queue, received) = mpsc::channel(QUEUE);
         let accumulator = Accumulator::new(node, settings, metrics.clone());
         drop(
@@ -314,7 +314,7 @@ impl Ticket {
         request
             .metrics
             .batches
-            .get_or_create(&Answer { result: label })
+            .get_or_create(&AnswerLabel { result: label })
             .inc();
         let done = request.with(|answers| {
             if let Some(slot @ None) = answers.results.get_mut(self.index) {

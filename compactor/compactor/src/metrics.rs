@@ -4,7 +4,6 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use tarn_state::Counters;
 use tarn_tables::Garbage;
 
@@ -46,70 +45,30 @@ struct GarbageLabel {
     kind: GarbageKind,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(crate) struct CompactorMetrics {
-    lag: Family<TopicLabel, Gauge>,
-    records: Family<TopicLabel, Counter>,
-    undecodable: Family<ReasonLabels, Counter>,
-    deleted: Family<TopicLabel, Counter>,
-    append_timed: Family<TopicLabel, Counter>,
-    nulled: Family<TopicLabel, Counter>,
-    hidden_timestamps: Family<TopicLabel, Counter>,
-    rounds: Family<OutcomeLabel, Counter>,
-    garbage: Family<GarbageLabel, Counter>,
+tarn_runtime::metrics! {
+    pub(crate) struct CompactorMetrics {
+        /// Cluster time since the oldest record was committed that is in no table file yet
+        lag: Family<TopicLabel, Gauge> = "materialize_lag_seconds";
+        /// Records that became rows of table files
+        records: Family<TopicLabel, Counter> = "materialized_records";
+        /// Offsets below M without a row, because their record could not be decoded
+        undecodable: Family<ReasonLabels, Counter> = "undecodable_records";
+        /// Offsets that retention deleted before they were in a table file
+        deleted: Family<TopicLabel, Counter> = "unmaterialized_deleted_records";
+        /// Rows of table files whose event time is that of their append: they claim none, or an absurd one
+        append_timed: Family<TopicLabel, Counter> = "append_timed_records";
+        /// Values in rows of table files that are null because their column's type does not have them
+        nulled: Family<TopicLabel, Counter> = "nulled_values";
+        /// Records later than the largest timestamp that the header of their batch names
+        hidden_timestamps: Family<TopicLabel, Counter> = "hidden_timestamps";
+        /// Rounds of the materializer, by how they ended
+        rounds: Family<OutcomeLabel, Counter> = "materialize_rounds";
+        /// Table files that nothing refers to any more and that were not deleted
+        garbage: Family<GarbageLabel, Counter> = "table_garbage_files";
+    }
 }
 
 impl CompactorMetrics {
-    pub(crate) fn register(registry: &mut Registry) -> CompactorMetrics {
-        let metrics = CompactorMetrics::default();
-        registry.register(
-            "materialize_lag_seconds",
-            "Cluster time since the oldest record was committed that is in no table file yet",
-            metrics.lag.clone(),
-        );
-        registry.register(
-            "materialized_records",
-            "Records that became rows of table files",
-            metrics.records.clone(),
-        );
-        registry.register(
-            "undecodable_records",
-            "Offsets below M without a row, because their record could not be decoded",
-            metrics.undecodable.clone(),
-        );
-        registry.register(
-            "unmaterialized_deleted_records",
-            "Offsets that retention deleted before they were in a table file",
-            metrics.deleted.clone(),
-        );
-        registry.register(
-            "hidden_timestamps",
-            "Records later than the largest timestamp that the header of their batch names",
-            metrics.hidden_timestamps.clone(),
-        );
-        registry.register(
-            "append_timed_records",
-            "Rows of table files whose event time is that of their append: they claim none, or an absurd one",
-            metrics.append_timed.clone(),
-        );
-        registry.register(
-            "nulled_values",
-            "Values in rows of table files that are null because their column's type does not have them",
-            metrics.nulled.clone(),
-        );
-        registry.register(
-            "materialize_rounds",
-            "Rounds of the materializer, by how they ended",
-            metrics.rounds.clone(),
-        );
-        registry.register(
-            "table_garbage_files",
-            "Table files that nothing refers to any more and that were not deleted",
-            metrics.garbage.clone(),
-        );
-        metrics
-    }
-
     pub(crate) fn set_lag(&self, topic: &str, seconds: i64) {
         self.lag
             .get_or_create(&TopicLabel {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tarn_model::TopicId;
 use tarn_replica::View;
+use tarn_runtime::gauge;
 use tarn_state::{Table, Topic};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -92,7 +93,7 @@ impl Known {
     pub(crate) fn show_lag(&self, metrics: &CompactorMetrics, topic: &Topic, lag: Duration) {
         let mut tables = self.tables();
         let progress = tables.entry(topic.id).or_insert_with(Progress::new);
-        let seconds = i64::try_from(lag.as_secs()).unwrap_or(i64::MAX);
+        let seconds = gauge(lag.as_secs());
         let shown = &mut progress.lag_shown;
         if shown.as_ref().is_none_or(|(_, before)| *before != seconds) {
             metrics.set_lag(&topic.name, seconds);

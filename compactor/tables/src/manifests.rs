@@ -18,7 +18,7 @@ use iceberg::spec::{
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tarn_model::{ByteSize, TableUuid};
-use tarn_runtime::Metrics;
+use tarn_runtime::{Metrics, gauge};
 
 use crate::catalog::Known;
 use crate::entries::Entries;
@@ -30,11 +30,16 @@ pub(crate) struct Manifests {
     metrics: ManifestMetrics,
 }
 
-#[derive(Debug, Clone, Default)]
-struct ManifestMetrics {
-    bytes: Gauge,
-    hits: Counter,
-    misses: Counter,
+tarn_runtime::metrics! {
+    #[derive(Default)]
+    struct ManifestMetrics {
+        /// Memory that decoded manifests and metadata of tables take, estimated
+        bytes: Gauge = "table_metadata_cache_bytes";
+        /// Manifests, manifest lists and metadata files that were in memory
+        hits: Counter = "table_metadata_cache_hits";
+        /// Manifests, manifest lists and metadata files that were read
+        misses: Counter = "table_metadata_cache_misses";
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,30 +76,7 @@ impl Manifests {
     pub(crate) fn new(capacity: ByteSize, metrics: Option<&Metrics>) -> Manifests {
         let metrics = match metrics {
             None => ManifestMetrics::default(),
-            Some(metrics) => metrics.register(|registry| {
-                let metrics = ManifestMetrics::default();
-                let ManifestMetrics {
-                    bytes,
-                    hits,
-                    misses,
-                } = metrics.clone();
-                registry.register(
-                    "tarn_table_metadata_cache_bytes",
-                    "Memory that decoded manifests and metadata of tables take, estimated",
-                    bytes,
-                );
-                registry.register(
-                    "tarn_table_metadata_cache_hits",
-                    "Manifests, manifest lists and metadata files that were in memory",
-                    hits,
-                );
-                registry.register(
-                    "tarn_table_metadata_cache_misses",
-                    "Manifests, manifest lists and metadata files that were read",
-                    misses,
-                );
-                metrics
-            }),
+            Some(metrics) => metrics.register(ManifestMetrics::register),
         };
         Manifests {
             capacity: capacity.0,
@@ -182,9 +164,7 @@ impl Manifests {
         let mut state = self.lock();
         state.keep(key, item, bytes);
         state.shrink(self.capacity);
-        self.metrics
-            .bytes
-            .set(i64::try_from(state.bytes).unwrap_or(i64::MAX));
+        self.metrics.bytes.set(gauge(state.bytes));
     }
 
     #[cfg(test)]

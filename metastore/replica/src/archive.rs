@@ -16,16 +16,15 @@ use std::time::Duration;
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
-use tarn_commit_log::{FollowError, Followed};
+use tarn_commit_log::{FollowError, Followed, LogError};
 use tarn_model::{ByteSize, Generation, Lsn, encode};
-use tarn_runtime::{Scope, step};
+use tarn_runtime::{Scope, gauge, step};
 use tarn_store::{Listed, Store, StoreError, paths};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::metastore::Shared;
-use crate::metrics::gauge;
 use crate::session::minds_the_log;
+use crate::shared::Shared;
 
 /// Pause between two looks for entries to archive.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -162,6 +161,21 @@ pub(crate) async fn newest_above(store: &Store, at: Lsn) -> Result<Option<u64>, 
         .max())
 }
 
+/// Entries that are to be archived, and were not.
+#[derive(Debug, thiserror::Error)]
+enum ArchiveError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Follow(FollowError),
+    #[error("the log was trimmed to {floor}")]
+    Trimmed { floor: Lsn },
+    #[error("the log does not yield entries that were applied")]
+    Late,
+}
+
 /// Archives while this process's session minds the log.
 #[derive(Debug)]
 pub(crate) struct Archiver {
@@ -196,16 +210,16 @@ impl Archiver {
                 Some(first) => first,
                 None => match self.begin().await {
                     Ok(covered) => covered + 1,
-                    Err(reason) => {
-                        self.failed(&reason);
+                    Err(error) => {
+                        self.failed(&error);
                         continue;
                     }
                 },
             };
             match self.round(first, view.n, &mut written).await {
                 Ok(first) => next = Some(first),
-                Err(reason) => {
-                    self.failed(&reason);
+                Err(error) => {
+                    self.failed(&error);
                     // Also after a jump: what is missing then was archived by another.
                     next = None;
                 }
@@ -213,22 +227,15 @@ impl Archiver {
         }
     }
 
-    fn failed(&self, reason: &str) {
+    fn failed(&self, error: &ArchiveError) {
         self.shared.metrics.archive_failures.inc();
-        warn!(reason, "entries could not be archived, trying again");
+        warn!(%error, "entries could not be archived, trying again");
     }
 
     /// How far the archive covers the log already.
-    async fn begin(&self) -> Result<u64, String> {
-        let floor = self
-            .shared
-            .log
-            .floor()
-            .await
-            .map_err(|error| error.to_string())?;
-        let covered = covered(&self.shared.store, floor.lsn)
-            .await
-            .map_err(|error| error.to_string())?;
+    async fn begin(&self) -> Result<u64, ArchiveError> {
+        let floor = self.shared.log.floor().await?;
+        let covered = covered(&self.shared.store, floor.lsn).await?;
         self.covers(covered);
         Ok(covered)
     }
@@ -248,7 +255,7 @@ impl Archiver {
         mut first: u64,
         until: u64,
         written: &mut Instant,
-    ) -> Result<u64, String> {
+    ) -> Result<u64, ArchiveError> {
         while first <= until {
             let (entries, ticks_only) = match self.recent.from(first) {
                 Some(found) => found,
@@ -276,11 +283,7 @@ impl Archiver {
                 bytes = bytes.len(),
                 "archiving entries"
             );
-            self.shared
-                .store
-                .put_if_absent(&path, bytes.into())
-                .await
-                .map_err(|error| error.to_string())?;
+            self.shared.store.put_if_absent(&path, bytes.into()).await?;
             step!(self.shared.runtime, "archive.written");
             self.shared.metrics.archive_objects.inc();
             *written = Instant::now();
@@ -291,7 +294,7 @@ impl Archiver {
     }
 
     /// Entries that are not in memory any more, read from the log.
-    async fn read_again(&self, first: u64) -> Result<Vec<Followed>, String> {
+    async fn read_again(&self, first: u64) -> Result<Vec<Followed>, ArchiveError> {
         let after = Lsn::new(self.shared.log.generation(), first - 1);
         let mut cursor = self.shared.log.follow(after);
         // They were applied here, so they are there unless they were trimmed.
@@ -307,10 +310,10 @@ impl Archiver {
                 Ok(entries)
             }
             Ok(Err(FollowError::Trimmed { floor })) => {
-                Err(format!("the log was trimmed to {}", floor.lsn))
+                Err(ArchiveError::Trimmed { floor: floor.lsn })
             }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the log does not yield entries that were applied".to_owned()),
+            Ok(Err(error)) => Err(ArchiveError::Follow(error)),
+            Err(_) => Err(ArchiveError::Late),
         }
     }
 }

@@ -9,23 +9,17 @@ use std::time::Duration;
 
 use tarn_commit_log::LogError;
 use tarn_model::{Lsn, defect};
-use tarn_runtime::Scope;
+use tarn_runtime::{Scope, gauge};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
-use crate::BarrierError;
-use crate::metastore::{Shared, View};
-use crate::metrics::gauge;
+use crate::outcome::{BarrierError, View};
+use crate::shared::{Shared, WAITERS_MAX, Waiter};
 
-/// Waiters of one gathering: beyond it callers wait for room until their deadlines.
-pub(crate) const WAITERS_MAX: usize = 4096;
 /// A call that does not answer for this long is asked again.
 const CALL_MAX: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// Somebody who waits to be told an end of the log.
-pub(crate) type Waiter = oneshot::Sender<Lsn>;
 
 /// Asks the log for its end, once per gathering.
 #[derive(Debug)]

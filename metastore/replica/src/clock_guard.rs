@@ -20,7 +20,7 @@ use tarn_store::{Store, StoreError, paths};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::metastore::Shared;
+use crate::shared::Shared;
 
 /// How often the clocks are compared with each other …
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tarn_model::Lsn;
 use tarn_state::{Applied, ApplyError, State};
 
-use crate::metastore::View;
+use crate::outcome::View;
 
 #[derive(Debug)]
 pub(crate) struct Fold {

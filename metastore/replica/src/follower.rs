@@ -13,9 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tarn_commit_log::{Floor, FollowError, Followed, SnapshotRef};
-use tarn_model::{ClusterId, Hash, Kind, Lsn};
-use tarn_runtime::Scope;
-use tarn_state::{Applied, SnapshotError, State};
+use tarn_model::{ClusterId, Generation, Hash, Kind, Lsn};
+use tarn_runtime::{Scope, gauge};
+use tarn_state::{Applied, ApplyError, SnapshotError, State};
 use tarn_store::{Path, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -23,8 +23,8 @@ use tracing::{info, warn};
 
 use crate::archive::Recent;
 use crate::fold::Fold;
-use crate::metastore::{Shared, Trimmed, View, with_places};
-use crate::metrics::gauge;
+use crate::outcome::View;
+use crate::shared::{Shared, Trimmed, with_places};
 
 /// Work between two published views.
 const WORK_MAX: Duration = Duration::from_millis(10);
@@ -71,13 +71,13 @@ impl Follower {
             match cursor.next_batch(BATCH_MAX).await {
                 Ok(batch) => {
                     pause = PAUSE;
-                    if let Err(why) = self.apply(batch).await {
-                        return why;
+                    if let Err(error) = self.apply(batch).await {
+                        return error.to_string();
                     }
                 }
                 Err(FollowError::Trimmed { floor }) => {
-                    if let Err(why) = self.jump(floor, scope).await {
-                        return why;
+                    if let Err(error) = self.jump(floor, scope).await {
+                        return error.to_string();
                     }
                     cursor = self.shared.log.follow(self.fold.state().lsn());
                 }
@@ -94,7 +94,7 @@ impl Follower {
         }
     }
 
-    async fn apply(&mut self, batch: Vec<Followed>) -> Result<(), String> {
+    async fn apply(&mut self, batch: Vec<Followed>) -> Result<(), ApplyError> {
         let mut began = Instant::now();
         let mut own = Vec::new();
         for followed in batch {
@@ -120,7 +120,7 @@ impl Follower {
                 Err(error) => {
                     // What came before it is applied and may be seen.
                     self.publish(std::mem::take(&mut own), false).await;
-                    return Err(error.to_string());
+                    return Err(error);
                 }
             }
             if began.elapsed() >= WORK_MAX {
@@ -146,11 +146,14 @@ impl Follower {
     }
 
     /// The next entry is gone: takes the state of the floor, or of a later one.
-    async fn jump(&mut self, mut floor: Floor, scope: &Scope) -> Result<(), String> {
+    async fn jump(&mut self, mut floor: Floor, scope: &Scope) -> Result<(), JumpError> {
         let mut pause = PAUSE;
         loop {
             if floor.lsn.generation != self.fold.state().generation {
-                return Err(superseded(&floor, self.fold.state().lsn()));
+                return Err(JumpError::Superseded {
+                    generation: floor.lsn.generation,
+                    at: self.fold.state().lsn(),
+                });
             }
             if floor.lsn.n <= self.fold.state().n {
                 // Nothing is missing here. Not at once: a log that says so again must not spin.
@@ -185,18 +188,21 @@ impl Follower {
                         floor = newer;
                     }
                 }
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(error.into()),
             }
         }
     }
 }
 
-/// The cluster was recovered to a later generation.
-pub(crate) fn superseded(floor: &Floor, at: Lsn) -> String {
-    format!(
-        "the cluster was recovered to generation {} while this process was at {at}: start it again",
-        floor.lsn.generation
-    )
+/// A replica that the log was trimmed past cannot go on from the floor.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JumpError {
+    #[error(
+        "the cluster was recovered to generation {generation} while this process was at {at}: start it again"
+    )]
+    Superseded { generation: Generation, at: Lsn },
+    #[error(transparent)]
+    Load(#[from] LoadError),
 }
 
 /// The floor's snapshot could not be taken.

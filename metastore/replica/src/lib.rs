@@ -11,15 +11,19 @@ mod follower;
 mod metastore;
 mod metrics;
 mod node;
+mod outcome;
+mod propose;
 mod proposer;
 mod queue;
 mod session;
 mod settings;
+mod shared;
 mod snapshotter;
 
 #[cfg(test)]
 mod tests;
 
-pub use metastore::{BarrierError, Committed, Metastore, ProposeError, View};
+pub use metastore::Metastore;
 pub use node::{Node, OpenError, Parts};
+pub use outcome::{BarrierError, Committed, ProposeError, View};
 pub use settings::NodeSettings;

@@ -31,9 +31,10 @@ use crate::archive::{self, Archiver, Recent};
 use crate::barrier::BarrierTask;
 use crate::clock_guard::{self, ClockGuard};
 use crate::fold::Fold;
-use crate::follower::{self, Follower, LoadError, Progress, superseded};
-use crate::metastore::{Receivers, Shared, View};
+use crate::follower::{self, Follower, JumpError, LoadError, Progress};
+use crate::outcome::View;
 use crate::proposer::{self, Proposer};
+use crate::shared::{Receivers, Shared};
 use crate::snapshotter::Snapshotter;
 use crate::{Metastore, NodeSettings, queue};
 
@@ -341,10 +342,11 @@ async fn bounds(log: &dyn CommitLog) -> Result<(Floor, Lsn), OpenError> {
     // In this order: the end is never below a floor that was read before.
     let floor = log.floor().await?;
     if floor.lsn.generation != log.generation() {
-        return Err(OpenError::Refused(superseded(
-            &floor,
-            Lsn::new(log.generation(), 0),
-        )));
+        let superseded = JumpError::Superseded {
+            generation: floor.lsn.generation,
+            at: Lsn::new(log.generation(), 0),
+        };
+        return Err(OpenError::Refused(superseded.to_string()));
     }
     Ok((floor, log.end().await?))
 }

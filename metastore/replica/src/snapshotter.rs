@@ -13,15 +13,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tarn_commit_log::{LogError, SnapshotRef};
 use tarn_model::{ByteSize, Generation, Hash, Lsn};
-use tarn_runtime::{Scope, step};
+use tarn_runtime::{Scope, TaskError, gauge, step};
 use tarn_store::{Path, Store, StoreError, paths};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::follower::{decode, sha256};
-use crate::metastore::{Shared, Trimmed, View};
-use crate::metrics::gauge;
+use crate::follower::{LoadError, decode, sha256};
+use crate::outcome::View;
 use crate::session::minds_the_log;
+use crate::shared::{Shared, Trimmed};
 
 /// Snapshots that are kept.
 const KEPT: usize = 3;
@@ -39,6 +39,27 @@ const SNAPSHOT_BYTES_MAX: ByteSize = ByteSize::gib(4);
 /// Up to this size a snapshot that was read back is compared with the state it was written from; of a
 /// larger one the hash of its bytes has to do.
 const COMPARED_BYTES_MAX: ByteSize = ByteSize::mib(64);
+
+/// No state snapshot was made, or the log was not trimmed to it.
+#[derive(Debug, thiserror::Error)]
+enum SnapshotterError {
+    #[error("the state snapshot has {size} bytes, more than {SNAPSHOT_BYTES_MAX}")]
+    TooLarge { size: u64 },
+    #[error("the state snapshot {path} reads as other bytes")]
+    OtherBytes { path: String },
+    #[error("the state snapshot {path} reads as another state than it was written from")]
+    OtherState { path: String },
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    #[error("nothing is archived any more: this process ends")]
+    Ends,
+}
 
 #[derive(Debug)]
 pub(crate) struct Snapshotter {
@@ -66,9 +87,9 @@ impl Snapshotter {
             if self.is_due(&view) && self.is_mine(&view) {
                 match self.snapshot(view, scope).await {
                     Ok(()) => pause = PAUSE,
-                    Err(reason) => {
+                    Err(error) => {
                         self.shared.metrics.snapshot_failures.inc();
-                        warn!(reason, "no state snapshot was made, trying again");
+                        warn!(%error, "no state snapshot was made, trying again");
                         sleep(self.shared.runtime.random().jitter(pause)).await;
                         pause = (pause * 2).min(PAUSE_MAX);
                     }
@@ -112,7 +133,7 @@ impl Snapshotter {
 
     /// Writes a snapshot of this view and trims the log to it, unless another process minds the log
     /// by then.
-    async fn snapshot(&self, view: View, scope: &Scope) -> Result<(), String> {
+    async fn snapshot(&self, view: View, scope: &Scope) -> Result<(), SnapshotterError> {
         let entry_bytes = self.shared.entry_bytes.load(Ordering::Relaxed);
         let lsn = view.lsn();
         let snapshot = self.write(view, scope).await?;
@@ -143,7 +164,7 @@ impl Snapshotter {
     }
 
     /// A snapshot of this view, read back and found to be it.
-    async fn write(&self, view: View, scope: &Scope) -> Result<SnapshotRef, String> {
+    async fn write(&self, view: View, scope: &Scope) -> Result<SnapshotRef, SnapshotterError> {
         let Shared {
             runtime,
             store,
@@ -157,22 +178,20 @@ impl Snapshotter {
             let hash = sha256(&bytes);
             (bytes, hash)
         });
-        let (bytes, hash) = encoded.await.map_err(text)?;
+        let (bytes, hash) = encoded.await?;
         let size = bytes.len() as u64;
         if size > SNAPSHOT_BYTES_MAX.0 {
-            return Err(format!(
-                "the state snapshot has {size} bytes, more than {SNAPSHOT_BYTES_MAX}"
-            ));
+            return Err(SnapshotterError::TooLarge { size });
         }
         let path = paths::snapshot(lsn, runtime.random().u64());
         let store = store.for_bytes(size);
-        store.put_if_absent(&path, bytes).await.map_err(text)?;
+        store.put_if_absent(&path, bytes).await?;
         step!(runtime, "snapshot.written");
 
-        let read = store.get(&path).await.map_err(text)?;
+        let read = store.get(&path).await?;
         let name = path.to_string();
         let verified = scope.blocking("verify-snapshot", move || verify(&name, &read, hash, &view));
-        verified.await.map_err(text)??;
+        verified.await??;
         metrics.snapshots.inc();
         metrics.snapshot_bytes.set(size);
         step!(runtime, "snapshot.verified");
@@ -183,7 +202,7 @@ impl Snapshotter {
     }
 
     /// Waits until the archive covers the log up to there; false if that is no longer ours to wait for.
-    async fn is_archived(&self, lsn: Lsn) -> Result<bool, String> {
+    async fn is_archived(&self, lsn: Lsn) -> Result<bool, SnapshotterError> {
         let mut archived = self.shared.archived.subscribe();
         loop {
             if *archived.borrow_and_update() >= lsn.n {
@@ -191,7 +210,7 @@ impl Snapshotter {
             }
             tokio::select! {
                 biased;
-                changed = archived.changed() => changed.map_err(text)?,
+                changed = archived.changed() => changed.map_err(|_| SnapshotterError::Ends)?,
                 () = sleep(PAUSE) => {
                     if !self.is_mine(&self.shared.view()) {
                         return Ok(false);
@@ -202,7 +221,7 @@ impl Snapshotter {
     }
 
     /// Trims until the log answers; false if that is no longer ours to do.
-    async fn trim(&self, lsn: Lsn, snapshot: SnapshotRef) -> Result<bool, String> {
+    async fn trim(&self, lsn: Lsn, snapshot: SnapshotRef) -> Result<bool, SnapshotterError> {
         loop {
             match self.shared.log.trim(lsn, snapshot.clone()).await {
                 Ok(()) => return Ok(true),
@@ -221,32 +240,26 @@ impl Snapshotter {
                         return Ok(false);
                     }
                 }
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(error.into()),
             }
         }
     }
 }
 
 /// Are these bytes the snapshot of this hash, and do they read as this view?
-fn verify(path: &str, read: &Bytes, hash: Hash, view: &View) -> Result<(), String> {
+fn verify(path: &str, read: &Bytes, hash: Hash, view: &View) -> Result<(), SnapshotterError> {
     if read.len() as u64 > COMPARED_BYTES_MAX.0 {
         // A second state of that size would be too much beside the first.
         let is_whole = sha256(read) == hash;
         return is_whole
             .then_some(())
-            .ok_or_else(|| format!("the state snapshot {path} reads as other bytes"));
+            .ok_or_else(|| SnapshotterError::OtherBytes { path: path.into() });
     }
-    let state = decode(path, read, hash, view.cluster, view.lsn()).map_err(text)?;
+    let state = decode(path, read, hash, view.cluster, view.lsn())?;
     if state != **view {
-        return Err(format!(
-            "the state snapshot {path} reads as another state than it was written from"
-        ));
+        return Err(SnapshotterError::OtherState { path: path.into() });
     }
     Ok(())
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 /// Deletes all but the newest snapshots, and what is archived of the log below the oldest of those.
@@ -361,12 +374,15 @@ mod tests {
         let bytes = Bytes::from(state.to_snapshot());
         let hash = sha256(&bytes);
         let verify = |state: State| verify("snapshots/x", &bytes, hash, &Arc::new(state));
-        assert_eq!(verify(state.clone()), Ok(()));
+        verify(state.clone()).expect("it reads as it was written");
         let more = State {
             next_producer: ProducerId(9),
             ..state
         };
         let refused = verify(more).expect_err("it holds another state");
-        assert!(refused.contains("another state"), "{refused}");
+        assert!(
+            matches!(refused, SnapshotterError::OtherState { .. }),
+            "{refused}"
+        );
     }
 }

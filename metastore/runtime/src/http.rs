@@ -84,7 +84,7 @@ impl Server {
     pub fn new(metrics: &Metrics) -> Server {
         Server {
             limits: LIMITS,
-            metrics: HttpMetrics::register(metrics),
+            metrics: metrics.register(HttpMetrics::register),
         }
     }
 
@@ -317,34 +317,16 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
-#[derive(Debug, Clone, Default)]
-struct HttpMetrics {
-    connections: Gauge,
-    connections_closed: Family<ReasonLabel, Counter>,
+crate::metrics! {
+    struct HttpMetrics {
+        /// Open connections of HTTP clients
+        connections: Gauge = "http_connections";
+        /// HTTP connections that were closed from our side, by reason
+        connections_closed: Family<ReasonLabel, Counter> = "http_connections_closed";
+    }
 }
 
 impl HttpMetrics {
-    fn register(metrics: &Metrics) -> HttpMetrics {
-        let all = HttpMetrics::default();
-        let HttpMetrics {
-            connections,
-            connections_closed,
-        } = all.clone();
-        metrics.register(|registry| {
-            registry.register(
-                "http_connections",
-                "Open connections of HTTP clients",
-                connections,
-            );
-            registry.register(
-                "http_connections_closed",
-                "HTTP connections that were closed from our side, by reason",
-                connections_closed,
-            );
-        });
-        all
-    }
-
     fn closed(&self, reason: &'static str) {
         self.connections_closed
             .get_or_create(&ReasonLabel { reason })

@@ -17,7 +17,7 @@ mod step;
 
 pub use budget::{Budget, BudgetError, Permit};
 pub use clock::Clock;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, gauge};
 pub use net::{Listener, Net, Stream};
 pub use pool::Pool;
 pub use random::Random;

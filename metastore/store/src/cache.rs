@@ -23,7 +23,7 @@ use object_store::path::Path;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tarn_model::ByteSize;
-use tarn_runtime::{Budget, Metrics};
+use tarn_runtime::{Budget, Metrics, gauge};
 use tokio::time::timeout;
 
 use crate::{Store, StoreError};
@@ -68,11 +68,15 @@ struct Inner {
     counters: Counters,
 }
 
-#[derive(Debug, Default)]
-struct Counters {
-    hits: Counter,
-    misses: Counter,
-    bytes: Gauge,
+tarn_runtime::metrics! {
+    struct Counters {
+        /// Reads of a chunk that was in memory
+        hits: Counter = "chunk_cache_hits";
+        /// Reads of a chunk that was fetched
+        misses: Counter = "chunk_cache_misses";
+        /// Bytes that the chunk cache keeps
+        bytes: Gauge = "chunk_cache_bytes";
+    }
 }
 
 /// `None` is the whole object, else the chunk's index.
@@ -243,30 +247,12 @@ impl State {
 
 impl ChunkCache {
     pub fn new(store: Store, capacity: ByteSize, metrics: &Metrics) -> ChunkCache {
-        let counters = Counters::default();
-        metrics.register(|registry| {
-            registry.register(
-                "chunk_cache_hits",
-                "Reads of a chunk that was in memory",
-                counters.hits.clone(),
-            );
-            registry.register(
-                "chunk_cache_misses",
-                "Reads of a chunk that was fetched",
-                counters.misses.clone(),
-            );
-            registry.register(
-                "chunk_cache_bytes",
-                "Bytes that the chunk cache keeps",
-                counters.bytes.clone(),
-            );
-        });
         let inner = Inner {
             store,
             capacity: capacity.0,
             misses: Budget::new(ByteSize((capacity.0 / MISSES_PART).max(MISSES_MIN))),
             state: Mutex::default(),
-            counters,
+            counters: metrics.register(Counters::register),
         };
         ChunkCache {
             inner: Arc::new(inner),
@@ -367,9 +353,7 @@ impl Inner {
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().expect("nobody panics while holding it");
         let result = f(&mut state);
-        self.counters
-            .bytes
-            .set(i64::try_from(state.bytes()).unwrap_or(i64::MAX));
+        self.counters.bytes.set(gauge(state.bytes()));
         result
     }
 

@@ -36,11 +36,20 @@ struct Operation {
     op: &'static str,
 }
 
-#[derive(Debug, Clone)]
-struct Counters {
-    requests: Family<Request, Counter>,
-    duration: Family<Operation, Histogram>,
-    bytes: Family<Operation, Counter>,
+/// From 1 ms to half a minute.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 16))
+}
+
+tarn_runtime::metrics! {
+    struct Counters {
+        /// Requests to object storage by operation and outcome
+        requests: Family<Request, Counter> = "object_store_requests";
+        /// How long a request to object storage took until it was answered
+        duration: Family<Operation, Histogram> = "object_store_request_duration_seconds", Family::new_with_constructor(seconds);
+        /// Bytes sent to and asked from object storage by operation
+        bytes: Family<Operation, Counter> = "object_store_bytes";
+    }
 }
 
 /// An object store that counts.
@@ -58,31 +67,7 @@ impl fmt::Display for Metered {
 
 impl Metered {
     pub fn new(objects: Arc<dyn ObjectStore>, metrics: &Metrics) -> Metered {
-        // 1 ms to half a minute.
-        let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
-        let counters = Counters {
-            requests: Family::default(),
-            duration: Family::new_with_constructor(histogram),
-            bytes: Family::default(),
-        };
-        metrics.register(|registry| {
-            let counters = counters.clone();
-            registry.register(
-                "object_store_requests",
-                "Requests to object storage by operation and outcome",
-                counters.requests,
-            );
-            registry.register(
-                "object_store_request_duration_seconds",
-                "How long a request to object storage took until it was answered",
-                counters.duration,
-            );
-            registry.register(
-                "object_store_bytes",
-                "Bytes sent to and asked from object storage by operation",
-                counters.bytes,
-            );
-        });
+        let counters = metrics.register(Counters::register);
         Metered { objects, counters }
     }
 

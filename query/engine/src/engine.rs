@@ -117,7 +117,7 @@ impl Engine {
                 footers: Arc::new(DefaultFilesMetadataCache::new(
                     settings.footer_cache.as_usize(),
                 )),
-                metrics: EngineMetrics::register(node.runtime.metrics()),
+                metrics: node.runtime.metrics().register(EngineMetrics::register),
                 base,
                 settings,
                 node: node.clone(),

@@ -5,8 +5,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Unit;
-use tarn_runtime::Metrics;
 use tokio::time::Instant;
 
 use crate::QueryError;
@@ -22,45 +20,25 @@ pub(crate) struct ReasonLabel {
     reason: &'static str,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct EngineMetrics {
-    seconds: Family<ClassLabel, Histogram>,
-    failures: Family<ReasonLabel, Counter>,
-    running: Gauge,
-    rows: Counter,
-}
-
 /// From 1 ms to 65 s.
 fn query_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 17))
 }
 
-impl EngineMetrics {
-    pub(crate) fn register(metrics: &Metrics) -> EngineMetrics {
-        let all = EngineMetrics {
-            seconds: Family::new_with_constructor(query_histogram),
-            failures: Family::default(),
-            running: Gauge::default(),
-            rows: Counter::default(),
-        };
-        metrics.register(|registry| {
-            let text = "Time from a query's arrival to its last row or its failure";
-            registry.register_with_unit("query_duration", text, Unit::Seconds, all.seconds.clone());
-            registry.register(
-                "query_failures",
-                "Queries that failed, by reason",
-                all.failures.clone(),
-            );
-            registry.register(
-                "queries_running",
-                "Queries that have begun and not ended",
-                all.running.clone(),
-            );
-            registry.register("query_rows", "Rows of answers", all.rows.clone());
-        });
-        all
+tarn_runtime::metrics! {
+    pub(crate) struct EngineMetrics {
+        /// Time from a query's arrival to its last row or its failure
+        seconds: Family<ClassLabel, Histogram> = "query_duration" in Seconds, Family::new_with_constructor(query_histogram);
+        /// Queries that failed, by reason
+        failures: Family<ReasonLabel, Counter> = "query_failures";
+        /// Queries that have begun and not ended
+        running: Gauge = "queries_running";
+        /// Rows of answers
+        rows: Counter = "query_rows";
     }
+}
 
+impl EngineMetrics {
     pub(crate) fn begin(&self) -> Measured {
         self.running.inc();
         Measured {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tarn_decode::{DecodeError, Decoder, Decoders, decode_batches};
 use tarn_model::{ByteSize, Kind, Offset, OffsetRange, TopicPartition, defect};
 use tarn_replica::{Metastore, Node, View};
-use tarn_runtime::{Budget, Scope, TaskError};
+use tarn_runtime::{Budget, Scope, TaskError, gauge};
 use tarn_state::{Partition, Table};
 use tarn_topics::{ReadError, Reader};
 
@@ -93,7 +93,7 @@ impl HotTier {
                 scope: node.scope.child("hot"),
                 kept: Mutex::default(),
                 decoders: Decoders::default(),
-                metrics: HotMetrics::register(node.runtime.metrics()),
+                metrics: node.runtime.metrics().register(HotMetrics::register),
             }),
         };
         let following = tier.clone();
@@ -278,14 +278,8 @@ impl HotTier {
     }
 
     pub(crate) fn report(&self, kept: &Kept) {
-        self.inner
-            .metrics
-            .bytes
-            .set(i64::try_from(kept.bytes).unwrap_or(i64::MAX));
-        self.inner
-            .metrics
-            .rows
-            .set(i64::try_from(kept.rows).unwrap_or(i64::MAX));
+        self.inner.metrics.bytes.set(gauge(kept.bytes));
+        self.inner.metrics.rows.set(gauge(kept.rows));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use tarn_runtime::Scope;
+use tarn_runtime::{Scope, gauge};
 use tokio::sync::mpsc;
 
 use crate::metrics::CoordinatorMetrics;
@@ -52,8 +52,6 @@ impl Shared {
         if groups.get(group).is_some_and(mpsc::Sender::is_closed) {
             groups.remove(group);
         }
-        self.metrics
-            .groups
-            .set(i64::try_from(groups.len()).unwrap_or(i64::MAX));
+        self.metrics.groups.set(gauge(groups.len()));
     }
 }

@@ -1,7 +1,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::parse::parse;
+use crate::avro::parse;
 
 fn describe(text: &str) -> String {
     let schema = parse(text, &[]).unwrap_or_else(|error| panic!("{text}: {error}"));

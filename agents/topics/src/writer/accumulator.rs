@@ -20,7 +20,7 @@ use futures::{FutureExt, StreamExt};
 use tarn_kafka::ValidBatch;
 use tarn_model::{ByteSize, ClusterId, Generation, TopicPartition, caps, defect};
 use tarn_replica::{BarrierError, Metastore, Node, View};
-use tarn_runtime::{Runtime, Scope, TaskError, step};
+use tarn_runtime::{Runtime, Scope, TaskError, gauge, step};
 use tarn_store::{ChunkCache, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -30,7 +30,7 @@ use super::commit::Verdict;
 use super::upload::{Uploaded, upload};
 use super::{AppendError, Ticket};
 use crate::WriterSettings;
-use crate::metrics::{DoorEnd, Flush, FlushReason, WriterMetrics};
+use crate::metrics::{DoorEnd, DoorLabel, FlushLabel, FlushReason, WriterMetrics};
 use crate::segment::{self, Builder};
 use crate::settings::COMMIT_BYTES_MAX;
 use door::{Door, Waiting};
@@ -278,10 +278,7 @@ impl Accumulator {
                     until,
                     asks,
                 });
-                self.parts
-                    .metrics
-                    .door_bytes
-                    .set(i64::try_from(self.door.bytes()).unwrap_or(i64::MAX));
+                self.parts.metrics.door_bytes.set(gauge(self.door.bytes()));
                 // The predecessor may have been committed by another agent a moment ago.
                 self.parts.metastore.wake();
             }
@@ -337,7 +334,7 @@ impl Accumulator {
         self.parts
             .metrics
             .flushes
-            .get_or_create(&Flush { reason })
+            .get_or_create(&FlushLabel { reason })
             .inc();
         self.ready.push_back(std::mem::take(&mut self.open));
     }
@@ -505,10 +502,7 @@ impl Accumulator {
         {
             self.recheck_all();
         }
-        self.parts
-            .metrics
-            .door_bytes
-            .set(i64::try_from(self.door.bytes()).unwrap_or(i64::MAX));
+        self.parts.metrics.door_bytes.set(gauge(self.door.bytes()));
     }
 
     fn recheck_all(&mut self) {
@@ -558,7 +552,7 @@ impl Accumulator {
         self.parts
             .metrics
             .door
-            .get_or_create(&crate::metrics::Door { end })
+            .get_or_create(&DoorLabel { end })
             .inc();
     }
 }

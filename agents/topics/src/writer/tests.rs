@@ -26,7 +26,7 @@ fn parts(node: &Node) -> Parts {
             give_up_after: Duration::from_secs(5),
             ..WriterSettings::local()
         },
-        metrics: WriterMetrics::register(node.runtime.metrics()),
+        metrics: node.runtime.metrics().register(WriterMetrics::register),
     }
 }
 

@@ -157,7 +157,11 @@ mod tests {
     #[tokio::test]
     async fn a_turn_looks_at_what_is_on_its_way_only_before_what_is_uploaded() {
         let cluster = cluster().await;
-        let metrics = WriterMetrics::register(cluster.node.runtime.metrics());
+        let metrics = cluster
+            .node
+            .runtime
+            .metrics()
+            .register(WriterMetrics::register);
         let mut accumulator = Accumulator::new(&cluster.node, WriterSettings::local(), metrics);
         for number in 0..16 {
             let one = flight(number, Stage::Uploading);

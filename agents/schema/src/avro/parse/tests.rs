@@ -1,6 +1,7 @@
 use apache_avro::Schema as Reference;
 
 use super::*;
+use crate::avro::types::FixedLogical;
 
 #[track_caller]
 fn canonical(text: &str) -> String {
