@@ -62,6 +62,8 @@ pub(crate) struct Line {
 pub(crate) enum Bar {
     /// The same at every size.
     Flat,
+    /// With the size's logarithm: a look-up in what grows, and nothing else.
+    Logarithmic,
     /// In proportion to the size, because the operation asks for that much.
     Linear,
     /// At no size more than this.
@@ -156,6 +158,11 @@ impl Bar {
         let word = |kept: bool| if kept { "kept" } else { "MISSED" };
         match self {
             Bar::Flat => format!("{grew}; bar: flat, {}", word(cost <= FLAT)),
+            Bar::Logarithmic => {
+                let logarithm = last.0.ln() / first.0.max(2.0).ln();
+                let kept = cost <= logarithm * FLAT;
+                format!("{grew}; bar: its logarithm, {}", word(kept))
+            }
             Bar::Linear => format!("{grew}; bar: linear, {}", word(cost <= sizes * FLAT)),
             Bar::AtMost(most) => {
                 let worst = costs.iter().map(|(_, cost)| *cost).fold(0.0, f64::max);
@@ -199,6 +206,10 @@ mod tests {
         assert!(Bar::Flat.verdict(&flat).ends_with("kept"));
         assert!(Bar::Flat.verdict(&grown).ends_with("MISSED"));
         assert!(Bar::Linear.verdict(&grown).ends_with("kept"));
+        let doubled = [(1_000.0, 10.0), (100_000.0, 25.0)];
+        assert!(Bar::Flat.verdict(&doubled).ends_with("MISSED"));
+        assert!(Bar::Logarithmic.verdict(&doubled).ends_with("kept"));
+        assert!(Bar::Logarithmic.verdict(&grown).ends_with("MISSED"));
         assert!(
             Bar::Linear
                 .verdict(&[(1.0, 1.0), (10.0, 100.0)])

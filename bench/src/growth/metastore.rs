@@ -76,18 +76,18 @@ pub(crate) const LINES: &[Line] = &[
     },
     Line {
         name: "delete-topic",
-        what: "the entry that deletes a topic, applied; what it leaves goes with later entries",
+        what: "the entry that deletes a topic, applied: a thousand extents go, the rest with later entries",
         grows: "extents of the topic",
         sizes: &[1_000, 10_000, 100_000],
-        bar: Bar::Flat,
+        bar: Bar::Logarithmic,
         measure: |size, _| in_process(size, delete_topic),
     },
     Line {
         name: "tick",
-        what: "an entry with nothing in it, applied",
+        what: "an entry with nothing in it, applied: sixteen groups are looked at",
         grows: "groups",
         sizes: &[100, 1_000, 100_000],
-        bar: Bar::Flat,
+        bar: Bar::Logarithmic,
         measure: |size, _| in_process(size, tick),
     },
     Line {

@@ -81,6 +81,14 @@ pub(crate) const LINES: &[Line] = &[
         bar: Bar::Linear,
         measure: |size, _| plan(size, false).boxed_local(),
     },
+    Line {
+        name: "table-plan-crowded",
+        what: "the same beside so many files that they do not fit into memory",
+        grows: "files of the table",
+        sizes: &[10_000, 100_000],
+        bar: Bar::Linear,
+        measure: |size, _| plan_crowded(size).boxed_local(),
+    },
 ];
 
 struct Bench {
@@ -92,6 +100,11 @@ struct Bench {
 
 impl Bench {
     async fn new(partitions: u64) -> Result<Bench> {
+        Bench::keeping(partitions, ByteSize::gib(4)).await
+    }
+
+    /// With so much memory for what the table's manifests say.
+    async fn keeping(partitions: u64, manifests: ByteSize) -> Result<Bench> {
         let runtime = Runtime::real();
         let parts = Parts {
             runtime: runtime.clone(),
@@ -111,7 +124,7 @@ impl Bench {
         node.metastore
             .propose(create, Instant::now() + PATIENCE)
             .await?;
-        let catalog = Catalog::new(&node, ByteSize::gib(4));
+        let catalog = Catalog::new(&node, manifests);
         Ok(Bench {
             committer: Committer::new(&node, &catalog),
             catalog,
@@ -252,8 +265,8 @@ async fn commit(before: u64) -> Result<Cost> {
 }
 
 /// A table of so many files, those of one commit of one day.
-async fn filled(files: u64) -> Result<Bench> {
-    let bench = Bench::new(1).await?;
+async fn filled(files: u64, manifests: ByteSize) -> Result<Bench> {
+    let bench = Bench::keeping(1, manifests).await?;
     let per_commit = FILES.min(files);
     for commit in 0..files / per_commit {
         let loaded = bench.load(&bench.node.metastore.view()).await?;
@@ -266,7 +279,7 @@ async fn filled(files: u64) -> Result<Bench> {
 }
 
 async fn commit_among(files: u64) -> Result<Cost> {
-    let bench = filled(files).await?;
+    let bench = filled(files, ByteSize::gib(4)).await?;
     let mut rounds = Vec::new();
     let mut first = i64::try_from(files)? * 1_000;
     for _ in 0..ROUNDS {
@@ -283,7 +296,14 @@ async fn commit_among(files: u64) -> Result<Cost> {
 }
 
 async fn plan(files: u64, of_a_day: bool) -> Result<Cost> {
-    let bench = filled(files).await?;
+    plan_of(&filled(files, ByteSize::gib(4)).await?, files, of_a_day).await
+}
+
+async fn plan_crowded(files: u64) -> Result<Cost> {
+    plan_of(&filled(files, ByteSize::mib(32)).await?, files, false).await
+}
+
+async fn plan_of(bench: &Bench, files: u64, of_a_day: bool) -> Result<Cost> {
     let per_commit = FILES.min(files);
     let view = bench.node.metastore.view();
     let loaded = bench.load(&view).await?;
@@ -313,7 +333,7 @@ async fn plan(files: u64, of_a_day: bool) -> Result<Cost> {
         }
         rounds.push(started.elapsed().as_secs_f64() * 1e6 / f64::from(done));
     }
-    bench.stop().await;
+    bench.node.drain().await;
     // The first may have read what the commits pushed out of memory.
     Ok(Cost::Micros(rounds.into_iter().skip(1).collect()))
 }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::mem::size_of;
+use std::sync::Arc;
 
 use iceberg::spec::{DataFile, Datum, ManifestEntryRef, PrimitiveType};
 
@@ -15,12 +16,34 @@ use crate::plan::{Facts, compare};
 /// Files of one block.
 const BLOCK: usize = 32;
 
+/// What is known of all files of a manifest: kept for longer than its entries, and a thousandth of them.
+#[derive(Debug, Default)]
+pub(crate) struct Whole {
+    /// `None` if there is no file any more.
+    together: Option<Together>,
+}
+
+impl Whole {
+    /// May one of the files pass?
+    pub(crate) fn may<P>(&self, passes: &P) -> bool
+    where
+        P: Fn(&dyn Facts) -> bool,
+    {
+        self.together.as_ref().is_some_and(|all| passes(all))
+    }
+
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let columns = self.together.as_ref().map_or(0, |all| all.columns.len());
+        (size_of::<Whole>() + columns * size_of::<Column>()) as u64
+    }
+}
+
 /// The entries of a manifest, with the numbers that they inherit.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     all: Vec<ManifestEntryRef>,
-    /// `None` if there is no file any more.
-    together: Option<Together>,
+    whole: Arc<Whole>,
     /// Of each [`BLOCK`] entries.
     blocks: Vec<Option<Together>>,
 }
@@ -28,11 +51,16 @@ pub(crate) struct Entries {
 impl Entries {
     pub(crate) fn new(all: Vec<ManifestEntryRef>) -> Entries {
         let blocks: Vec<Option<Together>> = all.chunks(BLOCK).map(Together::of_files).collect();
+        let together = blocks.iter().flatten().cloned().reduce(Together::and);
         Entries {
-            together: blocks.iter().flatten().cloned().reduce(Together::and),
+            whole: Arc::new(Whole { together }),
             blocks,
             all,
         }
+    }
+
+    pub(crate) fn whole(&self) -> &Arc<Whole> {
+        &self.whole
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &ManifestEntryRef> {
@@ -49,7 +77,7 @@ impl Entries {
         P: Fn(&dyn Facts) -> bool,
     {
         let may = |together: &Option<Together>| together.as_ref().is_some_and(|all| passes(all));
-        let blocks = match may(&self.together) {
+        let blocks = match self.whole.may(passes) {
             true => self.blocks.as_slice(),
             false => &[],
         };
@@ -63,7 +91,7 @@ impl Entries {
 
     /// Memory that is taken beside the entries themselves.
     pub(crate) fn bytes(&self) -> u64 {
-        let together = self.blocks.iter().chain([&self.together]).flatten();
+        let together = self.blocks.iter().flatten();
         let columns: usize = together.map(|together| together.columns.len()).sum();
         (size_of::<Entries>() + columns * size_of::<Column>()) as u64
     }
@@ -201,7 +229,6 @@ impl Facts for Together {
 mod tests {
     use std::cell::Cell;
     use std::collections::HashMap;
-    use std::sync::Arc;
 
     use iceberg::expr::{Bind, Predicate, Reference};
     use iceberg::spec::{

@@ -2,7 +2,8 @@
 //! manifests and manifest lists as they were decoded, by their path, under which they never change.
 //!
 //! Bounded in bytes, by an estimate of what the decoded form takes, not by what the file takes; the
-//! least recently used goes first. A commit puts in what it writes, so that neither the next commit
+//! least recently used goes first. What is known of a manifest's files together is kept beside its entries:
+//! a plan asks it first, so that a table of more files than fit does not read all of them for a needle. A commit puts in what it writes, so that neither the next commit
 //! nor a query of the same process reads it again. Nothing here depends on hash order or on a clock.
 
 use std::collections::BTreeMap;
@@ -21,12 +22,18 @@ use tarn_model::{ByteSize, TableUuid};
 use tarn_runtime::{Metrics, gauge};
 
 use crate::catalog::Known;
-use crate::entries::Entries;
+use crate::entries::{Entries, Whole};
+
+/// This part of the capacity is for what is known of manifests together.
+const WHOLES_PART: u64 = 8;
 
 #[derive(Debug)]
 pub(crate) struct Manifests {
     capacity: u64,
     state: Mutex<State>,
+    /// What is known of manifests together: of an age of its own, since a scan of all entries would push
+    /// it out with them. One part in [`WHOLES_PART`] of the capacity.
+    wholes: Mutex<State>,
     metrics: ManifestMetrics,
 }
 
@@ -47,6 +54,7 @@ enum Key {
     Table(TableUuid),
     List(String),
     Manifest(String),
+    Whole(String),
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +62,7 @@ enum Item {
     Table(Arc<Known>),
     List(Arc<Vec<ManifestFile>>),
     Manifest(Arc<Entries>),
+    Whole(Arc<Whole>),
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +90,7 @@ impl Manifests {
         Manifests {
             capacity: capacity.0,
             state: Mutex::default(),
+            wholes: Mutex::default(),
             metrics,
         }
     }
@@ -144,15 +154,23 @@ impl Manifests {
         let bytes = each + entries.bytes();
         let item = Item::Manifest(Arc::clone(&entries));
         self.keep(Key::Manifest(path.to_owned()), item, bytes);
+        let whole = Arc::clone(entries.whole());
+        let bytes = whole.bytes() + path.len() as u64;
+        self.keep(Key::Whole(path.to_owned()), Item::Whole(whole), bytes);
         entries
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics while holding it")
+    /// What is known of all files of a manifest, if it is at hand.
+    pub(crate) fn whole(&self, manifest: &ManifestFile) -> Option<Arc<Whole>> {
+        let key = Key::Whole(manifest.manifest_path.clone());
+        match lock(&self.wholes).get(&key) {
+            Some(Item::Whole(whole)) => Some(whole),
+            _ => None,
+        }
     }
 
     fn get(&self, key: &Key) -> Option<Item> {
-        let item = self.lock().get(key);
+        let item = lock(&self.state).get(key);
         match &item {
             Some(_) => self.metrics.hits.inc(),
             None => self.metrics.misses.inc(),
@@ -161,21 +179,32 @@ impl Manifests {
     }
 
     fn keep(&self, key: Key, item: Item, bytes: u64) {
-        let mut state = self.lock();
+        let wholes = self.capacity / WHOLES_PART;
+        let (state, capacity) = match item {
+            Item::Whole(_) => (&self.wholes, wholes),
+            Item::Table(_) | Item::List(_) | Item::Manifest(_) => {
+                (&self.state, self.capacity - wholes)
+            }
+        };
+        let mut state = lock(state);
         state.keep(key, item, bytes);
-        state.shrink(self.capacity);
-        self.metrics.bytes.set(gauge(state.bytes));
+        state.shrink(capacity);
+        drop(state);
+        self.metrics.bytes.set(gauge(self.bytes()));
     }
 
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
-        self.lock().bytes
+        lock(&self.state).bytes + lock(&self.wholes).bytes
     }
 
     #[cfg(test)]
     pub(crate) fn misses(&self) -> u64 {
         self.metrics.misses.get()
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("nobody panics while holding it")
 }
 
 impl State {

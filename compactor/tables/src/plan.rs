@@ -72,6 +72,11 @@ impl Loaded {
             .manifests()
             .list(self.file_io(), snapshot.manifest_list(), version)
             .await?;
+        let passes = |facts: &dyn Facts| {
+            filter
+                .as_ref()
+                .is_none_or(|filter| may_match(filter, facts))
+        };
         let mut chosen = Vec::new();
         let mut plan = Plan::default();
         let mut filters = SpecFilters::new(filter.as_ref(), &schema);
@@ -84,7 +89,11 @@ impl Loaded {
                 continue;
             }
             let spec = metadata.partition_spec_by_id(manifest.partition_spec_id);
-            if filters.lets_through(manifest, spec.map(AsRef::as_ref))? {
+            if !filters.lets_through(manifest, spec.map(AsRef::as_ref))? {
+                continue;
+            }
+            let whole = self.manifests().whole(manifest);
+            if whole.is_none_or(|whole| whole.may(&passes)) {
                 chosen.push(manifest);
             }
         }
@@ -94,11 +103,6 @@ impl Loaded {
         }
         let reads = futures::stream::iter(reads).buffered(READS_AT_ONCE);
         let manifests: Vec<Arc<Entries>> = reads.try_collect().await?;
-        let passes = |facts: &dyn Facts| {
-            filter
-                .as_ref()
-                .is_none_or(|filter| may_match(filter, facts))
-        };
         for manifest in &manifests {
             plan.files.extend(manifest.alive(&passes).map(|entry| {
                 let entry = Arc::clone(entry);

@@ -1,5 +1,7 @@
 //! What a table's metadata costs as it grows: by commits, by partitions, by schemas.
 
+use iceberg::expr::Reference;
+use iceberg::spec::Datum;
 use tarn_state::commands::MaterializedStep as Step;
 
 use super::*;
@@ -342,6 +344,38 @@ async fn the_cache_keeps_to_its_bytes() {
         loaded.plan(head, None).await.expect("a plan").files.len(),
         100
     );
+}
+
+/// The entries of all manifests do not fit into memory; what is known of them together does.
+#[tokio::test]
+async fn a_needle_is_found_without_reading_what_does_not_fit() {
+    const COMMITS: i64 = 150;
+    let mut fixture = Fixture::new(untyped());
+    let store = fixture.catalog.store().clone();
+    fixture.catalog = Catalog::over(&store, ByteSize::kib(320));
+    for n in 0..COMMITS {
+        fixture.commit(&[EPOCH_MS + n], &[]).await;
+    }
+    let loaded = fixture.load().await;
+    let head = fixture.table.table_snapshot.expect("a snapshot");
+    let manifests = fixture.manifests().await as u64;
+    let misses = || fixture.catalog.manifests().misses();
+    let all = loaded.plan(head, None).await.expect("a plan");
+    assert_eq!(all.files.len() as i64, COMMITS);
+    let before = misses();
+    loaded.plan(head, None).await.expect("a plan");
+    assert!(misses() > before, "all of them fit");
+    for needle in [3, 77, COMMITS - 1, 3, 500] {
+        let before = misses();
+        let filter = Reference::new("_offset").equal_to(Datum::long(needle));
+        let plan = loaded.plan(head, Some(&filter)).await.expect("a plan");
+        assert_eq!(plan.files.len(), usize::from(needle < COMMITS), "{needle}");
+        let read = misses() - before;
+        assert!(
+            read <= 2,
+            "{read} of {manifests} manifests are read for {needle}"
+        );
+    }
 }
 
 #[tokio::test]
