@@ -4,8 +4,8 @@ use tarn_model::{NodeId, Offset};
 
 use super::*;
 use crate::commands::{
-    CommitGroupOffsets, CommitMode, CommitTable, CompleteGroup, DeleteTopic, GroupOffset,
-    MaterializedStep, RemoveGroupMembers,
+    CommitGroupOffsets, CommitMode, CommitTable, CompleteGroup, DeleteGroup, DeleteTopic,
+    GroupOffset, MaterializedStep, RemoveGroupMembers,
 };
 use crate::harness::{Cluster, at, batch, idempotent, topic};
 use crate::{Command, Counters, GroupMember, Outcome, Refusal, TableRefusal};
@@ -343,4 +343,146 @@ fn a_leap_of_the_clock_forgets_segments_bit_by_bit() {
         before = left;
     }
     assert_eq!(before, 0);
+}
+
+/// Groups with a member, which keeps them, that weigh so much together. They share what was brought.
+fn heavy(cluster: &mut Cluster, name: &str, bytes: u64) {
+    const EACH: u64 = 16 << 20;
+    let member = GroupMember {
+        id: "m".into(),
+        instance: None,
+        client_id: String::new(),
+        client_host: String::new(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 10_000,
+    };
+    let brought = |bytes: u64| -> Arc<[u8]> { vec![0; usize::try_from(bytes).unwrap()].into() };
+    let block = brought(EACH);
+    let mut left = bytes;
+    while left > 0 {
+        let name = format!("{name}-{left}");
+        let mut group = Group::empty(cluster.now());
+        group.set_members([member.clone()].into(), Arc::default());
+        let rest = left - group.bytes(&name);
+        // What is left fits into the last one.
+        let brought = match rest >= 2 * EACH {
+            true => Arc::clone(&block),
+            false => brought(rest),
+        };
+        group.set_members(Arc::clone(&group.members), brought);
+        left -= group.bytes(&name);
+        cluster.state.group_bytes += group.bytes(&name);
+        cluster.state.groups.insert(name, Arc::new(group));
+    }
+    cluster.state.check_invariants().unwrap();
+}
+
+#[test]
+fn above_three_quarters_of_their_bytes_groups_without_members_expire_after_a_day() {
+    let mut cluster = Cluster::with_topic("orders", 1);
+    let day = caps::OFFSETS_RETENTION_SHORT;
+    // Enough to look at all of them.
+    let round = 100 / GROUPS_PER_ENTRY;
+    let names = |cluster: &Cluster| -> Vec<String> {
+        let names = cluster.state.groups.keys().cloned();
+        names.filter(|name| !name.starts_with("heavy")).collect()
+    };
+    cluster.run(commit_offset("old", at(7, 0))).unwrap();
+    pass(&mut cluster, day / 2);
+    cluster.run(commit_offset("young", at(7, 0))).unwrap();
+    pass(&mut cluster, day * 3 / 4);
+    // At three quarters exactly, nobody is in a hurry.
+    let left = caps::GROUPS_BYTES_HIGH - cluster.state.group_bytes;
+    heavy(&mut cluster, "heavy", left);
+    entries(&mut cluster, round);
+    assert_eq!(names(&cluster), ["old", "young"]);
+    // A byte more, and a day is enough.
+    heavy(&mut cluster, "heavy-2", 1_000);
+    entries(&mut cluster, round);
+    assert_eq!(names(&cluster), ["young"]);
+    assert!(cluster.state.group_bytes > caps::GROUPS_BYTES_HIGH);
+    pass(&mut cluster, day / 2);
+    entries(&mut cluster, round);
+    assert!(names(&cluster).is_empty());
+    cluster.state.check_invariants().unwrap();
+    // With room again it is a week.
+    cluster.state.groups = imbl::OrdMap::new();
+    cluster.state.group_bytes = 0;
+    cluster.run(commit_offset("later", at(7, 0))).unwrap();
+    pass(&mut cluster, day * 2);
+    entries(&mut cluster, round);
+    assert_eq!(names(&cluster), ["later"]);
+}
+
+#[test]
+fn beyond_their_bytes_groups_take_nothing_more_and_lose_nothing() {
+    let mut cluster = Cluster::with_topic("orders", 2);
+    let with = |group: &str, partition: i32, metadata: &str| {
+        let mut command = commit_offset(group, at(7, partition));
+        if let Command::CommitGroupOffsets(commit) = &mut command {
+            commit.offsets[0].metadata = metadata.into();
+        }
+        command
+    };
+    cluster.run(with("g", 0, "note")).unwrap();
+    let left = caps::GROUPS_BYTES_MAX - cluster.state.group_bytes;
+    heavy(&mut cluster, "heavy", left);
+    let before = cluster.state.groups.clone();
+    let full = |refused: Result<Outcome, Refusal>| match refused {
+        Err(Refusal::Full { what, max }) => {
+            assert_eq!((&*what, max), ("bytes of groups", caps::GROUPS_BYTES_MAX));
+        }
+        other => panic!("{other:?}"),
+    };
+    let complete = |group: &str, members: u64| {
+        let member = |n: u64| GroupMember {
+            id: format!("m{n}"),
+            instance: None,
+            client_id: String::new(),
+            client_host: String::new(),
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: 10_000,
+        };
+        Command::CompleteGroup(CompleteGroup {
+            group: group.into(),
+            node: NodeId(1),
+            previous: 0,
+            generation: 1,
+            protocol_type: "consumer".into(),
+            protocol: "range".into(),
+            leader: "m0".into(),
+            members: (0..members).map(member).collect(),
+            brought: Vec::new().into(),
+        })
+    };
+    // A group more, an offset more, a longer note, a member more.
+    full(cluster.run(with("new", 0, "")));
+    full(cluster.run(complete("new", 1)));
+    full(cluster.run(with("g", 1, "")));
+    full(cluster.run(with("g", 0, "notes")));
+    full(cluster.run(complete("g", 1)));
+    assert_eq!(cluster.state.groups, before);
+    cluster.state.check_invariants().unwrap();
+    // The same again adds nothing, and less makes room.
+    cluster.run(with("g", 0, "NOTE")).unwrap();
+    cluster.run(with("g", 0, "")).unwrap();
+    cluster.run(with("g", 0, "not")).unwrap();
+    full(cluster.run(with("g", 0, "notes")));
+    let delete = |group: &str| {
+        Command::DeleteGroup(DeleteGroup {
+            group: group.into(),
+            node: NodeId(1),
+        })
+    };
+    cluster.run(delete("g")).unwrap();
+    // What was given back is there for somebody else.
+    full(cluster.run(with("another", 0, "")));
+    cluster.run(with("n", 0, "")).unwrap();
+    cluster.state.check_invariants().unwrap();
+    // The bound is about what is added: who holds more than that may still give back.
+    heavy(&mut cluster, "beyond", 10_000);
+    cluster.run(with("n", 0, "")).unwrap();
+    full(cluster.run(with("n", 0, "x")));
+    cluster.run(delete("n")).unwrap();
+    cluster.state.check_invariants().unwrap();
 }
