@@ -7,6 +7,7 @@ mod bench;
 mod config;
 mod consume;
 mod dev;
+mod explain;
 mod failure;
 mod group;
 mod kafka;
@@ -53,6 +54,8 @@ enum Command {
     /// Show settings.
     #[command(subcommand)]
     Config(config::Config),
+    /// Explain an error code, as in `tarn explain TARN-1203`, or list all.
+    Explain(explain::Explain),
 }
 
 /// Where a running Tarn listens, and how to print.
@@ -91,6 +94,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sql(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(),
+        Command::Explain(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

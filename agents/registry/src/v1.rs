@@ -6,7 +6,7 @@
 //!   without a version. `schema_id` is the schema's GUID, which Confluent's API shows too.
 //! - `columns` are what the schema asks of a table: `{name, type, field}`. `field` is the payload's field,
 //!   whose column has another name where SQL or Iceberg keeps that one for itself.
-//! - Errors are `application/problem+json` (RFC 9457) with a stable code.
+//! - Errors are `application/problem+json` (RFC 9457) with a code of the one list.
 
 use axum::Router;
 use axum::extract::{Path, Query, Request, State as Shared};
@@ -16,6 +16,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tarn_model::codes::{self, Code};
+use tarn_runtime::http::Problem;
 use tarn_schema::field_name;
 use tarn_state::{Schema, topic_names};
 
@@ -34,106 +36,66 @@ pub(super) fn router(registry: Registry) -> Router {
         .with_state(registry)
 }
 
-/// A problem as RFC 9457 writes it.
+/// A refusal on its way to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Problem {
-    status: u16,
-    code: &'static str,
-    title: &'static str,
-    detail: String,
-}
+struct V1Error(Problem);
 
-impl Problem {
-    fn new(
-        status: u16,
-        code: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Problem {
-        Problem {
-            status,
-            code,
-            title,
-            detail: detail.into(),
-        }
+impl V1Error {
+    fn new(code: &'static Code, detail: impl Into<String>) -> V1Error {
+        V1Error(Problem::new(code, detail))
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for V1Error {
     fn into_response(self) -> Response {
-        let body = json!({
-            "type": "about:blank",
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail,
-            "code": self.code,
-        });
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (
-            status,
-            [(header::CONTENT_TYPE, "application/problem+json")],
-            body.to_string(),
-        )
-            .into_response()
+        self.0.into_response()
     }
 }
 
-impl From<SchemaError> for Problem {
-    fn from(error: SchemaError) -> Problem {
-        let detail = error.to_string();
-        match error {
+impl From<SchemaError> for V1Error {
+    fn from(error: SchemaError) -> V1Error {
+        let code = match &error {
             SchemaError::Format(_) | SchemaError::References | SchemaError::Parse(_) => {
-                Problem::new(422, "TARN-1111", "invalid schema", detail)
+                &codes::SCHEMA_INVALID
             }
-            SchemaError::Columns(_) => {
-                Problem::new(422, "TARN-1112", "no table can hold the schema", detail)
-            }
-            SchemaError::Incompatible(_) => {
-                Problem::new(409, "TARN-1113", "incompatible schema", detail)
-            }
+            SchemaError::Columns(_) => &codes::SCHEMA_COLUMNS,
+            SchemaError::Incompatible(_) => &codes::SCHEMA_INCOMPATIBLE,
             SchemaError::NoVersion(_)
             | SchemaError::Deleted
             | SchemaError::NotDeleted
-            | SchemaError::NoSubject(_) => Problem::new(404, "TARN-1115", "no such schema", detail),
-            SchemaError::Refused(_) => Problem::new(422, "TARN-1114", "schema refused", detail),
-            SchemaError::Late(_) => Problem::new(503, "TARN-1001", "not now", detail),
-        }
+            | SchemaError::NoSubject(_) => &codes::NO_SUCH_SCHEMA,
+            SchemaError::Refused(_) => &codes::SCHEMA_REFUSED,
+            SchemaError::Late(_) => &codes::REGISTRY_NOT_NOW,
+        };
+        V1Error::new(code, error.to_string())
     }
 }
 
-impl From<tarn_replica::BarrierError> for Problem {
-    fn from(error: tarn_replica::BarrierError) -> Problem {
+impl From<tarn_replica::BarrierError> for V1Error {
+    fn from(error: tarn_replica::BarrierError) -> V1Error {
         SchemaError::from(error).into()
     }
 }
 
-impl From<BodyError> for Problem {
-    fn from(error: BodyError) -> Problem {
-        match error {
-            BodyError::TooLarge { .. } => {
-                Problem::new(413, "TARN-1002", "body too large", error.to_string())
-            }
-            BodyError::Broken => {
-                Problem::new(400, "TARN-1003", "malformed request", error.to_string())
-            }
-            BodyError::NoMemory => Problem::new(503, "TARN-1001", "not now", error.to_string()),
-        }
+impl From<BodyError> for V1Error {
+    fn from(error: BodyError) -> V1Error {
+        let code = match error {
+            BodyError::TooLarge { .. } => &codes::REGISTRY_BODY_TOO_LARGE,
+            BodyError::Broken => &codes::REGISTRY_MALFORMED,
+            BodyError::NoMemory => &codes::REGISTRY_NOT_NOW,
+        };
+        V1Error::new(code, error.to_string())
     }
 }
 
-fn malformed(detail: impl Into<String>) -> Problem {
-    Problem::new(400, "TARN-1003", "malformed request", detail)
+fn malformed(detail: impl Into<String>) -> V1Error {
+    V1Error::new(&codes::REGISTRY_MALFORMED, detail)
 }
 
-fn check_topic(topic: &str) -> Result<String, Problem> {
+fn check_topic(topic: &str) -> Result<String, V1Error> {
     match topic_names::check(topic) {
         Ok(()) => Ok(format!("{topic}-value")),
-        Err(problem) => Err(Problem::new(
-            400,
-            "TARN-1101",
-            "invalid topic name",
-            problem.to_string(),
-        )),
+        Err(problem) => Err(V1Error::new(&codes::TOPIC_NAME, problem.to_string())),
     }
 }
 
@@ -141,7 +103,7 @@ async fn register(
     Shared(registry): Shared<Registry>,
     Path(topic): Path<String>,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Response, V1Error> {
     let deadline = registry.deadline();
     let subject = check_topic(&topic)?;
     let (body, _permit) = registry.body(request, deadline).await?;
@@ -197,7 +159,7 @@ async fn get_schema(
     Path(topic): Path<String>,
     Query(query): Query<VersionQuery>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, V1Error> {
     let deadline = registry.deadline();
     let subject = check_topic(&topic)?;
     let which = match query.version.as_deref() {
@@ -217,7 +179,7 @@ async fn get_schema(
             }
             _ => format!("topic {topic} has no schema"),
         };
-        Problem::new(404, "TARN-1115", "no such schema", detail)
+        V1Error::new(&codes::NO_SUCH_SCHEMA, detail)
     })?;
     let level = view
         .subject(&subject)

@@ -6,6 +6,7 @@
 
 pub mod caps;
 mod codec;
+pub mod codes;
 mod column;
 mod defect;
 mod error;

@@ -11,6 +11,8 @@
 //! clients do. Until then it also answers who comes anew: they may ask whether the process is ready.
 //! Leaves to others: how long the body of a request may take to arrive, and its answer to be made.
 
+mod problem;
+
 use std::error::Error;
 use std::future::pending;
 use std::io::{self, IoSlice};
@@ -35,6 +37,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{Listener, Metrics, Scope, Stream};
+
+pub use problem::Problem;
 
 /// What a listener grants its clients.
 #[derive(Debug, Clone, Copy)]

@@ -15,7 +15,6 @@ mod catalog;
 mod error_code;
 mod health;
 mod home;
-mod problem;
 mod sql;
 
 use axum::Router;

@@ -29,14 +29,15 @@ use futures::stream;
 use serde::Deserialize;
 use tarn_engine::{Engine, QueryError, QueryResult, SqlSession};
 use tarn_model::ByteSize;
+use tarn_model::codes;
 use tarn_replica::Node;
+use tarn_runtime::http::Problem;
 use tarn_runtime::{Budget, Permit, Pool, Scope, Task};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
-use crate::error_code;
-use crate::problem::Problem;
+use crate::error_code::problem;
 
 pub use json::json_values;
 
@@ -93,7 +94,7 @@ impl SqlService {
     async fn answer(&self, body: Body) -> Result<Response, Problem> {
         if self.scope.is_draining() {
             let why = "this process is stopping";
-            return Err(Problem::new(error_code::OVERLOADED, why));
+            return Err(Problem::new(&codes::SQL_NOT_NOW, why));
         }
         let (request, permit) = self.request(body).await?;
         let limit = self.engine.settings().time_limit;
@@ -102,12 +103,11 @@ impl SqlService {
         let mut query = Awaited(self.pool.spawn("sql.query", work));
         match timeout(limit + PLANNING_GRACE, &mut query.0).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(QueryError::Internal {
+            Ok(Err(_)) => Err(problem(&QueryError::Internal {
                 why: "a defect in the query engine; the log says more".to_owned(),
-            }
-            .into()),
+            })),
             // A step that cannot be interrupted, as in planning. It ends by itself.
-            Err(_) => Err(QueryError::TimeLimit { limit }.into()),
+            Err(_) => Err(problem(&QueryError::TimeLimit { limit })),
         }
     }
 
@@ -116,14 +116,16 @@ impl SqlService {
         let sql_session = SqlSession {
             time_zone: request.time_zone.clone(),
         };
-        let result = Box::pin(self.engine.query_in(&sql_session, &request.query)).await?;
+        let result = Box::pin(self.engine.query_in(&sql_session, &request.query))
+            .await
+            .map_err(|error| problem(&error))?;
         // The text is not needed any more.
         drop((request, permit));
         let mut answer = Answer::new(result, self.engine.settings().query_memory);
         let (mut first, mut length) = (VecDeque::new(), 0);
         let mut is_whole = false;
         while !is_whole && length < FIRST_BYTES {
-            match answer.chunk().await? {
+            match answer.chunk().await.map_err(|error| problem(&error))? {
                 Some(chunk) => {
                     length += chunk.len();
                     first.push_back(chunk);
@@ -148,7 +150,7 @@ impl SqlService {
     async fn request(&self, body: Body) -> Result<(Request, Permit), Problem> {
         let slow = || {
             Problem::new(
-                error_code::BODY_TOO_SLOW,
+                &codes::SQL_BODY_TOO_SLOW,
                 format!("after {} s", REQUEST_WITHIN.as_secs()),
             )
         };
@@ -158,8 +160,8 @@ impl SqlService {
         )
         .await;
         let permit = permit
-            .map_err(|_| Problem::new(error_code::OVERLOADED, "no memory is free for the request"))?
-            .map_err(|error| Problem::new(error_code::OVERLOADED, error.to_string()))?;
+            .map_err(|_| Problem::new(&codes::SQL_NOT_NOW, "no memory is free for the request"))?
+            .map_err(|error| Problem::new(&codes::SQL_NOT_NOW, error.to_string()))?;
         let read = timeout(REQUEST_WITHIN, to_bytes(body, REQUEST_BYTES_MAX))
             .await
             .map_err(|_| slow())?;
@@ -167,18 +169,18 @@ impl SqlService {
             let source = std::error::Error::source(&error);
             match source.is_some_and(|source| source.to_string().contains("length limit")) {
                 true => Problem::new(
-                    error_code::BODY_TOO_LARGE,
+                    &codes::SQL_BODY_TOO_LARGE,
                     format!("more than {REQUEST_BYTES_MAX} bytes"),
                 ),
                 false => Problem::new(
-                    error_code::BAD_REQUEST,
+                    &codes::SQL_REQUEST,
                     format!("the body could not be read: {error}"),
                 ),
             }
         })?;
         let request = serde_json::from_slice(&bytes).map_err(|error| {
             Problem::new(
-                error_code::BAD_REQUEST,
+                &codes::SQL_REQUEST,
                 format!("the body is not the JSON expected: {error}"),
             )
         })?;

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use serde_json::Value;
+use tarn_model::codes::CODES;
+use tarn_state::topic_configs::TOPIC_CONFIGS;
 
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -282,41 +285,145 @@ fn crash_steps_are_named_once_and_in_the_walk() {
     );
 }
 
-/// `TARN-1203`, wherever it stands in a text.
-fn error_codes(text: &str) -> BTreeSet<String> {
-    let numbers = text.split("TARN-").skip(1);
-    numbers
-        .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect())
-        .filter(|digits: &String| digits.len() == 4)
-        .collect()
+/// Is the file one that only tests are made of?
+fn is_test(path: &Path) -> bool {
+    path.iter().any(|part| {
+        [
+            "tests",
+            "tests.rs",
+            "testing.rs",
+            "harness.rs",
+            "properties.rs",
+        ]
+        .contains(&&*part.to_string_lossy())
+    })
+}
+
+/// The literals of code that ships, as they are written: without comments, and without what is compiled
+/// for tests only.
+fn literals(code: TokenStream, found: &mut Vec<String>) {
+    let mut tokens = code.into_iter().peekable();
+    let mut for_tests = false;
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == '#' => {
+                // `#![…]` is an attribute, too.
+                tokens.next_if(
+                    |next| matches!(next, TokenTree::Punct(punct) if punct.as_char() == '!'),
+                );
+                let Some(TokenTree::Group(attribute)) =
+                    tokens.next_if(|next| matches!(next, TokenTree::Group(_)))
+                else {
+                    continue;
+                };
+                let text = attribute.stream().to_string().replace(' ', "");
+                match text.as_str() {
+                    "cfg(test)" => for_tests = true,
+                    doc if doc.starts_with("doc=") => {}
+                    _ => literals(attribute.stream(), found),
+                }
+            }
+            TokenTree::Group(group) if for_tests => {
+                for_tests = group.delimiter() != Delimiter::Brace
+            }
+            TokenTree::Group(group) => literals(group.stream(), found),
+            TokenTree::Punct(punct) if punct.as_char() == ';' => for_tests = false,
+            TokenTree::Literal(literal) if !for_tests => found.push(literal.to_string()),
+            TokenTree::Literal(_) | TokenTree::Punct(_) | TokenTree::Ident(_) => {}
+        }
+    }
+}
+
+/// Does a text name it, as a word between others?
+fn names(text: &str, name: &str) -> bool {
+    let in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    text.match_indices(name).any(|(at, _)| {
+        let (before, rest) = text.split_at(at);
+        let (_, after) = rest.split_at(name.len());
+        !before.ends_with(in_word) && !after.starts_with(in_word)
+    })
+}
+
+/// Names that may be spelled in a second file, and why.
+const SPELLED_AGAIN: &[(&str, &str, &str)] = &[];
+
+#[test]
+fn error_codes_and_topic_configs_are_spelled_in_one_file() {
+    let spelled: Vec<&str> = CODES
+        .iter()
+        .map(|code| code.code)
+        .chain(TOPIC_CONFIGS.iter().map(|config| config.name))
+        .collect();
+    let mut homes: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let root = root();
+    for path in shipped_sources().into_iter().filter(|path| !is_test(path)) {
+        let code = std::fs::read_to_string(&path).expect("a source file");
+        let mut found = Vec::new();
+        literals(code.parse().expect("it compiles"), &mut found);
+        let file = path
+            .strip_prefix(&root)
+            .expect("below the root")
+            .display()
+            .to_string();
+        for text in found.iter().filter(|text| text.contains('"')) {
+            for name in spelled.iter().filter(|name| names(text, name)) {
+                homes.entry(name).or_default().insert(file.clone());
+            }
+            // One that is in no list means nothing.
+            for (at, _) in text.match_indices("TARN-") {
+                let (_, rest) = text.split_at(at + 5);
+                let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                assert!(
+                    number.len() != 4 || CODES.iter().any(|code| code.code.ends_with(&number)),
+                    "{file} says TARN-{number}, which the list does not have"
+                );
+            }
+        }
+    }
+    for name in spelled {
+        let homes = homes
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} is spelled nowhere"));
+        let again: Vec<&str> = SPELLED_AGAIN
+            .iter()
+            .filter(|(other, _, _)| *other == name)
+            .map(|(_, file, _)| *file)
+            .collect();
+        for file in &again {
+            assert!(
+                homes.contains(*file),
+                "{file} does not spell {name} any more: strike it from the list"
+            );
+        }
+        assert_eq!(
+            homes.len(),
+            1 + again.len(),
+            "{name} is spelled in {homes:?}"
+        );
+    }
 }
 
 #[test]
-fn an_error_code_means_one_thing_and_stands_in_the_one_list() {
-    let mut homes: BTreeMap<String, PathBuf> = BTreeMap::new();
-    let is_test = |path: &Path| {
-        path.iter()
-            .any(|part| part == "tests" || part == "tests.rs")
-    };
-    for path in shipped_sources().into_iter().filter(|path| !is_test(path)) {
-        let code = std::fs::read_to_string(&path).expect("a source file");
-        for number in error_codes(&code) {
-            let before = homes.insert(number.clone(), path.clone());
-            assert!(
-                before.is_none(),
-                "TARN-{number} is given out by {} and by {before:?}",
-                path.display()
-            );
-        }
-    }
-    let page = std::fs::read_to_string(root().join("docs/OPERATING.md")).expect("the page");
-    let (_, list) = page.split_once("\n## Error codes\n").expect("the list");
-    let list = list.split_once("\n## ").map_or(list, |(list, _)| list);
+fn literals_are_found_where_they_are_shipped() {
+    let code = r###"
+        //! "in a comment"
+        /// "in a doc comment"
+        #[error("in an attribute")]
+        struct Failed;
+        #[cfg(test)]
+        use a::{b, "not here"};
+        #[cfg(test)]
+        mod tests { const NOT_HERE: &str = "not here"; }
+        const HERE: [&str; 2] = [r#"raw"#, "plain"];
+    "###;
+    let mut found = Vec::new();
+    literals(code.parse().expect("it reads as code"), &mut found);
     assert_eq!(
-        homes.into_keys().collect::<BTreeSet<_>>(),
-        error_codes(list),
-        "docs/OPERATING.md lists every code there is"
+        found,
+        ["\"in an attribute\"", "2", "r#\"raw\"#", "\"plain\""]
     );
+    assert!(names("set retention.ms to", "retention.ms"));
+    assert!(!names("log.retention.ms", "retention.ms") && !names("retention.msx", "retention.ms"));
 }
 
 /// What `license` may say, joined by OR, AND and /.

@@ -1,0 +1,102 @@
+//! `tarn explain TARN-1203`: the long form of an error code; without one, all of them.
+
+use clap::Args;
+use serde_json::Value;
+use tarn_model::Kind;
+use tarn_model::codes::{self, CODES, Code};
+
+use super::failure::Failure;
+use super::output::{Format, Rows};
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// As an answer brings it: TARN-1203, or just 1203. All of them are listed without one.
+    code: Option<String>,
+    /// How to print the list.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+impl Explain {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match &self.code {
+            None => {
+                let row = |code: &Code| {
+                    [code.code, code.title, code.means].map(|text| Value::String(text.to_owned()))
+                };
+                Rows {
+                    columns: vec!["code", "title", "means"],
+                    narrow: 3,
+                    rows: CODES.iter().map(|code| row(code).to_vec()).collect(),
+                }
+                .print(self.output);
+                Ok(())
+            }
+            Some(named) => {
+                let code = codes::find(named).ok_or_else(|| {
+                    let why = format!("there is no error code {named:?}");
+                    Failure::new(Kind::NotFound, why)
+                        .next("`tarn explain` lists those that there are.".to_owned())
+                })?;
+                print(code);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the explanation is what was asked for")]
+fn print(code: &Code) {
+    let Code {
+        code,
+        status,
+        title,
+        means,
+        cause,
+        remedy,
+        hint: _,
+    } = code;
+    println!(
+        "{code}  {title}  (HTTP {status})\n\n{means}\n\nCause: {cause}\n\nWhat to do: {remedy}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use expect_test::expect_file;
+
+    use super::*;
+
+    /// `UPDATE_EXPECT=1 cargo test -p tarn` writes it anew.
+    #[test]
+    fn the_page_of_error_codes_is_made_of_the_list() {
+        let mut page = "# Error codes\n\n\
+            Made of `metastore/model/src/codes.rs`; `tarn explain TARN-1203` prints the same.\n\n\
+            `POST /v1/sql` and `/v1/schemas` answer errors as `application/problem+json` (RFC 9457): `code` keeps its meaning, \
+            `type` is `urn:tarn:error:` and the code, `detail` says what was wrong this time, `hint` what to do next.\n\n\
+            | code | status | means |\n| --- | --- | --- |\n"
+            .to_owned();
+        for code in CODES {
+            writeln!(
+                page,
+                "| [{0}](#{1}) | {2} | {3} |",
+                code.code,
+                code.code.to_lowercase(),
+                code.status,
+                code.means
+            )
+            .expect("writing to a String cannot fail");
+        }
+        for code in CODES {
+            write!(
+                page,
+                "\n## {}\n{}: {}.\n\n**Cause.** {}\n\n**What to do.** {}\n",
+                code.code, code.title, code.means, code.cause, code.remedy
+            )
+            .expect("writing to a String cannot fail");
+        }
+        expect_file!["../../docs/ERRORS.md"].assert_eq(&page);
+    }
+}
