@@ -4,10 +4,10 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::settings::{LogFormat, Logging};
+use crate::settings::{LogFormat, LoggingSettings};
 
 /// Starts logging. A level that cannot be read is an error of the settings.
-pub(crate) fn start(logging: &Logging) -> Result<(), String> {
+pub(crate) fn start(logging: &LoggingSettings) -> Result<(), String> {
     let filter = EnvFilter::try_new(&logging.level)
         .map_err(|error| format!("{:?} is not a filter: {error}", logging.level))?;
     let builder = tracing_subscriber::fmt()

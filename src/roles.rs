@@ -12,7 +12,7 @@ use tarn_commit_log::ObjectLog;
 use tarn_compactor::CompactorSettings;
 use tarn_engine::{Engine, EngineSettings};
 use tarn_hot::{HotSettings, HotTier};
-use tarn_model::{Kind, caps};
+use tarn_model::{ByteSize, Kind};
 use tarn_registry::{Registry, RegistrySettings};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::{Listener, Runtime, Scope, http};
@@ -20,7 +20,6 @@ use tarn_server::Places;
 use tarn_state::Advertised;
 use tarn_store::{Options, Store};
 use tarn_tables::Catalog;
-use tarn_topics::WriterSettings;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info};
@@ -72,9 +71,9 @@ pub(crate) async fn start(
     let runtime = Runtime::real();
     let scope = runtime.root_scope("tarn");
     // Names and folders first: what is wrong with them is said before anything is touched.
-    let folder = match settings.ephemeral {
+    let folder = match settings.process.ephemeral {
         true => DataFolder::ephemeral().await,
-        false => DataFolder::open(&settings.data_dir).await,
+        false => DataFolder::open(&settings.process.data_dir).await,
     };
     let folder = folder.map_err(Failure::invalid)?;
     // Who held the folder a moment ago may hold the ports for another.
@@ -82,7 +81,7 @@ pub(crate) async fn start(
         true => PORT_WITHIN,
         false => Duration::ZERO,
     };
-    let host = &settings.host;
+    let host = &settings.process.host;
     let listen = async |port, flag| listen(&runtime, host, port, flag, patience).await;
     let kafka = listen(settings.kafka.port, "--kafka-port").await?;
     let registry = listen(settings.registry.port, "--registry-port").await?;
@@ -98,8 +97,13 @@ pub(crate) async fn start(
         true => runtime.net().machine_name().await,
         false => None,
     };
-    let advertised = addresses::advertised(chosen, &settings.host, bound.ip(), machine.as_deref())
-        .map_err(Failure::invalid)?;
+    let advertised = addresses::advertised(
+        chosen,
+        &settings.process.host,
+        bound.ip(),
+        machine.as_deref(),
+    )
+    .map_err(Failure::invalid)?;
     let addresses = Addresses {
         kafka: addresses::host_port(&advertised, bound.port()),
         registry: addresses::printed(local(&registry)?, &advertised),
@@ -171,10 +175,11 @@ async fn start_roles(
         &tables,
         hot,
         EngineSettings {
-            query_memory: settings.query_memory(),
-            time_limit: settings.sql.time_limit.0,
-            row_limit: settings.sql.row_limit,
-            ..EngineSettings::default()
+            memory_limit: match settings.sql.memory_limit {
+                ByteSize(0) => settings.memory.queries(),
+                limit => limit,
+            },
+            ..settings.sql.clone()
         },
     );
     let router = tarn_server::router(node, engine)
@@ -189,15 +194,13 @@ async fn start_roles(
 
 fn node_settings(settings: &Settings, accept_clock: bool) -> NodeSettings {
     NodeSettings {
-        snapshot_bytes: settings.log.snapshot_bytes,
-        snapshot_entries: settings.log.snapshot_entries,
         cache_bytes: settings.memory.chunk_cache(),
         memory_budget: settings.memory.in_flight(),
         // A process that is alone on its folder closes every earlier session.
         alone: true,
         accept_clock,
-        tick: caps::TICK_INTERVAL,
         defaults: settings.defaults(),
+        ..settings.log.clone()
     }
 }
 
@@ -212,16 +215,11 @@ fn compactor_settings() -> CompactorSettings {
 
 fn agent_settings(settings: &Settings) -> AgentSettings {
     AgentSettings {
-        auto_create_topics: settings.produce.auto_create_topics,
-        partitions_default: settings.produce.partitions,
+        topics: settings.topics.clone(),
+        replication_factor: settings.replication_factor.clone(),
+        writer: settings.writer.clone(),
         small_request_bytes: settings.memory.small_requests(),
-        replication_factor_strict: settings.replication.factor.strict,
         response_bytes: settings.memory.responses(),
-        writer: WriterSettings {
-            linger: settings.produce.linger.0,
-            segment_bytes: settings.produce.segment_bytes,
-            ..WriterSettings::local()
-        },
         ..AgentSettings::default()
     }
 }

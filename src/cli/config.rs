@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::ConfigFile;
 use super::failure::Failure;
 use super::output::{Format, Rows};
-use crate::settings::{self, Flags};
+use crate::settings::{self, Flags, Profile};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
@@ -18,6 +18,9 @@ pub(crate) enum Config {
 pub(crate) struct Show {
     #[command(flatten)]
     file: ConfigFile,
+    /// What the defaults are for: `tarn dev`, or a process of a cluster.
+    #[arg(long, value_enum, default_value_t = Profile::Dev)]
+    profile: Profile,
     /// Say where each value comes from.
     #[arg(long)]
     origin: bool,
@@ -28,7 +31,7 @@ pub(crate) struct Show {
 impl Config {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let Config::Show(show) = self;
-        let loaded = settings::load(show.file.config.as_deref(), &Flags::default())
+        let loaded = settings::load(show.profile, show.file.config.as_deref(), &Flags::default())
             .map_err(Failure::invalid)?;
         let rows = loaded.with_origins().into_iter();
         let rows = rows

@@ -9,7 +9,7 @@ use clap::Args;
 use super::ConfigFile;
 use super::failure::Failure;
 use crate::roles;
-use crate::settings::{self, Flags};
+use crate::settings::{self, Flags, Profile};
 
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
@@ -80,8 +80,8 @@ impl Dev {
         flags.set("--table-interval", "table.interval", self.table_interval);
         flags.set("--log-format", "logging.format", self.log_format);
         flags.set("--log-level", "logging.level", self.log_level);
-        let loaded =
-            settings::load(self.file.config.as_deref(), &flags).map_err(Failure::invalid)?;
+        let loaded = settings::load(Profile::Dev, self.file.config.as_deref(), &flags)
+            .map_err(Failure::invalid)?;
         crate::logging::start(&loaded.settings.logging)
             .map_err(|why| Failure::invalid(loaded.refused("logging.level", why)))?;
         super::kafka::block_on(async move {

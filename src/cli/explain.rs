@@ -1,17 +1,21 @@
-//! `tarn explain TARN-1203`: the long form of an error code; without one, all of them.
+//! `tarn explain TARN-1203`: the long form of an error code, and what a setting or a topic config is for;
+//! without a name, all error codes.
 
 use clap::Args;
 use serde_json::Value;
 use tarn_model::Kind;
 use tarn_model::codes::{self, CODES, Code};
+use tarn_state::topic_configs;
 
 use super::failure::Failure;
 use super::output::{Format, Rows};
+use crate::settings;
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// As an answer brings it: TARN-1203, or just 1203. All of them are listed without one.
-    code: Option<String>,
+    /// An error code, as TARN-1203 or just 1203, a setting or a topic config. All error codes are listed
+    /// without one.
+    name: Option<String>,
     /// How to print the list.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -19,7 +23,7 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        match &self.code {
+        match &self.name {
             None => {
                 let row = |code: &Code| {
                     [code.code, code.title, code.means].map(|text| Value::String(text.to_owned()))
@@ -33,12 +37,16 @@ impl Explain {
                 Ok(())
             }
             Some(named) => {
-                let code = codes::find(named).ok_or_else(|| {
-                    let why = format!("there is no error code {named:?}");
-                    Failure::new(Kind::NotFound, why)
-                        .next("`tarn explain` lists those that there are.".to_owned())
-                })?;
-                print(code);
+                let text = of_code(named)
+                    .or_else(|| of_setting(named))
+                    .or_else(|| of_topic_config(named))
+                    .ok_or_else(|| {
+                        let why =
+                            format!("there is no error code, setting or topic config {named:?}");
+                        let next = "`tarn explain` lists the error codes, `tarn config show` the settings.";
+                        Failure::new(Kind::NotFound, why).next(next.to_owned())
+                    })?;
+                print(&text);
                 Ok(())
             }
         }
@@ -46,7 +54,11 @@ impl Explain {
 }
 
 #[expect(clippy::print_stdout, reason = "the explanation is what was asked for")]
-fn print(code: &Code) {
+fn print(text: &str) {
+    println!("{text}");
+}
+
+fn of_code(named: &str) -> Option<String> {
     let Code {
         code,
         status,
@@ -55,10 +67,25 @@ fn print(code: &Code) {
         cause,
         remedy,
         hint: _,
-    } = code;
-    println!(
-        "{code}  {title}  (HTTP {status})\n\n{means}\n\nCause: {cause}\n\nWhat to do: {remedy}"
-    );
+    } = codes::find(named)?;
+    Some(format!(
+        "{code}: {title} (HTTP {status})\n\n{means}\n\nCause: {cause}\n\nWhat to do: {remedy}"
+    ))
+}
+
+fn of_setting(named: &str) -> Option<String> {
+    let (manual, default) = settings::explain(named)?;
+    Some(format!(
+        "Setting {named}, {default:?} by default\n\n{manual}"
+    ))
+}
+
+fn of_topic_config(named: &str) -> Option<String> {
+    let config = topic_configs::find(named)?;
+    Some(format!(
+        "Topic config {named}, {:?} by default\n\n{}",
+        config.default, config.doc
+    ))
 }
 
 #[cfg(test)]

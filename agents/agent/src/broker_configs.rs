@@ -74,7 +74,7 @@ pub(crate) fn all(settings: &AgentSettings, defaults: &Defaults, node: i32) -> V
         config(
             "auto.create.topics.enable",
             ConfigKind::Boolean,
-            settings.auto_create_topics.to_string(),
+            settings.topics.auto_create_topics.to_string(),
             "Does asking for a topic create it?",
         ),
         config(
@@ -134,7 +134,7 @@ pub(crate) fn all(settings: &AgentSettings, defaults: &Defaults, node: i32) -> V
         config(
             "num.partitions",
             ConfigKind::Int,
-            settings.partitions_default.to_string(),
+            settings.topics.partitions.to_string(),
             "Partitions of a topic that does not say.",
         ),
         config(

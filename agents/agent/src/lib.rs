@@ -25,7 +25,7 @@ mod service;
 mod settings;
 
 pub use service::{AgentHandle, start};
-pub use settings::AgentSettings;
+pub use settings::{AgentSettings, ReplicationFactorSettings, TopicSettings};
 
 #[cfg(test)]
 mod tests;

@@ -3,11 +3,31 @@
 use std::time::Duration;
 
 use tarn_coordinator::CoordinatorSettings;
-use tarn_model::ByteSize;
+use tarn_model::{ByteSize, caps, settings};
 use tarn_topics::WriterSettings;
 
+settings! {
+    /// Topics that are created without saying how.
+    pub struct TopicSettings {
+        /// Does a Metadata request create the topics that it names, Kafka's `auto.create.topics.enable`? A
+        /// Produce request never does.
+        pub auto_create_topics: bool = true;
+        /// Partitions of a topic that is created without saying how many, Kafka's `num.partitions`.
+        pub partitions: i32 = 1, within 1..=caps::PARTITIONS_PER_TOPIC_MAX;
+    }
+}
+
+settings! {
+    /// Object storage replicates, so a topic's replication factor is a number that clients bring along.
+    pub struct ReplicationFactorSettings {
+        /// Refuse a topic whose replication factor is larger than the number of agents, with Kafka's error, as
+        /// a cluster of as many brokers would. Else any positive one is taken.
+        pub strict: bool = false;
+    }
+}
+
 /// How an agent serves its clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AgentSettings {
     /// Largest request, Kafka's `socket.request.max.bytes`. A connection that announces more is
     /// closed.
@@ -32,13 +52,9 @@ pub struct AgentSettings {
     pub fetch_wait_max: Duration,
     /// Incremental fetch sessions kept, Kafka's `max.incremental.fetch.session.cache.slots`.
     pub fetch_sessions_max: usize,
-    /// Does asking for a topic create it, Kafka's `auto.create.topics.enable`?
-    pub auto_create_topics: bool,
-    /// Partitions of a topic that does not say, Kafka's `num.partitions`.
-    pub partitions_default: i32,
-    /// Is a replication factor of more than there are agents refused, as Kafka refuses it? Else any
-    /// positive one is taken: object storage replicates.
-    pub replication_factor_strict: bool,
+    /// How topics are created.
+    pub topics: TopicSettings,
+    pub replication_factor: ReplicationFactorSettings,
     /// How groups are coordinated.
     pub groups: CoordinatorSettings,
     /// Time that a request has to be answered when it brings no timeout of its own.
@@ -62,9 +78,8 @@ impl Default for AgentSettings {
             fetch_bytes_max: ByteSize::mib(55),
             fetch_wait_max: Duration::from_secs(60),
             fetch_sessions_max: 10_000,
-            auto_create_topics: true,
-            partitions_default: 1,
-            replication_factor_strict: false,
+            topics: TopicSettings::default(),
+            replication_factor: ReplicationFactorSettings::default(),
             groups: CoordinatorSettings::default(),
             request_deadline: Duration::from_secs(30),
             drain: Duration::from_secs(10),

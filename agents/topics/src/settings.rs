@@ -2,47 +2,44 @@
 
 use std::time::Duration;
 
-use tarn_model::{ByteSize, caps};
+use tarn_model::{ByteSize, caps, settings};
 
-/// How produced batches become segments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WriterSettings {
-    /// A segment is uploaded when it has this many bytes. Larger segments cost fewer requests,
-    /// smaller ones are uploaded sooner.
-    pub segment_bytes: ByteSize,
-    /// A segment is uploaded when its first batch has waited for this long. It is the price of fewer
-    /// requests to object storage, paid in latency.
-    pub linger: Duration,
-    /// Upload at once when nothing is on its way, without waiting for the linger. For stores where
-    /// a request costs nothing: a local folder, memory.
-    pub eager: bool,
-    /// Uploads at the same time. Segments that are ready beyond that wait.
-    pub uploads_max: usize,
-    /// How long a batch whose predecessor is missing waits for it.
-    pub door_wait: Duration,
-    /// Bytes of batches that may wait for their predecessors. Beyond that, or beyond a few thousand
-    /// batches, they get their verdict at once.
-    pub door_bytes: ByteSize,
-    /// Largest commit of one segment, encoded; a segment whose commit would be larger is closed
-    /// before. Never above what fits into an entry of the commit log.
-    pub commit_bytes: ByteSize,
-    /// How long an upload or a commit is tried before its batches fail.
-    pub give_up_after: Duration,
+settings! {
+    /// How produced batches become segments.
+    pub struct WriterSettings {
+        /// A segment is uploaded when it has this many bytes. Larger segments cost fewer requests,
+        /// smaller ones are uploaded sooner.
+        pub segment_bytes: ByteSize = ByteSize::mib(8), within ByteSize::kib(64)..=ByteSize::mib(64);
+        /// A segment is uploaded when its first batch has waited for this long. It is the price of fewer
+        /// requests to object storage, paid in latency.
+        #[serde(with = "tarn_model::duration_text")]
+        pub linger: Duration = Duration::from_millis(250), within ..=Duration::from_secs(10);
+        /// Upload at once when nothing is on its way, without waiting for the linger. For stores where
+        /// a request costs nothing: a local folder, memory.
+        pub eager: bool = false;
+        /// Uploads at the same time. Segments that are ready beyond that wait.
+        pub uploads_max: usize = 16, within 1..=256;
+        /// How long a batch whose predecessor is missing waits for it.
+        #[serde(skip)]
+        pub door_wait: Duration = Duration::from_secs(2);
+        /// Bytes of batches that may wait for their predecessors. Beyond that, or beyond a few thousand
+        /// batches, they get their verdict at once.
+        #[serde(skip)]
+        pub door_bytes: ByteSize = ByteSize::mib(64);
+        /// Largest commit of one segment, encoded; a segment whose commit would be larger is closed
+        /// before. Never above what fits into an entry of the commit log.
+        #[serde(skip)]
+        pub commit_bytes: ByteSize = COMMIT_BYTES_MAX;
+        /// How long an upload or a commit is tried before its batches fail.
+        #[serde(skip)]
+        pub give_up_after: Duration = Duration::from_secs(30);
+    }
 }
 
 impl WriterSettings {
     /// For object storage over a network, where every request is paid for.
     pub fn remote() -> WriterSettings {
-        WriterSettings {
-            segment_bytes: ByteSize::mib(8),
-            linger: Duration::from_millis(250),
-            eager: false,
-            uploads_max: 16,
-            door_wait: Duration::from_secs(2),
-            door_bytes: ByteSize::mib(64),
-            commit_bytes: COMMIT_BYTES_MAX,
-            give_up_after: Duration::from_secs(30),
-        }
+        WriterSettings::default()
     }
 
     /// For a local folder or memory.
@@ -51,14 +48,8 @@ impl WriterSettings {
             linger: Duration::from_millis(5),
             eager: true,
             uploads_max: 4,
-            ..WriterSettings::remote()
+            ..WriterSettings::default()
         }
-    }
-}
-
-impl Default for WriterSettings {
-    fn default() -> WriterSettings {
-        WriterSettings::remote()
     }
 }
 

@@ -9,11 +9,13 @@ mod codec;
 pub mod codes;
 mod column;
 mod defect;
+pub mod duration_text;
 mod error;
 mod hash;
 mod id;
 mod lsn;
 mod offset;
+mod section;
 mod size;
 mod time;
 
@@ -30,6 +32,7 @@ pub use id::{
 };
 pub use lsn::{Generation, Lsn, ParseLsnError};
 pub use offset::{Offset, OffsetRange};
+pub use section::{Section, Shown, within};
 pub use size::{ByteSize, ParseSizeError};
 pub use time::{
     ClusterTime, LivenessTime, Monotonic, ParseDurationError, Timestamp, format_duration,

@@ -112,7 +112,7 @@ impl Engine {
                 hot,
                 reader: Reader::new(node),
                 tables: tables.clone(),
-                memory: QueryMemory::new(settings.query_memory),
+                memory: QueryMemory::new(settings.memory_limit),
                 places: Arc::new(Semaphore::new(settings.queries_at_once.max(1))),
                 footers: Arc::new(DefaultFilesMetadataCache::new(
                     settings.footer_cache.as_usize(),
@@ -232,7 +232,7 @@ impl Engine {
     }
 
     fn failure(&self, error: &DataFusionError) -> QueryError {
-        QueryError::of(error, self.inner.settings.query_memory)
+        QueryError::of(error, self.inner.settings.memory_limit)
     }
 
     fn panicked(&self, panic: &(dyn Any + Send)) -> QueryError {
@@ -241,7 +241,7 @@ impl Engine {
         // Arrow's way to say that a column would take gigabytes.
         if text.is_some_and(|text| text.contains("offset overflow")) {
             return QueryError::MemoryLimit {
-                limit: self.inner.settings.query_memory,
+                limit: self.inner.settings.memory_limit,
                 detail: "some rows of a column are larger than an array can be".to_owned(),
             };
         }

@@ -121,7 +121,7 @@ impl SqlService {
             .map_err(|error| problem(&error))?;
         // The text is not needed any more.
         drop((request, permit));
-        let mut answer = Answer::new(result, self.engine.settings().query_memory);
+        let mut answer = Answer::new(result, self.engine.settings().memory_limit);
         let (mut first, mut length) = (VecDeque::new(), 0);
         let mut is_whole = false;
         while !is_whole && length < FIRST_BYTES {

@@ -440,7 +440,7 @@ async fn a_request_brings_its_time_zone() {
 #[tokio::test]
 async fn what_needs_too_much_memory_is_told_so() {
     let fixture = Fixture::with(EngineSettings {
-        query_memory: ByteSize::mib(8),
+        memory_limit: ByteSize::mib(8),
         ..EngineSettings::default()
     })
     .await;

@@ -113,7 +113,7 @@ fn check(agent: &Agent, asked: &CreatableTopic) -> Result<NewTopic, Refused> {
         }
         assigned
     } else if asked.num_partitions == -1 {
-        agent.settings.partitions_default
+        agent.settings.topics.partitions
     } else {
         asked.num_partitions
     };
@@ -130,7 +130,7 @@ fn check(agent: &Agent, asked: &CreatableTopic) -> Result<NewTopic, Refused> {
     }
     let agents = placement::brokers(&agent.metastore.view(), None).len();
     let replicas = usize::try_from(asked.replication_factor).unwrap_or(0);
-    if agent.settings.replication_factor_strict && replicas > agents {
+    if agent.settings.replication_factor.strict && replicas > agents {
         let why = format!(
             "Unable to replicate the partition {replicas} time(s): The target replication factor of {replicas} cannot be reached because only {agents} broker(s) are registered."
         );

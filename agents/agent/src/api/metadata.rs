@@ -101,7 +101,8 @@ pub(crate) async fn handle(
         Ok(view) => (view, true),
         Err(_) => (agent.metastore.view(), false),
     };
-    let create = fresh && agent.settings.auto_create_topics && request.allow_auto_topic_creation;
+    let create =
+        fresh && agent.settings.topics.auto_create_topics && request.allow_auto_topic_creation;
     let missing: Vec<&str> = wanted
         .iter()
         .filter(|key| key.find(&view).is_none())
@@ -116,7 +117,7 @@ pub(crate) async fn handle(
         let creating = missing.into_iter().map(|name| {
             let topic = NewTopic {
                 name: name.to_owned(),
-                partitions: agent.settings.partitions_default,
+                partitions: agent.settings.topics.partitions,
                 configs: BTreeMap::new(),
             };
             async move { (name, create_topics::create(agent, topic, deadline).await) }

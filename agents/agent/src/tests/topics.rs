@@ -24,7 +24,7 @@ use tarn_state::topic_configs::TOPIC_CONFIGS;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::AgentSettings;
+use crate::{AgentSettings, ReplicationFactorSettings};
 
 use super::harness::{
     Client, Cluster, agent, batch, batch_of, code, create_topics, fetch, name, only_fetch,
@@ -624,7 +624,7 @@ async fn metadata_creates_finds_and_lists_topics() {
     assert_eq!(code(lost.topics[0].error_code), ErrorCode::UnknownTopicId);
 
     let mut strict = settings();
-    strict.auto_create_topics = false;
+    strict.topics.auto_create_topics = false;
     let agent = Cluster::new().agent(strict).await;
     let refused = agent
         .client()
@@ -897,7 +897,7 @@ async fn replication_factors_are_taken_unless_the_setting_is_strict() {
         (true, ErrorCode::InvalidReplicationFactor),
     ] {
         let settings = AgentSettings {
-            replication_factor_strict: strict,
+            replication_factor: ReplicationFactorSettings { strict },
             ..settings()
         };
         let agent = Cluster::new().agent(settings).await;

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tarn_model::{ByteSize, caps};
+use tarn_model::{ByteSize, caps, settings};
 
 use super::names::{is_internal, is_ours};
 use super::types::Topic;
@@ -67,7 +67,7 @@ pub enum Allowed {
 }
 
 /// Settings of a process that are the default of a topic config.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Defaults {
     pub table: TableSettings,
 }
@@ -81,19 +81,13 @@ impl Defaults {
     }
 }
 
-/// How topics become tables, if they do not say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableSettings {
-    /// How often records that wait become files of their table; `tarn.table.interval.ms` of a topic
-    /// overrides it.
-    pub interval: Duration,
-}
-
-impl Default for TableSettings {
-    fn default() -> TableSettings {
-        TableSettings {
-            interval: Duration::from_secs(60),
-        }
+settings! {
+    /// How topics become tables, if they do not say.
+    pub struct TableSettings {
+        /// How often records that wait become files of their table; `tarn.table.interval.ms` of a topic
+        /// overrides it.
+        #[serde(with = "tarn_model::duration_text")]
+        pub interval: Duration = Duration::from_secs(60), within Duration::from_millis(100)..;
     }
 }
 

@@ -508,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_part_of_an_array_whose_nulls_are_new_is_held_as_it_is() {
-        let memory = QueryMemory::new(EngineSettings::default().query_memory);
+        let memory = QueryMemory::new(EngineSettings::default().memory_limit);
         let limits = QueryLimits::new(&memory, Duration::from_secs(60), Instant::now());
         for array in parts() {
             let bytes = size::bytes(&array, 0..array.len());

@@ -128,7 +128,7 @@ async fn a_query_ends_at_its_time_limit() {
 #[tokio::test]
 async fn a_query_gets_no_more_memory_than_there_is_and_gives_it_back() {
     let settings = EngineSettings {
-        query_memory: ByteSize::mib(2),
+        memory_limit: ByteSize::mib(2),
         ..EngineSettings::default()
     };
     let fixture = Fixture::with(settings).await;

@@ -10,7 +10,7 @@ use crate::{EngineSettings, QueryError};
 
 async fn narrow() -> Fixture {
     let fixture = Fixture::with(EngineSettings {
-        query_memory: ByteSize::mib(8),
+        memory_limit: ByteSize::mib(8),
         parallelism: 2,
         ..EngineSettings::default()
     })

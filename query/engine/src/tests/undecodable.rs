@@ -230,7 +230,7 @@ async fn it_is_looked_for_within_a_querys_limits() {
     fixture.node.drain().await;
 
     let fixture = broken(EngineSettings {
-        query_memory: ByteSize::mib(8),
+        memory_limit: ByteSize::mib(8),
         ..plain()
     })
     .await;
