@@ -10,6 +10,7 @@
 //! For operators this happens as they are planned (`operators`); lists, `BETWEEN`, `CASE` and some functions
 //! follow in a rule of the analyzer, and operators once more.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
@@ -56,27 +57,44 @@ impl AnalyzerRule for MatchOperands {
         plan: LogicalPlan,
         _: &ConfigOptions,
     ) -> Result<LogicalPlan, DataFusionError> {
+        // Operators were planned by the types of before.
+        let is_retyped = Cell::new(false);
         let matched = plan.transform_up_with_subqueries(|plan| {
             let schema = input_schema(&plan)?;
             let names = NamePreserver::new(&plan);
             let is_filter = matches!(plan, LogicalPlan::Filter(_));
+            let before = Arc::clone(plan.schema());
             plan.map_expressions(|expression| {
                 let name = names.save(&expression);
-                let matched = expression
-                    .transform_up(|part| matched(part, &schema, &self.zone, is_filter))?;
+                let matched = expression.transform_up(|part| {
+                    matched(part, &schema, &self.zone, is_filter, is_retyped.get())
+                })?;
                 Ok(matched.update_data(|expression| name.restore(expression)))
             })?
-            .map_data(|plan| sets::of_one_type(plan)?.recompute_schema())
+            .map_data(|plan| {
+                let plan = sets::of_one_type(plan)?.recompute_schema()?;
+                let kinds = |schema: &DFSchema| -> Vec<DataType> {
+                    let fields = schema.fields().iter();
+                    fields.map(|field| field.data_type().clone()).collect()
+                };
+                if kinds(&before) != kinds(plan.schema()) {
+                    is_retyped.set(true);
+                }
+                Ok(plan)
+            })
         })?;
         Ok(matched.data)
     }
 }
 
+/// An expression with operands of one type. Numbers that are added and so on were planned with theirs, which may
+/// be another if columns are `retyped` since.
 pub(super) fn matched(
     part: Expr,
     schema: &DFSchema,
     zone: &Zone,
     is_filter: bool,
+    retyped: bool,
 ) -> Result<Transformed<Expr>, DataFusionError> {
     let kinds = |expressions: &[Expr]| -> Option<Vec<DataType>> {
         let kinds = expressions
@@ -118,7 +136,7 @@ pub(super) fn matched(
             ))))
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right })
-            if is_comparison(op) || is_arithmetic(op) =>
+            if is_comparison(op) || (retyped && is_arithmetic(op)) =>
         {
             let sides = [*left, *right];
             let Some(kinds) = kinds(&sides).and_then(|kinds| kinds.try_into().ok()) else {
@@ -126,11 +144,12 @@ pub(super) fn matched(
                 let same = Expr::BinaryExpr(BinaryExpr::new(left, op, right));
                 return Ok(Transformed::no(same));
             };
-            // What comes from a subquery has its type by now.
+            // What comes from a subquery has its type by now, in which a constant text can be read.
             met(sides, op, &kinds, zone).map(Transformed::yes)
         }
         Expr::ScalarFunction(ScalarFunction { func, args })
-            if kinds(&args).is_some_and(|kinds| kinds.iter().any(is_float))
+            if retyped
+                && kinds(&args).is_some_and(|kinds| kinds.iter().any(is_float))
                 && let (Some(op), Ok(sides)) = (
                     arithmetic::operator(&func),
                     <[Expr; 2]>::try_from(args.clone()),
@@ -139,7 +158,7 @@ pub(super) fn matched(
             // It was planned for exact numbers.
             let [left, right] = sides.map(Box::new);
             let floats = Expr::BinaryExpr(BinaryExpr::new(left, op, right));
-            matched(floats, schema, zone, is_filter)
+            matched(floats, schema, zone, is_filter, retyped)
         }
         Expr::Case(case) => case_of(case, of, schema).map(Transformed::yes),
         Expr::ScalarFunction(ScalarFunction { func, args })

@@ -215,7 +215,7 @@ fn kind_of(operand: &Expr, schema: &DFSchema, zone: &Zone) -> Result<DataType, D
     }
     let matched = operand
         .clone()
-        .transform_up(|part| matched(part, schema, zone, false))?;
+        .transform_up(|part| matched(part, schema, zone, false, true))?;
     matched.data.get_type(schema)
 }
 
