@@ -32,6 +32,8 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> ErrorCode {
         // There is no room for one more of what the request makes.
         Refusal::Full { .. } => ErrorCode::PolicyViolation,
         Refusal::TooLong { .. } => ErrorCode::InvalidRequest,
+        // Not every process of the cluster has the version yet that can do this.
+        Refusal::AboveLevel { .. } => ErrorCode::UnsupportedVersion,
         // The agent proposes none of these on behalf of a Kafka client, or it is a defect of ours.
         Refusal::Session(_) | Refusal::Table(_) | Refusal::Panicked(_) => {
             ErrorCode::UnknownServerError
@@ -146,5 +148,6 @@ pub(crate) fn of_group(error: GroupError) -> ErrorCode {
         GroupError::Full => ErrorCode::GroupMaxSizeReached,
         GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
         GroupError::NotFound => ErrorCode::GroupIdNotFound,
+        GroupError::NotSupported => ErrorCode::UnsupportedVersion,
     }
 }

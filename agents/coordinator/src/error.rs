@@ -31,6 +31,8 @@ pub enum GroupError {
     NotEmpty,
     #[error("there is no such group")]
     NotFound,
+    #[error("not every process of the cluster has the version yet that can do this")]
+    NotSupported,
 }
 
 impl GroupError {
@@ -43,6 +45,7 @@ impl GroupError {
             | GroupError::NotFound => true,
             GroupError::NotCoordinator
             | GroupError::NotNow
+            | GroupError::NotSupported
             | GroupError::InvalidGroupId
             | GroupError::InvalidSessionTimeout
             | GroupError::InvalidRequest

@@ -334,7 +334,7 @@ fn topic_of(view: &View, table: &Table) -> Option<Arc<Topic>> {
             partitions: 0,
             configs: BTreeMap::new(),
             created_at: ClusterTime::default(),
-            first_producer: None,
+            first_producer: tarn_model::ProducerId(1),
         })
     })
 }

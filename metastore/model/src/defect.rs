@@ -73,6 +73,10 @@ pub const DEFECTS: &[(&str, &str)] = &[
         "negative-from-lagging-view",
         "an offset above a lagging high watermark is refused without a barrier",
     ),
+    (
+        "propose-above-level",
+        "a proposer writes a command that is above the level of the cluster",
+    ),
 ];
 
 #[cfg(debug_assertions)]

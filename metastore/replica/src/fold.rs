@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tarn_model::Lsn;
-use tarn_state::{Applied, ApplyError, State};
+use tarn_state::{Applied, ApplyError, FeatureLevel, State};
 
 use crate::outcome::View;
 
 #[derive(Debug)]
 pub(crate) struct Fold {
+    /// What this process can apply.
+    level_max: FeatureLevel,
     state: State,
     view: View,
     /// Applied since the view.
@@ -24,8 +26,9 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
-    pub(crate) fn new(state: State) -> Fold {
+    pub(crate) fn new(state: State, level_max: FeatureLevel) -> Fold {
         Fold {
+            level_max,
             view: Arc::new(state.clone()),
             state,
             since: Vec::new(),
@@ -50,10 +53,10 @@ impl Fold {
         let checked = cfg!(debug_assertions).then(|| {
             // What `apply` checks of each step in these builds is checked here too.
             let mut careful = self.state.clone();
-            let applied = careful.apply(lsn, bytes);
+            let applied = careful.apply_up_to(self.level_max, lsn, bytes);
             (careful, applied)
         });
-        let applied = match self.state.apply_in_place(lsn, bytes) {
+        let applied = match self.state.apply_in_place(self.level_max, lsn, bytes) {
             Ok(applied) => Ok(applied),
             Err(_) => self.apply_with_care(lsn, bytes),
         };
@@ -81,9 +84,9 @@ impl Fold {
         }
         self.state = State::clone(&self.view);
         for (lsn, bytes) in &self.since {
-            self.state.apply(*lsn, bytes)?;
+            self.state.apply_up_to(self.level_max, *lsn, bytes)?;
         }
-        self.state.apply(lsn, bytes)
+        self.state.apply_up_to(self.level_max, lsn, bytes)
     }
 }
 
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn nothing_is_applied_again_unless_something_fails() {
-        let mut fold = Fold::new(State::new(ClusterId::from_u128(1)));
+        let mut fold = Fold::new(State::new(ClusterId::from_u128(1)), FeatureLevel::NEWEST);
         let mut last = None;
         for _ in 0..10 {
             let next = entry(fold.state(), last.as_ref());
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_applied_leaves_the_state_as_it_was() {
-        let mut fold = Fold::new(State::new(ClusterId::from_u128(1)));
+        let mut fold = Fold::new(State::new(ClusterId::from_u128(1)), FeatureLevel::NEWEST);
         let before = fold.state().clone();
         let lsn = Lsn::new(Generation::FIRST, 1);
         assert!(fold.apply(lsn, &Bytes::from_static(b"no entry")).is_err());

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tarn_commit_log::{Floor, FollowError, Followed, SnapshotRef};
 use tarn_model::{ClusterId, Generation, Hash, Kind, Lsn};
 use tarn_runtime::{Scope, gauge};
-use tarn_state::{Applied, ApplyError, SnapshotError, State};
+use tarn_state::{Applied, ApplyError, FeatureLevel, SnapshotError, State};
 use tarn_store::{Path, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -160,10 +160,18 @@ impl Follower {
                 sleep(self.shared.runtime.random().jitter(PAUSE)).await;
                 return Ok(());
             }
-            match load(&self.shared.store, scope, self.fold.state().cluster, &floor).await {
+            match load(
+                &self.shared.store,
+                scope,
+                self.fold.state().cluster,
+                &floor,
+                self.shared.level_max,
+            )
+            .await
+            {
                 Ok(state) => {
                     info!(from = %self.fold.state().lsn(), to = %state.lsn(), "the log was trimmed past this replica: went on from the snapshot");
-                    self.fold = Fold::new(state);
+                    self.fold = Fold::new(state, self.shared.level_max);
                     self.recent.clear();
                     *self
                         .shared
@@ -238,6 +246,7 @@ pub(crate) async fn load(
     scope: &Scope,
     cluster: ClusterId,
     floor: &Floor,
+    level_max: FeatureLevel,
 ) -> Result<State, LoadError> {
     let no_snapshot = || LoadError::NoSnapshot { floor: floor.lsn };
     let SnapshotRef { path, hash } = floor.snapshot.clone().ok_or_else(no_snapshot)?;
@@ -248,7 +257,7 @@ pub(crate) async fn load(
     let lsn = floor.lsn;
     let decoded = scope
         .blocking("load-snapshot", move || {
-            decode(&path, &bytes, expected, cluster, lsn)
+            decode(&path, &bytes, expected, cluster, lsn, level_max)
         })
         .await;
     decoded.map_err(|_| LoadError::Ends)?
@@ -261,6 +270,7 @@ pub(crate) fn decode(
     expected: Hash,
     cluster: ClusterId,
     lsn: Lsn,
+    level_max: FeatureLevel,
 ) -> Result<State, LoadError> {
     let path = path.to_owned();
     let found = sha256(bytes);
@@ -271,7 +281,7 @@ pub(crate) fn decode(
             expected,
         });
     }
-    match State::from_snapshot(bytes, cluster) {
+    match State::from_snapshot_up_to(level_max, bytes, cluster) {
         Ok(state) if state.lsn() == lsn => Ok(state),
         Ok(state) => Err(LoadError::OtherLsn {
             path,

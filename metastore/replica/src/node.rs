@@ -89,6 +89,9 @@ struct ClusterObject {
     /// Set once the log holds a first entry. A log without one is new before, and lost after.
     #[n(1)]
     begun: bool,
+    /// At which level it began: who replays its log from the first entry on begins there too.
+    #[n(2)]
+    level: FeatureLevel,
 }
 
 impl Node {
@@ -101,8 +104,18 @@ impl Node {
         parts: Parts,
         scope: Scope,
     ) -> Result<Node, OpenError> {
+        Node::open_up_to(FeatureLevel::NEWEST, settings, parts, scope).await
+    }
+
+    /// The same as a binary that applies up to this level: tests have older and newer ones than this.
+    pub async fn open_up_to(
+        level_max: FeatureLevel,
+        settings: NodeSettings,
+        parts: Parts,
+        scope: Scope,
+    ) -> Result<Node, OpenError> {
         let replica = scope.child("replica");
-        match Box::pin(open_replica(&settings, &parts, &replica)).await {
+        match Box::pin(open_replica(level_max, &settings, &parts, &replica)).await {
             Ok(metastore) => Ok(Node {
                 cache: ChunkCache::new(
                     parts.store.clone(),
@@ -130,6 +143,7 @@ impl Node {
 }
 
 async fn open_replica(
+    level_max: FeatureLevel,
     settings: &NodeSettings,
     parts: &Parts,
     replica: &Scope,
@@ -144,15 +158,21 @@ async fn open_replica(
     let (floor, end) = bounds(log.as_ref()).await?;
     let cluster = match found {
         Some(cluster) => cluster,
-        None => make_cluster(store, runtime, end).await?,
+        None => make_cluster(store, runtime, end, level_max).await?,
     };
+    if cluster.level > level_max {
+        return Err(OpenError::Refused(format!(
+            "the cluster began at level {}, this version applies up to {level_max}",
+            cluster.level
+        )));
+    }
     step!(runtime, "open.cluster-id");
     let clocks = clock_guard::clocks(runtime);
     if !settings.alone {
         check_clock(store, runtime).await?;
     }
     let (floor, end) = check_log(store, log.as_ref(), cluster, floor, end).await?;
-    let state = first_state(store, replica, cluster.id, &floor).await?;
+    let state = first_state(store, replica, cluster, &floor, level_max).await?;
     info!(cluster = %cluster.id, from = %state.lsn(), to = %end, "replaying the commit log");
 
     let queued_bytes = Budget::new(queue::QUEUED_BYTES);
@@ -162,6 +182,7 @@ async fn open_replica(
         Arc::clone(log),
         state.clone(),
         queued_bytes,
+        level_max,
     );
     let Receivers { queue, barriers } = receivers;
     let (progress, mut progress_end) = mpsc::channel(PROGRESS_MAX);
@@ -171,7 +192,7 @@ async fn open_replica(
     let scope = replica.child("follower");
     let follower = Follower {
         shared: Arc::clone(&shared),
-        fold: Fold::new(state),
+        fold: Fold::new(state, level_max),
         progress,
         recent: Arc::clone(&recent),
     };
@@ -202,7 +223,7 @@ async fn open_replica(
     unless_stopped(&shared, opened(&shared)).await?;
     step!(runtime, "open.session");
     if !cluster.begun {
-        begin(store, cluster.id).await?;
+        begin(store, cluster).await?;
     }
 
     let scope = replica.child("background");
@@ -246,14 +267,13 @@ async fn open_replica(
     }
     let metastore = Metastore::new(shared);
     if settings.alone {
-        raise_level(&metastore).await;
+        raise_level(&metastore, level_max).await;
     }
     Ok(metastore)
 }
 
 /// Whoever is alone need not wait for others to be able to apply the newest level.
-async fn raise_level(metastore: &Metastore) {
-    let level = FeatureLevel::NEWEST;
+async fn raise_level(metastore: &Metastore, level: FeatureLevel) {
     if metastore.view().level >= level {
         return;
     }
@@ -281,6 +301,7 @@ async fn make_cluster(
     store: &Store,
     runtime: &Runtime,
     end: Lsn,
+    level: FeatureLevel,
 ) -> Result<ClusterObject, OpenError> {
     if end.n > 0 {
         // A cluster that another process has begun meanwhile, or the log of a cluster that is not here.
@@ -293,6 +314,7 @@ async fn make_cluster(
     let new = ClusterObject {
         id: runtime.random().cluster_id(),
         begun: false,
+        level,
     };
     match store
         .create_or_read(&paths::cluster(), encode(&new).into())
@@ -314,8 +336,11 @@ fn read_cluster(content: &[u8]) -> Result<ClusterObject, StoreError> {
 }
 
 /// Notes that the log holds a first entry.
-async fn begin(store: &Store, id: ClusterId) -> Result<(), OpenError> {
-    let begun = ClusterObject { id, begun: true };
+async fn begin(store: &Store, cluster: ClusterObject) -> Result<(), OpenError> {
+    let begun = ClusterObject {
+        begun: true,
+        ..cluster
+    };
     let mark = |content: Option<&Bytes>| {
         // Another's id never stands here: ids are read before anything is written.
         let is_marked = content.is_some_and(|content| **content == encode(&begun));
@@ -425,13 +450,14 @@ async fn newest_snapshot_above(store: &Store, at: Lsn) -> Result<Option<(u64, Pa
 async fn first_state(
     store: &Store,
     scope: &Scope,
-    cluster: ClusterId,
+    cluster: ClusterObject,
     floor: &Floor,
+    level_max: FeatureLevel,
 ) -> Result<State, OpenError> {
     if floor.snapshot.is_none() && floor.lsn == Lsn::new(Generation::FIRST, 0) {
-        return Ok(State::new(cluster));
+        return Ok(State::at_level(cluster.id, cluster.level));
     }
-    follower::load(store, scope, cluster, floor)
+    follower::load(store, scope, cluster.id, floor, level_max)
         .await
         .map_err(|error| match error {
             LoadError::Store(error) => OpenError::Store(error),

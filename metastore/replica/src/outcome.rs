@@ -23,7 +23,8 @@ pub struct Committed {
 /// A proposal that did not become real, or of which that is not known.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProposeError {
-    /// Every replica refused it: it did not happen.
+    /// Every replica refused it, or this process before it was written, as what not all of them can read
+    /// ([`Refusal::AboveLevel`]): it did not happen.
     #[error("command {command} was refused: {refusal}")]
     Refused { command: u32, refusal: Refusal },
     /// It did not go out, or provably never took effect.
@@ -40,6 +41,7 @@ pub enum ProposeError {
 impl ProposeError {
     pub fn kind(&self) -> Kind {
         match self {
+            ProposeError::Refused { refusal, .. } if refusal.is_above_level() => Kind::Invalid,
             ProposeError::Refused { .. } => Kind::Conflict,
             ProposeError::NotDone { .. }
             | ProposeError::Unknown { .. }

@@ -14,7 +14,8 @@
 //! out a second time only when it is proven that it never was applied; a waiter hears `NotDone` only of
 //! what was never sent.
 //! Leaves to others: whether a proposal makes sense. A refusal by this process's own view, which may
-//! lag, is no answer; only what would panic or break an invariant is dropped here.
+//! lag, is no answer; only what would panic or break an invariant is dropped here, and what is above
+//! the level of the cluster is never written.
 
 mod flight;
 mod learned;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use tarn_commit_log::CommitLog;
 use tarn_model::{Generation, Lsn, Monotonic, SessionId, caps};
 use tarn_runtime::{Budget, Runtime};
-use tarn_state::State;
+use tarn_state::{FeatureLevel, State};
 use tarn_store::{Store, paths};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
@@ -24,6 +24,8 @@ use crate::session::Identity;
 /// What the tasks of a replica and its handles share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// The newest level that this process can apply.
+    pub(crate) level_max: FeatureLevel,
     pub(crate) runtime: Runtime,
     pub(crate) store: Store,
     pub(crate) log: Arc<dyn CommitLog>,
@@ -79,6 +81,7 @@ impl Shared {
         log: Arc<dyn CommitLog>,
         state: State,
         queued_bytes: Budget,
+        level_max: FeatureLevel,
     ) -> (Arc<Shared>, Receivers) {
         let (queue, queue_end) = mpsc::channel(QUEUE_MAX);
         let (barriers, barriers_end) = mpsc::channel(WAITERS_MAX);
@@ -86,6 +89,7 @@ impl Shared {
         // Until the clock guard finds it wrong.
         metrics.votes.set(1);
         let shared = Shared {
+            level_max,
             metrics,
             heard: AtomicU64::new(runtime.clock().monotonic().0),
             runtime,

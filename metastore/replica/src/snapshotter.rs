@@ -255,7 +255,7 @@ fn verify(path: &str, read: &Bytes, hash: Hash, view: &View) -> Result<(), Snaps
             .then_some(())
             .ok_or_else(|| SnapshotterError::OtherBytes { path: path.into() });
     }
-    let state = decode(path, read, hash, view.cluster, view.lsn())?;
+    let state = decode(path, read, hash, view.cluster, view.lsn(), view.level)?;
     if state != **view {
         return Err(SnapshotterError::OtherState { path: path.into() });
     }

@@ -1,5 +1,7 @@
 //! Nodes over a log and a store in one process: what each promises while others come and go.
 
+#[cfg(debug_assertions)]
+mod ages;
 mod harness;
 mod simulated;
 
@@ -7,8 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tarn_commit_log::{CommitLog, LogEntry, ObjectLog, SnapshotRef};
+use tarn_commit_log::{CommitLog, LogEntry, ObjectLog};
 use tarn_model::{ByteSize, Hash, Monotonic, ProducerId, SessionId, Timestamp, decode};
 use tarn_runtime::Runtime;
 use tarn_state::commands::{Closes, CreateTopic, OpenSession};
@@ -635,7 +636,7 @@ async fn a_process_that_died_before_the_first_entry_leaves_a_new_cluster() {
     let id = node.metastore.view().cluster;
     node.drain().await;
     // As if it had died between the cluster's object and the first entry.
-    let object = tarn_model::encode(&(id, false));
+    let object = tarn_model::encode(&(id, false, FeatureLevel::NEWEST));
     cluster
         .store
         .put(&paths::cluster(), object.into())
@@ -685,40 +686,6 @@ async fn a_torn_snapshot_is_refused_and_stops_nothing_else() {
         cluster.try_open(settings()).await,
         Err(OpenError::Store(StoreError::NotFound { .. }))
     ));
-}
-
-#[tokio::test]
-async fn only_a_lone_process_raises_the_feature_level_by_itself() {
-    let cluster = Cluster::new(Kind::Memory);
-    let (a, log) = cluster.open(settings()).await;
-    a.drain().await;
-    // What an older version left behind.
-    let mut old = State::clone(&a.metastore.view());
-    old.level = FeatureLevel::ONE;
-    let bytes = Bytes::from(old.to_snapshot());
-    let path = paths::snapshot(old.lsn(), 1);
-    let snapshot = SnapshotRef {
-        path: path.to_string(),
-        hash: sha256(&bytes),
-    };
-    cluster
-        .store
-        .put(&path, bytes)
-        .await
-        .expect("it is written");
-    log.trim(old.lsn(), snapshot)
-        .await
-        .expect("the log is trimmed");
-
-    for (alone, level) in [(false, FeatureLevel::ONE), (true, FeatureLevel::NEWEST)] {
-        let settings = NodeSettings {
-            alone,
-            ..settings()
-        };
-        let (node, _) = cluster.open(settings).await;
-        assert_eq!(node.metastore.view().level, level, "alone: {alone}");
-        node.drain().await;
-    }
 }
 
 #[tokio::test]

@@ -135,7 +135,17 @@ enum Admission<'e> {
 impl State {
     /// Applies one entry, given as its bytes. On an error the state is as it was.
     pub fn apply(&mut self, lsn: Lsn, bytes: &[u8]) -> Result<Applied, ApplyError> {
-        let entry = match self.read_next(lsn, bytes) {
+        self.apply_up_to(FeatureLevel::NEWEST, lsn, bytes)
+    }
+
+    /// The same by a binary that applies up to this level: tests have older and newer ones than this.
+    pub fn apply_up_to(
+        &mut self,
+        level_max: FeatureLevel,
+        lsn: Lsn,
+        bytes: &[u8],
+    ) -> Result<Applied, ApplyError> {
+        let entry = match self.read_next(level_max, lsn, bytes) {
             Err(ApplyError::Unreadable { .. }) if defect("skip-unknown-command") => {
                 return Ok(self.pass_over(lsn, bytes));
             }
@@ -145,7 +155,7 @@ impl State {
         let mut next = self.clone();
         let decide =
             |state: &mut State, proposal: &Proposal, ctx: &Context| state.decide(proposal, ctx);
-        let applied = next.go_on(lsn, bytes, &entry, admission, decide)?;
+        let applied = next.go_on(level_max, lsn, bytes, &entry, admission, decide)?;
         if cfg!(debug_assertions) {
             State::check_step(self, &next).map_err(|broken| ApplyError::Broken { lsn, broken })?;
         }
@@ -154,7 +164,12 @@ impl State {
     }
 
     /// The entry after the last one, if it belongs to this history.
-    fn read_next(&self, lsn: Lsn, bytes: &[u8]) -> Result<Entry, ApplyError> {
+    fn read_next(
+        &self,
+        level_max: FeatureLevel,
+        lsn: Lsn,
+        bytes: &[u8],
+    ) -> Result<Entry, ApplyError> {
         if lsn.generation != self.generation {
             return Err(ApplyError::Foreign { lsn });
         }
@@ -164,7 +179,7 @@ impl State {
                 lsn,
             });
         }
-        let entry = read(lsn, bytes)?;
+        let entry = read(level_max, lsn, bytes)?;
         if entry.cluster != self.cluster || entry.generation != self.generation {
             return Err(ApplyError::Foreign { lsn });
         }
@@ -175,6 +190,7 @@ impl State {
     /// Moves to the entry's Lsn. After an error the state is not to be used.
     fn go_on(
         &mut self,
+        level_max: FeatureLevel,
         lsn: Lsn,
         bytes: &[u8],
         entry: &Entry,
@@ -199,11 +215,11 @@ impl State {
         while self.recent_hashes.len() as u64 > caps::LOG_HASHES_KEPT {
             self.recent_hashes.pop_front();
         }
-        if self.level > FeatureLevel::NEWEST {
+        if self.level > level_max {
             return Err(ApplyError::Level {
                 lsn,
                 needs: self.level.0,
-                newest: FeatureLevel::NEWEST.0,
+                newest: level_max.0,
             });
         }
         if outcomes.is_ok() && entry.observed.is_some() {
@@ -230,8 +246,9 @@ impl State {
     }
 
     /// What a proposal would do as the next entry, by this view. The proposer drops one that is
-    /// refused as a defect ([`Refusal::is_defect`]) before it can harm anybody; every other refusal
-    /// is only this view's opinion, the log decides.
+    /// refused as a defect ([`Refusal::is_defect`]) or needs a higher level than the cluster's
+    /// ([`Refusal::is_above_level`]) before it can harm anybody; every other refusal is only this view's
+    /// opinion, the log decides.
     pub fn try_proposal(&self, proposal: &Proposal, by: SessionContext) -> ProposalOutcome {
         let ctx = Context {
             lsn: self.lsn().next(),
@@ -428,6 +445,20 @@ impl State {
         }
     }
 
+    /// Can every replica of the cluster read the command? A proposer asks this of its own trial, and never
+    /// writes what they could not; `apply` asks again, of what a proposer did that is broken.
+    fn check_level(&self, command: &Command) -> Result<(), Refusal> {
+        let kind = command.kind();
+        if kind.since > self.level {
+            return Err(Refusal::AboveLevel {
+                command: kind.name.to_owned(),
+                needs: kind.since,
+                level: self.level,
+            });
+        }
+        Ok(())
+    }
+
     fn run(
         &self,
         proposal: &Proposal,
@@ -439,6 +470,7 @@ impl State {
             let mut after = self.clone();
             let mut outcomes = Vec::with_capacity(proposal.commands.len());
             for command in &proposal.commands {
+                self.check_level(command)?;
                 outcomes.push(command.apply(&mut after, ctx)?);
                 current.set(current.get().saturating_add(1));
             }
@@ -521,20 +553,36 @@ fn roll(before: Hash, bytes: &[u8]) -> Hash {
     )
 }
 
-fn read(lsn: Lsn, bytes: &[u8]) -> Result<Entry, ApplyError> {
+fn read(level_max: FeatureLevel, lsn: Lsn, bytes: &[u8]) -> Result<Entry, ApplyError> {
     let too_new = |needs: u16| ApplyError::Level {
         lsn,
         needs,
-        newest: FeatureLevel::NEWEST.0,
+        newest: level_max.0,
     };
     match decode_bounded::<Entry>(bytes) {
-        Ok(entry) if entry.level > FeatureLevel::NEWEST => Err(too_new(entry.level.0)),
-        Ok(entry) => Ok(entry),
+        Ok(entry) if entry.level > level_max => Err(too_new(entry.level.0)),
+        Ok(entry) => match unknown_to(level_max, &entry) {
+            Some(source) => Err(ApplyError::Unreadable { lsn, source }),
+            None => Ok(entry),
+        },
         Err(source) => match peek_level(bytes) {
-            Some(level) if level > FeatureLevel::NEWEST.0 => Err(too_new(level)),
+            Some(level) if level > level_max.0 => Err(too_new(level)),
             _ => Err(ApplyError::Unreadable { lsn, source }),
         },
     }
+}
+
+/// What a binary of this level says to a command that came later: nothing else of it knows the number.
+fn unknown_to(level_max: FeatureLevel, entry: &Entry) -> Option<DecodeError> {
+    let mut commands = entry
+        .proposals
+        .iter()
+        .flat_map(|proposal| &proposal.commands);
+    let unknown = commands.find(|command| command.kind().since > level_max)?;
+    let number = unknown.kind().number;
+    Some(DecodeError::Malformed(format!(
+        "unknown enum variant {number}"
+    )))
 }
 
 /// The level of an entry whose other fields this version cannot read, for a message that helps.

@@ -1,97 +1,90 @@
 //! The closed list of commands.
 //!
-//! A command is one file in `commands/` and one line in each of the two lists here: its number never
-//! changes its meaning. Unknown numbers are refused when an entry is decoded.
+//! A command is one file of its area and one line here: its number, which never changes its meaning,
+//! and the feature level since which it may be written. Everything else follows from the line.
+//! Unknown numbers are refused when an entry is decoded.
 
 use minicbor::{Decode, Encode};
 
-use crate::commands::{
-    AllocateProducerId, AlterTopicConfigs, CloseSession, CommitGroupOffsets, CommitSegment,
-    CommitTable, CompleteGroup, CreatePartitions, CreateTopic, DeleteGroup, DeleteGroupOffsets,
-    DeleteRecords, DeleteSchemaVersions, DeleteTopic, ExpireSession, OpenSession, RaiseLevel,
-    RegisterSchema, RemoveGroupMembers, ReportTable, SetCompatibility,
-};
+use crate::level::FeatureLevel;
 use crate::nesting::COLUMN_LEVELS_MAX;
 use crate::outcome::Outcome;
 use crate::refusal::Refusal;
 use crate::tables::is_deeper_than;
 use crate::{Context, State};
 
-/// One thing a proposal does.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub enum Command {
-    #[n(1)]
-    OpenSession(#[n(0)] OpenSession),
-    #[n(2)]
-    ExpireSession(#[n(0)] ExpireSession),
-    #[n(3)]
-    CloseSession(#[n(0)] CloseSession),
-    #[n(4)]
-    RaiseLevel(#[n(0)] RaiseLevel),
-    #[n(10)]
-    CreateTopic(#[n(0)] CreateTopic),
-    #[n(11)]
-    DeleteTopic(#[n(0)] DeleteTopic),
-    #[n(12)]
-    CreatePartitions(#[n(0)] CreatePartitions),
-    #[n(13)]
-    AlterTopicConfigs(#[n(0)] AlterTopicConfigs),
-    #[n(20)]
-    CommitSegment(#[n(0)] CommitSegment),
-    #[n(21)]
-    AllocateProducerId(#[n(0)] AllocateProducerId),
-    #[n(22)]
-    DeleteRecords(#[n(0)] DeleteRecords),
-    #[n(30)]
-    CompleteGroup(#[n(0)] CompleteGroup),
-    #[n(31)]
-    RemoveGroupMembers(#[n(0)] RemoveGroupMembers),
-    #[n(32)]
-    CommitGroupOffsets(#[n(0)] CommitGroupOffsets),
-    #[n(33)]
-    DeleteGroup(#[n(0)] DeleteGroup),
-    #[n(34)]
-    DeleteGroupOffsets(#[n(0)] DeleteGroupOffsets),
-    #[n(40)]
-    RegisterSchema(#[n(0)] RegisterSchema),
-    #[n(41)]
-    SetCompatibility(#[n(0)] SetCompatibility),
-    #[n(42)]
-    DeleteSchemaVersions(#[n(0)] DeleteSchemaVersions),
-    #[n(50)]
-    CommitTable(#[n(0)] CommitTable),
-    #[n(51)]
-    ReportTable(#[n(0)] ReportTable),
+/// A line of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandKind {
+    pub number: u16,
+    pub name: &'static str,
+    /// The first level at which it may stand in an entry.
+    pub since: FeatureLevel,
 }
 
-impl Command {
-    /// Applies the command. `state` is a clone that the caller throws away when this refuses, so a
-    /// command may stop in the middle.
-    pub fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
-        match self {
-            Command::OpenSession(command) => command.apply(state, ctx),
-            Command::ExpireSession(command) => command.apply(state, ctx),
-            Command::CloseSession(command) => command.apply(state, ctx),
-            Command::RaiseLevel(command) => command.apply(state, ctx),
-            Command::CreateTopic(command) => command.apply(state, ctx),
-            Command::DeleteTopic(command) => command.apply(state, ctx),
-            Command::CreatePartitions(command) => command.apply(state, ctx),
-            Command::AlterTopicConfigs(command) => command.apply(state, ctx),
-            Command::CommitSegment(command) => command.apply(state, ctx),
-            Command::AllocateProducerId(command) => command.apply(state, ctx),
-            Command::DeleteRecords(command) => command.apply(state, ctx),
-            Command::CompleteGroup(command) => command.apply(state, ctx),
-            Command::RemoveGroupMembers(command) => command.apply(state, ctx),
-            Command::CommitGroupOffsets(command) => command.apply(state, ctx),
-            Command::DeleteGroup(command) => command.apply(state, ctx),
-            Command::DeleteGroupOffsets(command) => command.apply(state, ctx),
-            Command::RegisterSchema(command) => command.apply(state, ctx),
-            Command::SetCompatibility(command) => command.apply(state, ctx),
-            Command::DeleteSchemaVersions(command) => command.apply(state, ctx),
-            Command::CommitTable(command) => command.apply(state, ctx),
-            Command::ReportTable(command) => command.apply(state, ctx),
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $number:literal $name:ident($area:ident) since $since:ident;)*) => {
+        /// One thing a proposal does.
+        #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+        pub enum Command {
+            $($(#[$attribute])* #[n($number)] $name(#[n(0)] crate::$area::commands::$name),)*
         }
-    }
+
+        impl Command {
+            /// Every command there is, by number.
+            pub const ALL: &[CommandKind] = &[
+                $($(#[$attribute])* CommandKind {
+                    number: $number,
+                    name: stringify!($name),
+                    since: FeatureLevel::$since,
+                },)*
+            ];
+
+            pub fn kind(&self) -> CommandKind {
+                match self {
+                    $($(#[$attribute])* Command::$name(_) => CommandKind {
+                        number: $number,
+                        name: stringify!($name),
+                        since: FeatureLevel::$since,
+                    },)*
+                }
+            }
+
+            /// Applies the command. `state` is a clone that the caller throws away when this
+            /// refuses, so a command may stop in the middle.
+            pub fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
+                match self {
+                    $($(#[$attribute])* Command::$name(command) => command.apply(state, ctx),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    1 OpenSession(sessions) since ONE;
+    2 ExpireSession(sessions) since ONE;
+    3 CloseSession(sessions) since ONE;
+    4 RaiseLevel(sessions) since ONE;
+    10 CreateTopic(topics) since ONE;
+    11 DeleteTopic(topics) since ONE;
+    12 CreatePartitions(topics) since ONE;
+    13 AlterTopicConfigs(topics) since ONE;
+    20 CommitSegment(topics) since ONE;
+    21 AllocateProducerId(topics) since ONE;
+    22 DeleteRecords(topics) since ONE;
+    30 CompleteGroup(groups) since ONE;
+    31 RemoveGroupMembers(groups) since ONE;
+    32 CommitGroupOffsets(groups) since ONE;
+    33 DeleteGroup(groups) since ONE;
+    34 DeleteGroupOffsets(groups) since ONE;
+    40 RegisterSchema(schemas) since ONE;
+    41 SetCompatibility(schemas) since ONE;
+    42 DeleteSchemaVersions(schemas) since ONE;
+    50 CommitTable(tables) since ONE;
+    51 ReportTable(tables) since ONE;
+    #[cfg(debug_assertions)]
+    60000 Rehearse(rehearsal) since REHEARSAL;
 }
 
 impl Command {

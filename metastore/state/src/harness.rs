@@ -101,13 +101,7 @@ impl Cluster {
 
     /// With one session, number 1, on node 1.
     pub(crate) fn one() -> Cluster {
-        Cluster::at_level(FeatureLevel::NEWEST)
-    }
-
-    /// The same with binaries that apply up to this level.
-    pub(crate) fn at_level(level: FeatureLevel) -> Cluster {
         let mut cluster = Cluster::empty();
-        cluster.state.level = level;
         cluster.open(1);
         cluster
     }

@@ -12,10 +12,11 @@ pub struct FeatureLevel(#[n(0)] pub u16);
 impl FeatureLevel {
     /// The first format.
     pub const ONE: FeatureLevel = FeatureLevel(1);
-    /// A producer begins with sequence 0 in a partition that cannot have forgotten it.
-    pub const TWO: FeatureLevel = FeatureLevel(2);
     /// The newest that this binary can apply. A new cluster starts here.
-    pub const NEWEST: FeatureLevel = FeatureLevel::TWO;
+    pub const NEWEST: FeatureLevel = FeatureLevel::ONE;
+    /// The one after it, which tests upgrade to: see `rehearsal.rs`.
+    #[cfg(debug_assertions)]
+    pub const REHEARSAL: FeatureLevel = FeatureLevel(FeatureLevel::NEWEST.0 + 1);
 }
 
 impl fmt::Display for FeatureLevel {

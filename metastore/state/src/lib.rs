@@ -16,7 +16,10 @@ mod level;
 mod nesting;
 mod outcome;
 mod refusal;
+#[cfg(debug_assertions)]
+mod rehearsal;
 mod schemas;
+mod section;
 mod sessions;
 mod snapshot;
 mod state;
@@ -29,7 +32,7 @@ mod harness;
 mod properties;
 
 pub use apply::{Agreement, Applied, ApplyError, Ignored, Spoiled};
-pub use command::Command;
+pub use command::{Command, CommandKind};
 pub use context::{Context, SessionContext};
 pub use entry::{Entry, Observed, Proposal};
 pub use groups::{
@@ -39,9 +42,11 @@ pub use invariants::BrokenInvariant;
 pub use level::FeatureLevel;
 pub use outcome::{Outcome, ProposalOutcome};
 pub use refusal::Refusal;
+#[cfg(debug_assertions)]
+pub use rehearsal::Rehearse;
 pub use schemas::{Compatibility, Schema, SchemaRefusal, Subject};
+pub use section::SnapshotError;
 pub use sessions::{Advertised, ClockTrust, Session, SessionRefusal, Tombstone};
-pub use snapshot::SnapshotError;
 pub use state::State;
 pub use tables::{
     Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError, TableRefusal,
@@ -54,18 +59,9 @@ pub use topics::{configs as topic_configs, names as topic_names};
 
 /// What a proposal is made of. Each is a file of its area, with its bytes and its `apply`.
 pub mod commands {
-    pub use crate::groups::{
-        CommitGroupOffsets, CompleteGroup, DeleteGroup, DeleteGroupOffsets, GroupOffset,
-        RemoveGroupMembers,
-    };
-    pub use crate::schemas::{DeleteSchemaVersions, RegisterSchema, SetCompatibility};
-    pub use crate::sessions::{CloseSession, Closes, ExpireSession, OpenSession, RaiseLevel};
-    pub use crate::tables::{
-        CommitTable, HIDDEN_TIMESTAMPS_MAX, HiddenTimestamp, MaterializedStep, ReportTable,
-    };
-    pub use crate::topics::{
-        AllocateProducerId, AlterTopicConfigs, CommitMode, CommitSegment, ConfigChange,
-        CreatePartitions, CreateTopic, DeleteRecords, DeleteTopic, NewBatch, NewExtent,
-        ProducerStamp, RecordsBelow,
-    };
+    pub use crate::groups::commands::*;
+    pub use crate::schemas::commands::*;
+    pub use crate::sessions::commands::*;
+    pub use crate::tables::commands::*;
+    pub use crate::topics::commands::*;
 }

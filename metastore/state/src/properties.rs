@@ -18,7 +18,7 @@ use crate::commands::{
     MaterializedStep, RecordsBelow, RegisterSchema, RemoveGroupMembers,
 };
 use crate::harness::{Cluster, at, batch, create_topic, idempotent, open_command, session, topic};
-use crate::{Command, Counters, Entry, GroupMember, Outcome, ProposalOutcome, State};
+use crate::{Command, Counters, Entry, FeatureLevel, GroupMember, Outcome, ProposalOutcome, State};
 
 /// What happens next, as numbers that a story is made of.
 type Step = (u8, u8, u8, u16);
@@ -345,7 +345,10 @@ fn replay(mut state: State, log: &[Vec<u8>]) -> State {
 fn replay_in_place(state: &State, log: &[Vec<u8>]) -> State {
     let mut at = state.clone();
     for (count, bytes) in log.iter().enumerate() {
-        if at.apply_in_place(at.lsn().next(), bytes).is_err() {
+        if at
+            .apply_in_place(FeatureLevel::NEWEST, at.lsn().next(), bytes)
+            .is_err()
+        {
             at = replay(state.clone(), &log[..=count]);
         }
     }

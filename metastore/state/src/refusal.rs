@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 use tarn_model::ByteSize;
 
 use crate::groups::GroupRefusal;
+use crate::level::FeatureLevel;
 use crate::schemas::SchemaRefusal;
 use crate::sessions::SessionRefusal;
 use crate::tables::{TableColumnsError, TableRefusal};
@@ -61,6 +62,17 @@ pub enum Refusal {
         #[n(0)]
         max: ByteSize,
     },
+    /// Of a proposal that nobody wrote into the log: see [`crate::State::try_proposal`].
+    #[error("{command} needs feature level {needs}, the cluster works at level {level}")]
+    #[n(35)]
+    AboveLevel {
+        #[n(0)]
+        command: String,
+        #[n(1)]
+        needs: FeatureLevel,
+        #[n(2)]
+        level: FeatureLevel,
+    },
     #[error("applying it failed: {0}")]
     #[n(34)]
     Panicked(#[n(0)] String),
@@ -70,6 +82,11 @@ impl Refusal {
     /// Is this a defect of ours, so that proposing it again changes nothing?
     pub fn is_defect(&self) -> bool {
         matches!(self, Refusal::Panicked(_))
+    }
+
+    /// Would a replica of the cluster's level be unable to read it?
+    pub fn is_above_level(&self) -> bool {
+        matches!(self, Refusal::AboveLevel { .. })
     }
 }
 

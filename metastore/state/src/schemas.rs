@@ -1,13 +1,20 @@
 //! Registered schemas, the subjects that name their versions, and what a new version must keep.
 
 mod delete_schema_versions;
+mod invariants;
 mod refusal;
 mod register_schema;
+mod section;
 mod set_compatibility;
 mod types;
 
-pub use delete_schema_versions::DeleteSchemaVersions;
 pub use refusal::SchemaRefusal;
-pub use register_schema::RegisterSchema;
-pub use set_compatibility::SetCompatibility;
+pub(crate) use section::SECTIONS;
 pub use types::{Compatibility, Schema, Subject};
+
+/// What proposals about them are made of.
+pub(crate) mod commands {
+    pub use super::delete_schema_versions::DeleteSchemaVersions;
+    pub use super::register_schema::RegisterSchema;
+    pub use super::set_compatibility::SetCompatibility;
+}

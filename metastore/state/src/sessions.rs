@@ -2,14 +2,21 @@
 
 mod close_session;
 mod expire_session;
+mod invariants;
 mod open_session;
 mod raise_level;
 mod refusal;
+mod section;
 mod types;
 
-pub use close_session::CloseSession;
-pub use expire_session::ExpireSession;
-pub use open_session::{Closes, OpenSession};
-pub use raise_level::RaiseLevel;
 pub use refusal::SessionRefusal;
+pub(crate) use section::SECTIONS;
 pub use types::{Advertised, ClockTrust, Session, Tombstone};
+
+/// What proposals about them are made of.
+pub(crate) mod commands {
+    pub use super::close_session::CloseSession;
+    pub use super::expire_session::ExpireSession;
+    pub use super::open_session::{Closes, OpenSession};
+    pub use super::raise_level::RaiseLevel;
+}

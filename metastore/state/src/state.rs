@@ -85,13 +85,18 @@ pub struct State {
 }
 
 impl State {
-    /// Before the first entry of a new cluster.
+    /// Before the first entry of a new cluster of this version.
     pub fn new(cluster: ClusterId) -> State {
+        State::at_level(cluster, FeatureLevel::NEWEST)
+    }
+
+    /// Before the first entry of a cluster that began at this level.
+    pub fn at_level(cluster: ClusterId, level: FeatureLevel) -> State {
         State {
             cluster,
             generation: Generation::FIRST,
             n: 0,
-            level: FeatureLevel::NEWEST,
+            level,
             log_hash: Hash::ZERO,
             outcome_hash: Hash::ZERO,
             recent_hashes: Vector::new(),

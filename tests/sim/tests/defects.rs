@@ -70,6 +70,13 @@ const FINDERS: &[(&str, Finder)] = &[
         History(histories::an_entry_counts_once),
     ),
     (
+        "propose-above-level",
+        Test {
+            file: "metastore/replica/src/tests/ages.rs",
+            name: "a_command_above_the_level_would_stop_the_older_one",
+        },
+    ),
+    (
         "negative-from-lagging-view",
         Test {
             file: "agents/agent/src/tests/lag.rs",

@@ -95,7 +95,7 @@ mod tests {
                 partitions: 3,
                 configs: BTreeMap::new(),
                 created_at: ClusterTime(0),
-                first_producer: None,
+                first_producer: tarn_model::ProducerId(1),
             };
             state.topics.insert(topic.id, Arc::new(topic));
         }

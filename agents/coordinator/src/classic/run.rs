@@ -495,6 +495,7 @@ async fn propose(metastore: &Metastore, command: Command) -> Result<(), GroupErr
                 GroupError::NotNow
             }
             Refusal::Group(GroupRefusal::NoSuchGroup(_)) => return Ok(()),
+            Refusal::AboveLevel { .. } => GroupError::NotSupported,
             other => {
                 warn!(%other, "the group's coordinator was refused");
                 GroupError::InvalidRequest

@@ -7,11 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tarn_commit_log::{AppendError, LogEntry};
-use tarn_model::{Hash, Monotonic, NodeId, encode};
+use tarn_model::{Hash, Monotonic, NodeId, defect, encode};
 use tarn_state::commands::{CloseSession, ExpireSession, OpenSession};
-use tarn_state::{
-    Command, Entry, FeatureLevel, Observed, Proposal, ProposalOutcome, SessionContext,
-};
+use tarn_state::{Command, Entry, Observed, Proposal, ProposalOutcome, SessionContext};
 use tokio::time::Instant;
 use tracing::{debug, error};
 
@@ -57,7 +55,7 @@ impl Proposer {
         let open = OpenSession {
             closes: self.sessions.closes(),
             agent: self.agent.clone(),
-            level_max: FeatureLevel::NEWEST,
+            level_max: self.shared.level_max,
             clock: self.clock,
         };
         self.phase = Phase::Opening;
@@ -106,6 +104,14 @@ impl Proposer {
                     next.answer(Err(ProposeError::NotDone {
                         why: "applying it would fail",
                     }));
+                    continue;
+                }
+                // Not every replica could read it, and they would stop. Levels only rise, so that a newer
+                // view can allow it, and never forbid what this one allows.
+                ProposalOutcome::Refused { refusal, command }
+                    if refusal.is_above_level() && !defect("propose-above-level") =>
+                {
+                    next.answer(Err(ProposeError::Refused { command, refusal }));
                     continue;
                 }
                 ProposalOutcome::Applied(_) | ProposalOutcome::Refused { .. } => {}

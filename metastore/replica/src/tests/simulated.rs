@@ -11,8 +11,8 @@ use tarn_commit_log::{
 };
 use tarn_model::{Hash, Lsn, ProducerId, caps};
 use tarn_runtime::{Runtime, SimulatedHost};
-use tarn_state::Command;
 use tarn_state::commands::CreateTopic;
+use tarn_state::{Command, FeatureLevel};
 use tarn_store::{FaultyStore, Options, Store, StoreFaults};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -24,14 +24,14 @@ use crate::{BarrierError, Node, NodeSettings, OpenError, Parts, ProposeError};
 
 /// Machines around one store and one log.
 #[derive(Debug)]
-struct World {
+pub(super) struct World {
     runtime: Runtime,
     objects: Arc<FaultyStore>,
     kind: Kind,
     memory: MemoryLog,
     /// Over the log in memory.
     faults: FaultyLog,
-    settings: NodeSettings,
+    pub(super) settings: NodeSettings,
     options: Options,
     machines: u64,
 }
@@ -56,12 +56,23 @@ impl World {
         }
     }
 
-    fn machine(&mut self) -> SimulatedHost {
+    pub(super) fn machine(&mut self) -> SimulatedHost {
         self.machines += 1;
         SimulatedHost::new(self.machines)
     }
 
-    async fn open(&self, machine: &SimulatedHost) -> Result<(Node, GatedLog), OpenError> {
+    pub(super) async fn open(
+        &self,
+        machine: &SimulatedHost,
+    ) -> Result<(Node, GatedLog), OpenError> {
+        self.open_up_to(FeatureLevel::NEWEST, machine).await
+    }
+
+    pub(super) async fn open_up_to(
+        &self,
+        level_max: FeatureLevel,
+        machine: &SimulatedHost,
+    ) -> Result<(Node, GatedLog), OpenError> {
         let runtime = Runtime::simulated(machine);
         let objects = Arc::clone(&self.objects);
         let store = Store::new(objects, self.options.clone(), &runtime);
@@ -79,11 +90,12 @@ impl World {
             log: Arc::new(log.clone()),
             agent: None,
         };
-        Ok((Node::open(self.settings.clone(), parts, scope).await?, log))
+        let node = Node::open_up_to(level_max, self.settings.clone(), parts, scope).await?;
+        Ok((node, log))
     }
 }
 
-fn simulate<F: Future<Output = ()> + 'static>(test: impl FnOnce(World) -> F + 'static) {
+pub(super) fn simulate<F: Future<Output = ()> + 'static>(test: impl FnOnce(World) -> F + 'static) {
     simulate_over(Kind::Memory, 1, test);
 }
 

@@ -9,7 +9,7 @@ use tarn_model::Lsn;
 
 use super::{Applied, Proposal};
 use crate::commands::{CommitMode, CommitSegment};
-use crate::{Command, Context, ProposalOutcome, Refusal, State};
+use crate::{Command, Context, FeatureLevel, ProposalOutcome, Refusal, State};
 
 /// Something failed in the middle: the state is not to be used any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,17 +19,29 @@ pub struct Spoiled;
 impl State {
     /// Applies one entry in place. After an error the caller throws the state away, goes back to an
     /// older one and takes [`State::apply`] from there on.
-    pub fn apply_in_place(&mut self, lsn: Lsn, bytes: &[u8]) -> Result<Applied, Spoiled> {
-        let entry = self.read_next(lsn, bytes).map_err(|_| Spoiled)?;
+    pub fn apply_in_place(
+        &mut self,
+        level_max: FeatureLevel,
+        lsn: Lsn,
+        bytes: &[u8],
+    ) -> Result<Applied, Spoiled> {
+        let entry = self.read_next(level_max, lsn, bytes).map_err(|_| Spoiled)?;
         let admission = self.admit(lsn, &entry).map_err(|_| Spoiled)?;
         let mut spoiled = false;
-        let applied = self.go_on(lsn, bytes, &entry, admission, |state, proposal, ctx| {
-            match alone(proposal).filter(|_| state.sessions.contains_key(&ctx.session)) {
-                Some(commit) => state.commit_in_place(commit, ctx, &mut spoiled),
-                // Who can fail in the middle works on a clone.
-                None => state.decide(proposal, ctx),
-            }
-        });
+        let applied = self.go_on(
+            level_max,
+            lsn,
+            bytes,
+            &entry,
+            admission,
+            |state, proposal, ctx| {
+                match alone(proposal).filter(|_| state.sessions.contains_key(&ctx.session)) {
+                    Some(commit) => state.commit_in_place(commit, ctx, &mut spoiled),
+                    // Who can fail in the middle works on a clone.
+                    None => state.decide(proposal, ctx),
+                }
+            },
+        );
         match applied {
             Ok(applied) if !spoiled => Ok(applied),
             Ok(_) | Err(_) => Err(Spoiled),

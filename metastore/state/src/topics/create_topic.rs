@@ -15,7 +15,7 @@ use super::names::{self, EVENTS_NAMESPACE};
 use super::refusal::TopicRefusal;
 use super::types::{Partition, Topic};
 use crate::tables::{Columns, Table, check_event_time, short_reason};
-use crate::{Context, FeatureLevel, Outcome, Refusal, State};
+use crate::{Context, Outcome, Refusal, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CreateTopic {
@@ -82,7 +82,7 @@ impl CreateTopic {
             partitions: self.partitions,
             configs: self.configs.clone(),
             created_at: ctx.cluster_time,
-            first_producer: (state.level >= FeatureLevel::TWO).then_some(state.next_producer),
+            first_producer: state.next_producer,
         };
         state.topics.insert(self.id, Arc::new(topic));
         Ok(Outcome::TopicCreated(self.id))

@@ -10,7 +10,7 @@ use tarn_model::{
 
 use super::outcome::BatchOutcome;
 use super::window::Window;
-use crate::{FeatureLevel, State};
+use crate::State;
 
 /// Sequence numbers are 31 bits and wrap from `i32::MAX` to 0.
 const SEQUENCE_MASK: u32 = i32::MAX as u32;
@@ -166,13 +166,10 @@ impl State {
     /// So the partition says whom it can have forgotten: ids older than the topic, ids not above one
     /// that it once forgot, and ids that this cluster never gave out.
     pub fn begins_at_zero(&self, at: TopicPartition, producer: ProducerId) -> bool {
-        let Some(first) = self
-            .topics
-            .get(&at.topic)
-            .and_then(|topic| topic.first_producer)
-        else {
+        let Some(topic) = self.topics.get(&at.topic) else {
             return false;
         };
+        let first = topic.first_producer;
         let forgotten_before = self
             .partitions
             .get(&at)
@@ -250,9 +247,7 @@ impl State {
         if self.producers.remove(&(at, id)).is_none() {
             return;
         }
-        if self.level >= FeatureLevel::TWO
-            && let Some(partition) = self.partitions.get_mut(&at)
-        {
+        if let Some(partition) = self.partitions.get_mut(&at) {
             let behind = ProducerId(id.0.saturating_add(1));
             if partition.forgotten_before < Some(behind) {
                 Arc::make_mut(partition).forgotten_before = Some(behind);

@@ -25,9 +25,9 @@ pub struct Topic {
     pub configs: BTreeMap<String, String>,
     #[n(4)]
     pub created_at: ClusterTime,
-    /// Producer ids from here on were given out after the topic was made. Absent below level 2.
+    /// Producer ids from here on were given out after the topic was made.
     #[n(5)]
-    pub first_producer: Option<ProducerId>,
+    pub first_producer: ProducerId,
 }
 
 /// Bytes within an object: `[start, start + length)`.
@@ -86,8 +86,8 @@ pub struct Partition {
     pub extents: OrdMap<Offset, Extent>,
     /// Bytes of its batches that are still referenced.
     pub bytes: u64,
-    /// Every producer that the partition ever forgot has a lower id. Absent below level 2 and while
-    /// it has forgotten none.
+    /// Every producer that the partition ever forgot has a lower id. Absent while it has forgotten
+    /// none.
     pub forgotten_before: Option<ProducerId>,
 }
 

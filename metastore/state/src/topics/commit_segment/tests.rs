@@ -3,7 +3,7 @@ use tarn_model::{ProducerEpoch, ProducerId};
 use super::*;
 use crate::commands::AllocateProducerId;
 use crate::harness::{Cluster, at, batch, idempotent, topic};
-use crate::{Command, FeatureLevel, ProposalOutcome, TopicRefusal};
+use crate::{Command, ProposalOutcome, TopicRefusal};
 use tarn_model::{ClusterTime, caps};
 
 use BatchOutcome::{
@@ -396,24 +396,6 @@ fn who_may_have_been_forgotten_may_start_anywhere() {
         (idempotent(1, newest, 0, 1), OutOfOrder { expected: 0 }),
     ];
     check(&mut cluster, &story);
-}
-
-#[test]
-fn at_level_one_any_producer_may_start_anywhere() {
-    let mut cluster = Cluster::at_level(FeatureLevel::ONE);
-    cluster.create_topic(7, "orders", 1);
-    let id = new_producer(&mut cluster);
-    check(
-        &mut cluster,
-        &[(idempotent(1, id, 0, 1), Appended(Offset(0)))],
-    );
-    cluster.pass(u64::try_from(caps::PRODUCER_IDLE_MAX.as_millis()).unwrap() + 1);
-    cluster.live(&[1], 3_000);
-    assert_eq!(
-        cluster.state.partitions[&at(7, 0)].forgotten_before,
-        None,
-        "an older binary could not read it"
-    );
 }
 
 #[test]

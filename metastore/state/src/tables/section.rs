@@ -1,0 +1,26 @@
+//! What a state snapshot holds of tables.
+
+use crate::State;
+use crate::level::FeatureLevel;
+use crate::section::Section;
+
+pub(crate) const SECTIONS: &[Section] = &[Section {
+    number: 50,
+    since: FeatureLevel::ONE,
+    write: |state, frames| frames.shared_map(&state.tables),
+    read: |state, reader| {
+        state.tables = reader.shared_map()?;
+        Ok(())
+    },
+}];
+
+impl State {
+    pub(crate) fn derive_tables(&mut self) {
+        self.detached_tables = self
+            .tables
+            .iter()
+            .filter(|(_, table)| table.detached)
+            .map(|(topic, table)| (table.detached_at, *topic))
+            .collect();
+    }
+}
