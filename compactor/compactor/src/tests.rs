@@ -26,6 +26,7 @@ mod deleted;
 mod event_time;
 mod hidden;
 mod lasting;
+mod moving;
 mod told;
 
 use crate::{CompactorHandle, CompactorSettings, MaterializeError, start};

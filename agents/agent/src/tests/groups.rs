@@ -24,6 +24,8 @@ use tokio::time::{Instant, sleep};
 
 use super::harness::{Client, Cluster, PATIENCE, agent, code, name, settings, text};
 
+mod expiry;
+
 fn group(group: &str) -> GroupId {
     GroupId(text(group))
 }

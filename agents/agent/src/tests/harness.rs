@@ -17,7 +17,7 @@ use tarn_commit_log::{CommitLog, MemoryLog};
 use tarn_kafka::{BatchBuilder, Compression, ErrorCode, Producer, decode_response, encode_request};
 use tarn_model::{ByteSize, TopicId};
 use tarn_replica::{Node, NodeSettings, Parts};
-use tarn_runtime::{Runtime, Stream};
+use tarn_runtime::{Runtime, SimulatedHost, Stream};
 use tarn_state::Advertised;
 use tarn_state::topic_configs::Defaults;
 use tarn_store::Store;
@@ -70,7 +70,27 @@ impl Cluster {
         log: Arc<dyn CommitLog>,
         settings: AgentSettings,
     ) -> TestAgent {
-        let runtime = Runtime::real();
+        self.agent_with(Runtime::real(), log, settings).await
+    }
+
+    /// On a simulated machine, in a cluster of its own.
+    pub(crate) async fn simulated(host: &SimulatedHost, settings: AgentSettings) -> TestAgent {
+        let runtime = Runtime::simulated(host);
+        let cluster = Cluster {
+            store: Store::memory(&runtime),
+            log: Arc::new(MemoryLog::new()),
+            runtime: runtime.clone(),
+        };
+        let log = Arc::clone(&cluster.log);
+        cluster.agent_with(runtime, log, settings).await
+    }
+
+    async fn agent_with(
+        &self,
+        runtime: Runtime,
+        log: Arc<dyn CommitLog>,
+        settings: AgentSettings,
+    ) -> TestAgent {
         let _ = &self.runtime;
         let listener = runtime
             .net()
@@ -84,6 +104,8 @@ impl Cluster {
             tick: Duration::from_secs(1),
             // Not what it is without settings.
             defaults: Defaults::tables_every(Duration::from_secs(7)),
+            // The clock of a store in memory is the real one.
+            alone: runtime.is_simulated(),
             ..NodeSettings::default()
         };
         let parts = Parts {
@@ -112,7 +134,7 @@ pub(crate) async fn agent() -> TestAgent {
 
 impl TestAgent {
     pub(crate) async fn client(&self) -> Client {
-        let address = self.handle.kafka_address.to_string();
+        let address = format!("127.0.0.1:{}", self.handle.kafka_address.port());
         let stream = self
             .node
             .runtime

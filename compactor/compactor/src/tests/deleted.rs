@@ -6,7 +6,7 @@ use tarn_state::commands::{DeleteRecords, RecordsBelow};
 use super::*;
 
 impl Fixture {
-    async fn delete_below(&self, offset: Option<u64>) {
+    pub(super) async fn delete_below(&self, offset: Option<u64>) {
         let below = RecordsBelow {
             at: TopicPartition::new(TOPIC, PartitionId(0)),
             offset: offset.map(Offset),
