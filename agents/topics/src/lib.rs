@@ -22,4 +22,4 @@ pub use reader::{
     StoredBatch, TimedOffset, TopicRecord, Undecodable,
 };
 pub use settings::WriterSettings;
-pub use writer::{AppendError, AppendResult, Appended, Appending, NewBatch, Writer};
+pub use writer::{AppendError, AppendResult, Appended, Appending, NewBatch, Staged, Writer};

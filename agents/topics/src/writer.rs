@@ -20,6 +20,8 @@
 
 mod accumulator;
 mod commit;
+mod parts;
+mod stage;
 mod upload;
 
 use std::fmt;
@@ -40,6 +42,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::WriterSettings;
 use crate::metrics::{AnswerLabel, BatchResult, WriterMetrics};
 use accumulator::Accumulator;
+use parts::Parts;
+pub use stage::Staged;
 
 /// Calls of `append` that may wait for the accumulator. It only moves slices, so the queue is short;
 /// the bytes in it are bounded by their permits.
@@ -132,25 +136,21 @@ pub struct Writer {
     queue: mpsc::Sender<accumulator::Message>,
     /// Batches that the queue had no room for, for the next call that finds some.
     refused: Arc<Mutex<Vec<accumulator::Stamp>>>,
-    metrics: WriterMetrics,
+    parts: Parts,
 }
 
 impl Writer {
     /// Starts the writer of a process in a scope of its own. It drains by itself: when the scope
     /// stops, what was appended is flushed and committed, and what comes later is refused.
     pub fn start(node: &Node, settings: WriterSettings) -> Writer {
-        let metrics = node.runtime.metrics().register(WriterMetrics::register);
+        let parts = Parts::new(node, settings);
         let (queue, received) = mpsc::channel(QUEUE);
-        let accumulator = Accumulator::new(node, settings, metrics.clone());
-        drop(
-            accumulator
-                .scope()
-                .spawn("writer", accumulator.run(received)),
-        );
+        let accumulator = Accumulator::new(parts.clone());
+        drop(parts.scope.spawn("writer", accumulator.run(received)));
         Writer {
             queue,
             refused: Arc::default(),
-            metrics,
+            parts,
         }
     }
 
@@ -166,7 +166,7 @@ impl Writer {
                 missing: batches.len(),
                 done: None,
             }),
-            metrics: self.metrics.clone(),
+            metrics: self.parts.metrics.clone(),
             _permit: permit,
         });
         let mut pending = Vec::with_capacity(batches.len());
@@ -197,6 +197,11 @@ impl Writer {
 }
 
 impl Writer {
+    /// Uploads batches as a segment that is committed as a part of a proposal, all or none.
+    pub async fn stage(&self, batches: Vec<NewBatch>) -> Result<Staged, AppendError> {
+        stage::stage(&self.parts, batches).await
+    }
+
     /// Hands the batches to the task that owns the open segment, or refuses them.
     fn send(&self, batches: Vec<accumulator::Pending>) {
         let mut refused = self.refused.lock().expect("nobody panics while holding it");

@@ -185,9 +185,10 @@ impl Bench {
             steps: steps.collect(),
             hidden: Vec::new(),
         };
-        Ok(Box::pin(self.committer.append(append, PATIENCE))
-            .await?
-            .view)
+        let prepared = Box::pin(self.committer.prepare(append)).await?;
+        let deadline = Instant::now() + PATIENCE;
+        let landed = self.node.metastore.commit(&[&prepared], deadline).await?;
+        Ok(prepared.finish(landed.view).view)
     }
 
     async fn stop(self) {

@@ -31,7 +31,7 @@ use tarn_model::{Fate, Kind, TopicId};
 use tarn_replica::{BarrierError, Node, View};
 use tarn_runtime::{Scope, TaskError, step};
 use tarn_state::commands::ReportTable;
-use tarn_state::{Command, Counters, Refusal, TableRefusal};
+use tarn_state::{Command, Counters};
 use tarn_tables::{
     Append, Catalog, CommitError, Committed, Committer, FileWriter, LoadError, Loaded, ParquetError,
 };
@@ -152,18 +152,16 @@ impl MaterializeError {
     }
 
     pub(crate) fn is_topic_gone(&self) -> bool {
-        matches!(
-            self,
-            MaterializeError::NoTable(_)
-                | MaterializeError::Commit(CommitError::Refused(Refusal::Table(
-                    TableRefusal::NoSuchTable(_)
-                )))
-        )
+        match self {
+            MaterializeError::NoTable(_) => true,
+            MaterializeError::Commit(error) => error.is_gone(),
+            _ => false,
+        }
     }
 
     /// Another process was first; there is nothing to worry about.
     pub(crate) fn is_moved(&self) -> bool {
-        matches!(self, MaterializeError::Commit(CommitError::Moved(_)))
+        matches!(self, MaterializeError::Commit(error) if error.is_moved())
     }
 }
 
@@ -278,7 +276,7 @@ impl Materializer {
             hidden: decoded.hidden(view, topic),
         };
         let uploaded = append.files.len() as u64;
-        let committed = match Box::pin(self.committer.append(append, COMMIT_PATIENCE)).await {
+        let committed = match Box::pin(self.commit(append)).await {
             Ok(committed) => committed,
             Err(error) => {
                 if error.fate() == Fate::NotDone {
@@ -297,6 +295,14 @@ impl Materializer {
             hidden_timestamps: decoded.hidden_timestamps,
             reasons: decoded.reasons,
         }))
+    }
+
+    async fn commit(&self, append: Append) -> Result<Committed, CommitError> {
+        let prepared = self.committer.prepare(append).await?;
+        step!(self.node.runtime, "materialize.manifested");
+        let deadline = Instant::now() + COMMIT_PATIENCE;
+        let landed = self.node.metastore.commit(&[&prepared], deadline).await?;
+        Ok(prepared.finish(landed.view))
     }
 
     /// From stored batches to uploaded files, all stages at the same time.

@@ -1,39 +1,44 @@
-//! Commits to a table: files first, then one proposal that moves pointer and M together.
+//! Commits to a table: files first, then a part of a proposal, which moves pointer and M together.
 //!
-//! Holds: a commit that answers [`Committed`] is in the log; one that answers `NotDone` never will
-//! be; after `Unknown` it may be, and nothing it names may be deleted. The pointer compare in
-//! `apply` decides between committers, whoever they are; a loser plans anew on the newer table.
+//! ```text
+//! Append ─▶ prepare ─▶ Prepared ─▶ Metastore::commit ─▶ finish ─▶ Committed
+//! ```
+//!
+//! Holds: the pointer compare in `apply` decides between committers, whoever they are; a loser plans
+//! anew on the newer table. What is prepared is nothing that anybody reads.
 
 pub(crate) mod append;
 
-use std::time::Duration;
+use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use iceberg::spec::TableMetadata;
-use tarn_model::{Fate, Kind, TopicId};
-use tarn_replica::{BarrierError, Metastore, Node, ProposeError, View};
-use tarn_runtime::{Runtime, step};
+use tarn_model::{Fate, Kind};
+use tarn_replica::{Found, JointError, Node, Part, View};
+use tarn_runtime::Runtime;
 use tarn_state::commands::CommitTable;
 use tarn_state::{Command, Refusal, Table, TableRefusal};
 use tarn_store::StoreError;
-use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::catalog::{Catalog, LoadError};
 use crate::summary::ancestry;
 use append::{Append, Produced};
 
-/// How often a proposal of unknown outcome goes out again. It is the same proposal: `apply` takes at
-/// most one of them.
-const PROPOSALS_MAX: usize = 3;
-/// How often a fenced process asks whether it still is.
-const FENCED_PAUSE: Duration = Duration::from_millis(500);
-
 /// Adds to tables. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Committer {
     catalog: Catalog,
-    metastore: Metastore,
     runtime: Runtime,
+}
+
+/// A commit whose files are all durable, and which waits for its proposal.
+#[derive(Debug)]
+pub struct Prepared {
+    catalog: Catalog,
+    table: Arc<Table>,
+    command: CommitTable,
+    produced: Produced,
 }
 
 /// A commit that is in the log.
@@ -67,15 +72,8 @@ pub enum CommitError {
     Store(#[from] StoreError),
     #[error("the table's new metadata is no JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// Somebody else was first: plan anew.
-    #[error("the table moved: {0}")]
-    Moved(Refusal),
-    #[error("the commit was refused: {0}")]
-    Refused(Refusal),
-    #[error("the commit was not made: {why}")]
-    NotDone { why: &'static str },
-    #[error("it is not known whether the commit was made: {why}")]
-    Unknown { why: String },
+    #[error("the commit was not made: {0}")]
+    Joint(#[from] JointError),
 }
 
 impl CommitError {
@@ -83,38 +81,59 @@ impl CommitError {
         match self {
             CommitError::Load(error) => error.kind(),
             CommitError::Store(error) => error.kind(),
-            CommitError::Moved(_) => Kind::Conflict,
+            CommitError::Joint(JointError::Refused { .. }) if !self.is_moved() => Kind::Invalid,
+            CommitError::Joint(error) => error.kind(),
             CommitError::Table(error) if error.retryable() => Kind::Unavailable,
-            CommitError::NotDone { .. } | CommitError::Unknown { .. } => Kind::Unavailable,
-            CommitError::Refused(_) => Kind::Invalid,
             CommitError::Table(_) | CommitError::Json(_) => Kind::Internal,
         }
     }
 
     pub fn fate(&self) -> Fate {
         match self {
-            CommitError::Unknown { .. } => Fate::Unknown,
+            CommitError::Joint(error) => error.fate(),
             // A metadata file that may have been written is nothing that anybody reads.
             CommitError::Load(_)
             | CommitError::Table(_)
             | CommitError::Store(_)
-            | CommitError::Json(_)
-            | CommitError::Moved(_)
-            | CommitError::Refused(_)
-            | CommitError::NotDone { .. } => Fate::NotDone,
+            | CommitError::Json(_) => Fate::NotDone,
         }
+    }
+
+    /// Somebody else was first: plan anew.
+    pub fn is_moved(&self) -> bool {
+        match self {
+            CommitError::Joint(JointError::Overtaken) => true,
+            CommitError::Joint(JointError::Refused { refusal, .. }) => matches!(
+                refusal,
+                Refusal::Table(
+                    TableRefusal::PointerMoved { .. } | TableRefusal::MaterializedMoved { .. }
+                )
+            ),
+            _ => false,
+        }
+    }
+
+    /// There is no such table any more.
+    pub fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            CommitError::Joint(JointError::Refused {
+                refusal: Refusal::Table(TableRefusal::NoSuchTable(_)),
+                ..
+            })
+        )
     }
 
     /// Files that the commit itself wrote before it failed, for the count of garbage: a manifest, a
     /// manifest list and a metadata file, unless it was writing these that failed.
     pub fn files_left(&self) -> u64 {
         match self {
-            CommitError::Moved(_) | CommitError::Refused(_) | CommitError::NotDone { .. } => 3,
-            CommitError::Load(_)
+            CommitError::Joint(error) if error.fate() == Fate::NotDone => 3,
+            CommitError::Joint(_)
+            | CommitError::Load(_)
             | CommitError::Table(_)
             | CommitError::Store(_)
-            | CommitError::Json(_)
-            | CommitError::Unknown { .. } => 0,
+            | CommitError::Json(_) => 0,
         }
     }
 }
@@ -141,20 +160,10 @@ pub(crate) fn standing(table: Option<&Table>, expected: Option<&str>, ours: &str
     }
 }
 
-fn refused(refusal: Refusal) -> CommitError {
-    match refusal {
-        Refusal::Table(
-            TableRefusal::PointerMoved { .. } | TableRefusal::MaterializedMoved { .. },
-        ) => CommitError::Moved(refusal),
-        _ => CommitError::Refused(refusal),
-    }
-}
-
 impl Committer {
     pub fn new(node: &Node, catalog: &Catalog) -> Committer {
         Committer {
             catalog: catalog.clone(),
-            metastore: node.metastore.clone(),
             runtime: node.runtime.clone(),
         }
     }
@@ -163,29 +172,72 @@ impl Committer {
         &self.catalog
     }
 
-    /// Adds files to the table and moves M. The files must be uploaded already. The commit log may
-    /// take `patience` for each of its answers.
-    pub async fn append(
-        &self,
-        append: Append,
-        patience: Duration,
-    ) -> Result<Committed, CommitError> {
+    /// Writes what adds these files to the table and moves M. The files must be uploaded already.
+    pub async fn prepare(&self, append: Append) -> Result<Prepared, CommitError> {
         let produced = Box::pin(append::produce(
             &self.catalog,
             self.runtime.random(),
             &append,
         ))
         .await?;
-        step!(self.runtime, "materialize.manifested");
         let command = CommitTable {
             topic: append.table.topic,
             expected: append.loaded.pointer().map(str::to_owned),
             pointer: produced.pointer.clone(),
             table_snapshot: Some(produced.table_snapshot),
-            steps: append.steps.clone(),
-            hidden: append.hidden.clone(),
+            steps: append.steps,
+            hidden: append.hidden,
         };
-        let view = self.propose(command, &produced, patience).await?;
+        Ok(Prepared {
+            catalog: self.catalog.clone(),
+            table: append.table,
+            command,
+            produced,
+        })
+    }
+}
+
+impl Part for Prepared {
+    fn commands(&self) -> Vec<Command> {
+        vec![Command::CommitTable(self.command.clone())]
+    }
+
+    fn find<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Found> {
+        Box::pin(self.find_in(view))
+    }
+}
+
+impl Prepared {
+    async fn find_in(&self, view: &View) -> Found {
+        let table = view.tables.get(&self.command.topic);
+        let expected = self.command.expected.as_deref();
+        match standing(table.map(|table| &**table), expected, &self.command.pointer) {
+            Standing::Ours => Found::There,
+            Standing::Open => Found::NotYet,
+            Standing::Elsewhere => self.below(table).await.unwrap_or_else(|error| {
+                debug!(topic = %self.command.topic, %error, "a commit is looked for in vain");
+                Found::Untold
+            }),
+        }
+    }
+
+    /// Looks in the history of the table as it now is.
+    async fn below(&self, table: Option<&Arc<Table>>) -> Result<Found, LoadError> {
+        let Some((table, pointer)) =
+            table.and_then(|table| Some((table, table.pointer.as_deref()?)))
+        else {
+            return Ok(Found::Never);
+        };
+        let known = self.catalog.read(table, pointer).await?;
+        Ok(match has_below(known.metadata(), &self.produced) {
+            Some(true) => Found::There,
+            Some(false) => Found::Never,
+            None => Found::Untold,
+        })
+    }
+
+    /// Called when the proposal landed: whoever loads the table next need not read its file.
+    pub fn finish(self, view: View) -> Committed {
         let Produced {
             pointer,
             metadata,
@@ -193,130 +245,21 @@ impl Committer {
             bytes,
             table_snapshot,
             garbage,
-        } = produced;
+            ..
+        } = self.produced;
         let remembered = self
             .catalog
-            .remember(&append.table, &pointer, metadata, refs, bytes);
+            .remember(&self.table, &pointer, metadata, refs, bytes);
         if let Err(error) = remembered {
-            // The commit stands; whoever loads the table next reads its file.
-            debug!(topic = %append.table.topic, %error, "new metadata is not cached");
+            // The commit stands.
+            debug!(topic = %self.table.topic, %error, "new metadata is not cached");
         }
-        Ok(Committed {
+        Committed {
             view,
             pointer,
             table_snapshot,
             garbage,
-        })
-    }
-
-    async fn propose(
-        &self,
-        command: CommitTable,
-        produced: &Produced,
-        patience: Duration,
-    ) -> Result<View, CommitError> {
-        for attempt in 0..PROPOSALS_MAX {
-            let commands = vec![Command::CommitTable(command.clone())];
-            let error = match self
-                .metastore
-                .propose(commands, Instant::now() + patience)
-                .await
-            {
-                Ok(committed) => return Ok(committed.view),
-                Err(error) => error,
-            };
-            debug!(topic = %command.topic, attempt, %error, "a table commit was not acknowledged");
-            let is_first = attempt == 0;
-            match error {
-                ProposeError::Refused { refusal, .. } if is_first => return Err(refused(refusal)),
-                ProposeError::NotDone { why } if is_first => {
-                    return Err(CommitError::NotDone { why });
-                }
-                ProposeError::Stopped { why } => return Err(CommitError::Unknown { why }),
-                // An earlier copy of it may be what refuses this one, or may still come.
-                ProposeError::Refused { .. }
-                | ProposeError::NotDone { .. }
-                | ProposeError::Unknown { .. } => {
-                    if let Some(view) = self.look(&command, produced, patience).await? {
-                        return Ok(view);
-                    }
-                }
-            }
         }
-        Err(CommitError::Unknown {
-            why: "the commit log keeps giving no answer".to_owned(),
-        })
-    }
-
-    /// Looks whether an open commit happened: the view that has it, or `None` while it may still.
-    async fn look(
-        &self,
-        command: &CommitTable,
-        produced: &Produced,
-        patience: Duration,
-    ) -> Result<Option<View>, CommitError> {
-        let unknown = |error: BarrierError| CommitError::Unknown {
-            why: error.to_string(),
-        };
-        let view = self
-            .barrier(Instant::now() + patience)
-            .await
-            .map_err(unknown)?;
-        let table = view.tables.get(&command.topic);
-        match standing(
-            table.map(|table| &**table),
-            command.expected.as_deref(),
-            &command.pointer,
-        ) {
-            Standing::Ours => Ok(Some(view)),
-            Standing::Open => Ok(None),
-            Standing::Elsewhere => match self.is_below(&view, command.topic, produced).await {
-                Ok(Some(true)) => Ok(Some(view)),
-                Ok(Some(false)) => {
-                    let have = table.and_then(|table| table.pointer.clone());
-                    Err(CommitError::Moved(Refusal::Table(
-                        TableRefusal::PointerMoved { have },
-                    )))
-                }
-                Ok(None) => Err(CommitError::Unknown {
-                    why: "the table no longer tells of so early a commit".to_owned(),
-                }),
-                Err(error) => Err(CommitError::Unknown {
-                    why: error.to_string(),
-                }),
-            },
-        }
-    }
-
-    /// A barrier that waits out a process's own fence: what made a proposal's outcome unknown often
-    /// kept the log from hearing of this process, too.
-    async fn barrier(&self, deadline: Instant) -> Result<View, BarrierError> {
-        loop {
-            match self.metastore.barrier(deadline).await {
-                Err(BarrierError::Fenced) if Instant::now() + FENCED_PAUSE < deadline => {
-                    sleep(FENCED_PAUSE).await
-                }
-                done => return done,
-            }
-        }
-    }
-
-    /// Is a commit of ours in the history of the table as it now is? `None` if that does not go back so
-    /// far.
-    async fn is_below(
-        &self,
-        view: &View,
-        topic: TopicId,
-        produced: &Produced,
-    ) -> Result<Option<bool>, LoadError> {
-        let Some(table) = view.tables.get(&topic) else {
-            return Ok(Some(false));
-        };
-        let Some(pointer) = &table.pointer else {
-            return Ok(Some(false));
-        };
-        let known = self.catalog.read(table, pointer).await?;
-        Ok(has_below(known.metadata(), produced))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Iceberg's one door: how a topic's table is kept in files, and how its pointer moves.
 //!
 //! ```text
-//! state::Table ──▶ Catalog::load ──▶ Loaded ──▶ FileWriter ──▶ upload        ──▶ Committer::append
+//! state::Table ──▶ Catalog::load ──▶ Loaded ──▶ FileWriter ──▶ upload        ──▶ Committer::prepare
 //!  pointer, M        metadata          │            rows to files                    manifests, snapshot,
-//!  columns           in memory         └── scans of the query engine                 metadata, one proposal
+//!  columns           in memory         └── scans of the query engine                 metadata, a part of a proposal
 //! ```
 //!
 //! Always holds: the pointer moves only in the commit log, in the same proposal as M; names of files,
@@ -26,7 +26,7 @@ mod summary;
 pub use catalog::{Catalog, LoadError, Loaded};
 pub use columns::{EVENT_DATE, table_schema};
 pub use commit::append::Append;
-pub use commit::{CommitError, Committed, Committer, Garbage};
+pub use commit::{CommitError, Committed, Committer, Garbage, Prepared};
 pub use parquet_file::{FILE_BYTES_TARGET, FileWriter, ParquetError, ParquetFile};
 pub use plan::{Plan, PlannedFile};
 pub use storage::{StoreStorage, StoreStorageFactory, file_io};

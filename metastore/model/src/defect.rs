@@ -62,6 +62,10 @@ pub const DEFECTS: &[(&str, &str)] = &[
         "the hot half of a cut begins at the newest materialized offset, not at the cut's",
     ),
     (
+        "joint-proposes-apart",
+        "the parts of a joint proposal are proposed one by one",
+    ),
+    (
         "skip-unknown-command",
         "apply passes over an entry that this version cannot read",
     ),

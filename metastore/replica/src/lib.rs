@@ -8,6 +8,7 @@ mod barrier;
 mod clock_guard;
 mod fold;
 mod follower;
+mod joint;
 mod metastore;
 mod metrics;
 mod node;
@@ -23,6 +24,7 @@ mod snapshotter;
 #[cfg(test)]
 mod tests;
 
+pub use joint::{Found, JointError, Landed, Part};
 pub use metastore::Metastore;
 pub use node::{Node, OpenError, Parts};
 pub use outcome::{BarrierError, Committed, ProposeError, View};

@@ -3,6 +3,7 @@
 //! Holds: a view never goes back; and what it does not show may still be there, unless a barrier was waited for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tarn_model::{ByteSize, Lsn, NodeId, SessionId, encode};
 use tarn_state::Command;
@@ -42,6 +43,10 @@ impl Metastore {
     /// Waits until the view is at least at `lsn`.
     pub async fn wait_for(&self, lsn: Lsn, deadline: Instant) -> Result<View, BarrierError> {
         self.shared.wait_for(lsn, deadline).await
+    }
+
+    pub(crate) fn jitter(&self, pause: Duration) -> Duration {
+        self.shared.runtime.random().jitter(pause)
     }
 
     /// This process's node id. It survives the node session.

@@ -3,6 +3,7 @@
 #[cfg(debug_assertions)]
 mod ages;
 mod harness;
+mod joint;
 mod simulated;
 
 use std::collections::BTreeSet;

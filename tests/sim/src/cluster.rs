@@ -15,6 +15,7 @@ use tarn_store::{FaultyStore, Options, Store, StoreFaults, paths};
 
 use crate::dead_end::DeadEnd;
 use crate::gate::{Gate, GatedLog, GatedStore};
+use crate::joint::Joint;
 use crate::{History, LogKind, Plan};
 
 /// Port of every agent; a host has its own address.
@@ -34,6 +35,7 @@ pub(crate) struct Cluster {
     faulty: FaultyLog,
     pub(crate) history: History,
     pub(crate) dead_end: DeadEnd,
+    pub(crate) joint: Joint,
     pub(crate) machines: Arc<Vec<Machine>>,
     /// The services have a machine of their own, whose clock is right.
     pub(crate) service: Runtime,
@@ -65,6 +67,7 @@ impl Cluster {
             faulty,
             history: History::default(),
             dead_end: DeadEnd::default(),
+            joint: Joint::default(),
             machines: Arc::new((0..plan.nodes).map(machine).collect()),
             service,
             schema: Arc::default(),

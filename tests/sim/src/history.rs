@@ -8,6 +8,8 @@ use tarn_model::{Hash, TopicPartition};
 use tarn_replica::View;
 use tarn_state::State;
 
+use crate::joint;
+
 /// An invariant of the product does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{invariant}: {detail}")]
@@ -71,6 +73,7 @@ struct Inner {
     compared: u64,
     barriers: u64,
     commits: u64,
+    joints: u64,
     refused_clocks: u64,
     violation: Option<Violation>,
 }
@@ -105,6 +108,8 @@ pub struct Counts {
     pub barriers: u64,
     /// Moves of the group's committed offsets.
     pub commits: u64,
+    /// Joint proposals that landed and were told so.
+    pub joints: u64,
     /// Starts that were refused because the machine's clock was wrong.
     pub refused_clocks: u64,
 }
@@ -120,6 +125,7 @@ impl std::ops::AddAssign for Counts {
         self.states_compared += more.states_compared;
         self.barriers += more.barriers;
         self.commits += more.commits;
+        self.joints += more.joints;
         self.refused_clocks += more.refused_clocks;
     }
 }
@@ -277,6 +283,10 @@ impl History {
         })
     }
 
+    pub fn joined(&self) {
+        self.with(|inner| inner.joints += 1);
+    }
+
     pub fn refused_clock(&self) {
         self.with(|inner| inner.refused_clocks += 1);
     }
@@ -368,7 +378,8 @@ impl History {
     }
 
     fn observe_groups(&self, view: &View) {
-        for (name, group) in &view.groups {
+        let of_members = view.groups.iter().filter(|(name, _)| *name != joint::GROUP);
+        for (name, group) in of_members {
             for (at, committed) in &group.offsets {
                 let offset = committed.offset.cast_unsigned();
                 let end = view
@@ -398,6 +409,7 @@ impl History {
             states_compared: inner.compared,
             barriers: inner.barriers,
             commits: inner.commits,
+            joints: inner.joints,
             refused_clocks: inner.refused_clocks,
         })
     }

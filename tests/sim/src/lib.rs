@@ -12,6 +12,7 @@ mod dead_end;
 mod gate;
 pub mod histories;
 mod history;
+mod joint;
 mod newer;
 mod orders;
 mod plan;

@@ -14,13 +14,14 @@ use tarn_state::commands::RegisterSchema;
 use tarn_state::topic_configs::Defaults;
 use tarn_state::{Advertised, Command, Outcome};
 use tarn_tables::Catalog;
-use tarn_topics::WriterSettings;
+use tarn_topics::{Writer, WriterSettings};
 use tokio::time::Instant;
 use tracing::info;
 
 use crate::cluster::{Cluster, KAFKA_PORT, ORDERS};
 use crate::cut_check;
 use crate::history::Told;
+use crate::joint;
 
 /// What records of [`ORDERS`] look like.
 const ORDER_SCHEMA: &str =
@@ -120,13 +121,19 @@ async fn start(
         ..WriterSettings::remote()
     };
     let agent = AgentSettings {
-        writer,
+        writer: writer.clone(),
         ..AgentSettings::default()
     };
     tarn_agent::start(&opened, agent, listener).map_err(|error| error.to_string())?;
     // Little room, so that manifests are read again.
     let tables = Catalog::new(&opened, ByteSize::kib(64));
     tarn_compactor::start(&opened, &tables, CompactorSettings::default());
+    let writer = Writer::start(&opened, writer);
+    watch(
+        &opened,
+        "joint",
+        joint::run(cluster.clone(), opened.clone(), tables, writer),
+    );
     // Little room, so that rows are evicted and read again.
     let hot = HotTier::start(
         &opened,
@@ -176,6 +183,9 @@ async fn watch_views(cluster: Cluster, number: usize, node: Node) {
     loop {
         let view = std::sync::Arc::clone(&views.borrow_and_update());
         cluster.history.observed(number, &view);
+        if let Err((invariant, detail)) = cluster.joint.check(&view) {
+            cluster.history.violated(invariant, detail);
+        }
         if let Err(detail) = cluster.dead_end.passed(view.n) {
             cluster
                 .history

@@ -19,18 +19,18 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tarn_kafka::ValidBatch;
 use tarn_model::{ByteSize, ClusterId, Generation, TopicPartition, caps, defect};
-use tarn_replica::{BarrierError, Metastore, Node, View};
-use tarn_runtime::{Runtime, Scope, TaskError, gauge, step};
-use tarn_store::{ChunkCache, Store};
+use tarn_replica::{BarrierError, View};
+use tarn_runtime::{TaskError, gauge, step};
+use tarn_state::commands::CommitMode;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::commit::Verdict;
+use super::parts::Parts;
 use super::upload::{Uploaded, upload};
 use super::{AppendError, Ticket};
-use crate::WriterSettings;
-use crate::metrics::{DoorEnd, DoorLabel, FlushLabel, FlushReason, WriterMetrics};
+use crate::metrics::{DoorEnd, DoorLabel, FlushLabel, FlushReason};
 use crate::segment::{self, Builder};
 use crate::settings::COMMIT_BYTES_MAX;
 use door::{Door, Waiting};
@@ -70,18 +70,6 @@ impl Pending {
     }
 }
 
-/// What the tasks of a writer share.
-#[derive(Debug, Clone)]
-pub(super) struct Parts {
-    pub(super) runtime: Runtime,
-    pub(super) scope: Scope,
-    pub(super) store: Store,
-    pub(super) cache: ChunkCache,
-    pub(super) metastore: Metastore,
-    pub(super) settings: WriterSettings,
-    pub(super) metrics: WriterMetrics,
-}
-
 /// A task's result.
 enum Event {
     Uploaded(u64, Result<Result<Uploaded, AppendError>, TaskError>),
@@ -110,22 +98,9 @@ pub(super) struct Accumulator {
 }
 
 impl Accumulator {
-    pub(super) fn new(
-        node: &Node,
-        settings: WriterSettings,
-        metrics: WriterMetrics,
-    ) -> Accumulator {
-        let views = node.metastore.watch();
+    pub(super) fn new(parts: Parts) -> Accumulator {
+        let views = parts.metastore.watch();
         let view = views.borrow().clone();
-        let parts = Parts {
-            runtime: node.runtime.clone(),
-            scope: node.scope.child("writer"),
-            store: node.store.with_deadline(settings.give_up_after),
-            cache: node.cache.clone(),
-            metastore: node.metastore.clone(),
-            settings,
-            metrics,
-        };
         Accumulator {
             cluster: view.cluster,
             generation: view.generation,
@@ -142,10 +117,6 @@ impl Accumulator {
             door: Door::default(),
             events: FuturesUnordered::new(),
         }
-    }
-
-    pub(super) fn scope(&self) -> Scope {
-        self.parts.scope.clone()
     }
 
     /// Runs until the scope stops and everything is answered.
@@ -397,11 +368,9 @@ impl Accumulator {
                 },
             );
             let parts = self.parts.clone();
-            let task =
-                self.parts.scope.spawn(
-                    "segment.upload",
-                    async move { upload(&parts, builder).await },
-                );
+            let task = self.parts.scope.spawn("segment.upload", async move {
+                upload(&parts, builder, CommitMode::Each).await
+            });
             self.events
                 .push(async move { Event::Uploaded(number, task.await) }.boxed());
         }

@@ -4,28 +4,21 @@
 //! Holds: a batch gets an offset only from an outcome or from the state itself; after a proposal
 //! whose fate is unknown, nothing is called `NotDone` under that segment's name any more.
 
-use std::time::Duration;
-
+use futures::future::{BoxFuture, ready};
 use tarn_model::{Offset, TopicPartition};
-use tarn_replica::{ProposeError, View};
+use tarn_replica::{Found, JointError, Landed, Part, View};
 use tarn_runtime::step;
 use tarn_state::BatchOutcome;
 use tarn_state::commands::{CommitSegment, NewBatch, NewExtent};
 use tarn_state::{Command, Outcome, Refusal, TopicRefusal};
 use tarn_store::paths;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::accumulator::Parts;
+use super::parts::Parts;
 use super::upload::{Uploaded, upload_again};
 use super::{AppendError, AppendResult, Appended};
 use crate::metrics::seconds_since;
-
-/// The pause after a proposal that did not go out; it doubles.
-const PAUSE: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long a look at the log may take when the time to propose is over.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// What became of one segment of a group.
 #[derive(Debug)]
@@ -37,175 +30,127 @@ pub(super) enum Verdict {
     Again,
 }
 
+impl Part for Uploaded {
+    fn commands(&self) -> Vec<Command> {
+        vec![Command::CommitSegment(self.commit.clone())]
+    }
+
+    fn find<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Found> {
+        let is_there = view.segments.contains_key(&self.commit.segment);
+        Box::pin(ready(if is_there {
+            Found::There
+        } else {
+            Found::NotYet
+        }))
+    }
+}
+
 /// Commits segments, in this order, together.
 pub(super) async fn commit(parts: &Parts, mut group: Vec<Uploaded>) -> Vec<(Uploaded, Verdict)> {
     let until = Instant::now() + parts.settings.give_up_after;
-    let mut verdicts: Vec<Option<Verdict>> = group.iter().map(|_| None).collect();
-    let mut pause = PAUSE;
+    let mut verdicts: Vec<Verdict> = group.iter().map(|_| Verdict::Again).collect();
     loop {
-        let open: Vec<usize> = verdicts
-            .iter()
-            .enumerate()
-            .filter(|(_, v)| v.is_none())
-            .map(|(i, _)| i)
-            .collect();
-        if open.is_empty() {
-            break;
-        }
-        let commands = open
-            .iter()
-            .map(|i| Command::CommitSegment(group[*i].commit.clone()))
-            .collect();
-        match parts.metastore.propose(commands, until).await {
-            Ok(committed) => {
+        let joint: Vec<&dyn Part> = group.iter().map(|one| one as &dyn Part).collect();
+        match parts.metastore.commit(&joint, until).await {
+            Ok(landed) => {
                 step!(parts.runtime, "produce.committed");
-                for (i, outcome) in open.iter().zip(&committed.outcomes) {
-                    verdicts[*i] = Some(settle(parts, &group[*i], outcome, &committed.view));
+                for (index, one) in group.iter().enumerate() {
+                    verdicts[index] = settle(parts, one, index, &landed);
                 }
-                // An outcome per command, or the replica is broken.
-                for i in open.into_iter().skip(committed.outcomes.len()) {
-                    verdicts[i] = Some(Verdict::Failed(AppendError::Unknown {
-                        why: "it has no outcome",
-                    }));
-                }
+                break;
             }
-            Err(ProposeError::Refused { command, refusal }) => {
-                let refused = usize::try_from(command)
-                    .ok()
-                    .and_then(|command| open.get(command))
-                    .copied();
-                let Some(i) = refused else {
-                    fail(&group, &mut verdicts, "the refusal names no command");
+            Err(JointError::Refused { part, refusal }) => {
+                let Some(one) = group.get_mut(part) else {
+                    fail(
+                        &mut verdicts,
+                        AppendError::Refused {
+                            why: "the refusal names no segment",
+                        },
+                    );
                     break;
                 };
-                verdicts[i] = refused_one(parts, &mut group[i], refusal, until).await;
-            }
-            Err(ProposeError::NotDone { why }) => {
-                debug!(why, "a commit was not proposed");
-                if Instant::now() + pause >= until {
-                    fail(&group, &mut verdicts, "its commit could not be proposed");
+                // What follows a segment that failed may have to fail with it: its owner decides.
+                if let Err(error) = refused_one(parts, one, refusal).await {
+                    verdicts[part] = Verdict::Failed(error);
                     break;
                 }
-                sleep(parts.runtime.random().jitter(pause)).await;
-                pause = (pause * 2).min(PAUSE_MAX);
             }
-            Err(ProposeError::Unknown { why }) => {
+            Err(JointError::Overtaken) => {
+                fail(
+                    &mut verdicts,
+                    AppendError::NotDone {
+                        why: "another took its place",
+                    },
+                );
+                break;
+            }
+            Err(JointError::NotDone { why }) => {
+                debug!(why, "a commit was not proposed");
+                fail(
+                    &mut verdicts,
+                    AppendError::NotDone {
+                        why: "its commit could not be proposed",
+                    },
+                );
+                break;
+            }
+            Err(JointError::Unknown { why }) => {
                 warn!(
                     why,
-                    segments = open.len(),
-                    "the fate of a commit is unknown, looking for it"
+                    segments = group.len(),
+                    "the fate of a commit stays unknown"
                 );
-                for i in &open {
-                    group[*i].uncertain = true;
-                }
-                let look_until = until.max(Instant::now() + LOOK_WITHIN);
-                let Some(view) = look(parts, look_until).await else {
-                    fail(&group, &mut verdicts, "the commit log does not answer");
-                    break;
-                };
-                for i in open {
-                    verdicts[i] = find(parts, &group[i], &view);
-                }
-                if Instant::now() >= until {
-                    fail(&group, &mut verdicts, "the commit log does not answer");
-                    break;
-                }
-                sleep(parts.runtime.random().jitter(pause)).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
-            Err(ProposeError::Stopped { .. }) => {
-                for uploaded in &mut group {
-                    uploaded.uncertain = true;
-                }
-                fail(&group, &mut verdicts, "this process has stopped");
+                fail(
+                    &mut verdicts,
+                    AppendError::Unknown {
+                        why: "the commit log does not answer",
+                    },
+                );
                 break;
             }
         }
-        // What follows a segment that failed may have to fail with it: its owner decides.
-        if verdicts
-            .iter()
-            .any(|verdict| matches!(verdict, Some(Verdict::Failed(_))))
-        {
-            break;
-        }
     }
-    group
-        .into_iter()
-        .zip(verdicts)
-        .map(|(one, verdict)| (one, verdict.unwrap_or(Verdict::Again)))
-        .collect()
+    group.into_iter().zip(verdicts).collect()
 }
 
-/// Gives up on all that have no verdict yet.
-fn fail(group: &[Uploaded], verdicts: &mut [Option<Verdict>], why: &'static str) {
-    for (one, verdict) in group.iter().zip(verdicts) {
-        verdict.get_or_insert_with(|| {
-            Verdict::Failed(if one.uncertain {
-                AppendError::Unknown { why }
-            } else {
-                AppendError::NotDone { why }
-            })
-        });
+fn fail(verdicts: &mut [Verdict], error: AppendError) {
+    for verdict in verdicts {
+        *verdict = Verdict::Failed(error);
     }
 }
 
-/// What to do about a segment that made `apply` refuse the proposal; the others are proposed again.
+/// What to do about a segment that made `apply` refuse the proposal: it goes up under a new name and
+/// is proposed again with the others, or fails.
 async fn refused_one(
     parts: &Parts,
     one: &mut Uploaded,
     refusal: Refusal,
-    until: Instant,
-) -> Option<Verdict> {
+) -> Result<(), AppendError> {
     let segment = one.commit.segment;
     match refusal {
+        Refusal::Topic(TopicRefusal::SegmentTooOld(_)) if one.renewed => {
+            Err(AppendError::NotDone {
+                why: "its segment grew too old, twice",
+            })
+        }
         Refusal::Topic(TopicRefusal::SegmentTooOld(_)) => {
-            if one.uncertain {
-                // An earlier proposal may have come in before it was too late; none can any more.
-                let Some(view) = look(parts, until.max(Instant::now() + LOOK_WITHIN)).await else {
-                    return Some(Verdict::Failed(AppendError::Unknown {
-                        why: "the commit log does not answer",
-                    }));
-                };
-                let found = find(parts, one, &view);
-                if found.is_some() {
-                    return found;
-                }
-            }
-            if one.renewed {
-                return Some(Verdict::Failed(AppendError::NotDone {
-                    why: "its segment grew too old, twice",
-                }));
-            }
             warn!(%segment, "a segment grew too old before its commit, uploading it again");
-            match upload_again(parts, &one.object).await {
-                Ok(mut again) => {
-                    again
-                        .commit
-                        .extents
-                        .retain(|extent| keeps(&one.commit.extents, extent));
-                    *one = again;
-                    None
-                }
-                Err(error) => Some(Verdict::Failed(error)),
-            }
+            let mut again = upload_again(parts, &one.object).await?;
+            again
+                .commit
+                .extents
+                .retain(|extent| keeps(&one.commit.extents, extent));
+            *one = again;
+            Ok(())
         }
-        Refusal::Topic(TopicRefusal::SegmentKnown(_)) => {
-            match look(parts, until.max(Instant::now() + LOOK_WITHIN)).await {
-                Some(view) => Some(find(parts, one, &view).unwrap_or(Verdict::Failed(
-                    AppendError::Unknown {
-                        why: "its segment was committed and is no longer known",
-                    },
-                ))),
-                None => Some(Verdict::Failed(AppendError::Unknown {
-                    why: "the commit log does not answer",
-                })),
-            }
-        }
+        Refusal::Topic(TopicRefusal::SegmentKnown(_)) => Err(AppendError::Unknown {
+            why: "its segment was committed and is no longer known",
+        }),
         refusal => {
             warn!(%segment, %refusal, "a segment was refused");
-            Some(Verdict::Failed(AppendError::Refused {
+            Err(AppendError::Refused {
                 why: "apply does not take the segment",
-            }))
+            })
         }
     }
 }
@@ -217,33 +162,15 @@ fn keeps(wanted: &[NewExtent], extent: &NewExtent) -> bool {
         .any(|wanted| wanted.topic == extent.topic && wanted.partition == extent.partition)
 }
 
-/// A view that contains everything the log held when this was called; `None` if there is none in time.
-async fn look(parts: &Parts, until: Instant) -> Option<View> {
-    let mut pause = PAUSE;
-    loop {
-        match parts.metastore.barrier(until).await {
-            Ok(view) => return Some(view),
-            Err(error) => {
-                debug!(%error, "looking for a commit failed");
-                if Instant::now() + pause >= until {
-                    return None;
-                }
-            }
-        }
-        sleep(parts.runtime.random().jitter(pause)).await;
-        pause = (pause * 2).min(PAUSE_MAX);
-    }
-}
-
-/// The verdict of a segment that a view knows; `None` if the view does not know it.
-fn find(parts: &Parts, one: &Uploaded, view: &View) -> Option<Verdict> {
-    view.segments.get(&one.commit.segment)?;
-    keep(parts, one, view);
-    Some(Verdict::Settled(derive(&one.commit, view)))
-}
-
-fn settle(parts: &Parts, one: &Uploaded, outcome: &Outcome, view: &View) -> Verdict {
-    let Outcome::SegmentCommitted(outcomes) = outcome else {
+/// The verdict of a segment that is in the log.
+pub(super) fn settle(parts: &Parts, one: &Uploaded, index: usize, landed: &Landed) -> Verdict {
+    let view = &landed.view;
+    let Some(outcomes) = &landed.outcomes else {
+        keep(parts, one, view);
+        return Verdict::Settled(derive(&one.commit, view));
+    };
+    let Some([Outcome::SegmentCommitted(outcomes)]) = outcomes.get(index).map(Vec::as_slice) else {
+        // An outcome per command, or the replica is broken.
         return Verdict::Failed(AppendError::Unknown {
             why: "its outcome is of another command",
         });

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::AppendError;
-use super::accumulator::Parts;
+use super::parts::Parts;
 use crate::metrics::seconds_since;
 use crate::segment::{self, Builder, Finished};
 
@@ -21,18 +21,18 @@ pub(super) struct Uploaded {
     pub(super) at: Instant,
     /// It went up a second time, because its first name had grown too old.
     pub(super) renewed: bool,
-    /// A proposal of this name may be in the log, or may still land there.
-    pub(super) uncertain: bool,
 }
 
 /// Builds and uploads a segment.
-pub(super) async fn upload(parts: &Parts, builder: Builder) -> Result<Uploaded, AppendError> {
+pub(super) async fn upload(
+    parts: &Parts,
+    builder: Builder,
+    mode: CommitMode,
+) -> Result<Uploaded, AppendError> {
     let id = fresh_id(parts);
     let built = parts
         .scope
-        .blocking("segment.build", move || {
-            builder.finish(id, CommitMode::Each)
-        })
+        .blocking("segment.build", move || builder.finish(id, mode))
         .await;
     let finished = built.map_err(|_| AppendError::NotDone {
         why: "the segment could not be built",
@@ -82,6 +82,5 @@ async fn put(parts: &Parts, finished: Finished, renewed: bool) -> Result<Uploade
         object,
         at: Instant::now(),
         renewed,
-        uncertain: false,
     })
 }

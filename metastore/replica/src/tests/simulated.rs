@@ -30,7 +30,7 @@ pub(super) struct World {
     kind: Kind,
     memory: MemoryLog,
     /// Over the log in memory.
-    faults: FaultyLog,
+    pub(super) faults: FaultyLog,
     pub(super) settings: NodeSettings,
     options: Options,
     machines: u64,
@@ -99,7 +99,7 @@ pub(super) fn simulate<F: Future<Output = ()> + 'static>(test: impl FnOnce(World
     simulate_over(Kind::Memory, 1, test);
 }
 
-fn simulate_over<F: Future<Output = ()> + 'static>(
+pub(super) fn simulate_over<F: Future<Output = ()> + 'static>(
     kind: Kind,
     seed: u64,
     test: impl FnOnce(World) -> F + 'static,

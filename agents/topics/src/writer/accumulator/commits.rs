@@ -132,8 +132,8 @@ mod tests {
 
     use super::*;
     use crate::WriterSettings;
-    use crate::metrics::WriterMetrics;
     use crate::testing::cluster;
+    use crate::writer::parts::Parts;
 
     thread_local! {
         /// Partitions of segments on their way that a turn looked at.
@@ -157,12 +157,8 @@ mod tests {
     #[tokio::test]
     async fn a_turn_looks_at_what_is_on_its_way_only_before_what_is_uploaded() {
         let cluster = cluster().await;
-        let metrics = cluster
-            .node
-            .runtime
-            .metrics()
-            .register(WriterMetrics::register);
-        let mut accumulator = Accumulator::new(&cluster.node, WriterSettings::local(), metrics);
+        let parts = Parts::new(&cluster.node, WriterSettings::local());
+        let mut accumulator = Accumulator::new(parts);
         for number in 0..16 {
             let one = flight(number, Stage::Uploading);
             accumulator.flights.insert(number as u64, one);
@@ -182,7 +178,6 @@ mod tests {
                 object: bytes::Bytes::new(),
                 at: Instant::now(),
                 renewed: false,
-                uncertain: false,
             };
             accumulator
                 .flights

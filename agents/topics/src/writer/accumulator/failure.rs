@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use tarn_model::TopicPartition;
 
 use super::super::AppendError;
-use super::super::upload::Uploaded;
 use super::flight::{Open, Sent, Stage};
 use super::producers::{Key, Stamp};
 use super::{Accumulator, Pending};
@@ -42,14 +41,6 @@ impl Accumulator {
             if matches!(flight.stage, Stage::Committing) {
                 continue;
             }
-            let error = match &flight.stage {
-                Stage::Uploaded(Uploaded {
-                    uncertain: true, ..
-                }) => AppendError::Unknown {
-                    why: "the batch before it failed",
-                },
-                _ => behind,
-            };
             let concerned: Vec<TopicPartition> = flight
                 .partitions
                 .iter()
@@ -66,7 +57,7 @@ impl Accumulator {
                 .flatten()
                 .collect();
             for sent in dropped {
-                self.fail_sent(sent, error, &mut failed_keys);
+                self.fail_sent(sent, behind, &mut failed_keys);
             }
             self.drop_empty_flight(number);
         }
