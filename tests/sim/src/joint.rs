@@ -67,7 +67,7 @@ impl Joint {
             .not_done
             .lock()
             .expect("nobody panics while holding it");
-        match not_done.iter().find(|id| view.segments.contains_key(id)) {
+        match not_done.iter().find(|id| view.segments.contains_key(*id)) {
             Some(id) => Err((
                 "I28",
                 format!("{id} is there at {}, and was told not to be", view.lsn()),

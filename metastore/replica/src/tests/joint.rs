@@ -213,7 +213,7 @@ async fn among_faults(mut world: World) {
     // Behind it nothing of before can come.
     let last = commit(&a, &TakeName(1, "last".to_owned()), 100 * SHORT).await;
     last.expect("nothing fails any more");
-    let last = commit(&b, &TakeName(2, "last too".to_owned()), 100 * SHORT).await;
+    let last = commit(&b, &TakeName(2, "last-too".to_owned()), 100 * SHORT).await;
     let view = last.expect("nothing fails any more").view;
     for (id, answer) in told {
         let is_there = view.topic(TopicId::from_u128(id)).is_some();
