@@ -47,8 +47,8 @@ use decode::Decoded;
 pub(crate) use days::DAYS_MAX;
 pub(crate) use plan::{Waiting, waiting, waiting_of};
 
-/// How long the commit log may take for one answer.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a commit is proposed. Nobody waits for it, and what it would repeat is dear.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
 /// The least memory a round starts with. Less is not waited for in front of other requests.
 const MEMORY_MIN: u64 = 8 << 20;
 /// Memory for each stored byte that waits: what little waits needs little.

@@ -506,7 +506,7 @@ fn a_commit_of_unknown_outcome_is_looked_up() {
         .await;
         let mut all = Vec::new();
         // Shorter than the commit's patience; longer, so that it looks; longer than it looks.
-        for (n, (stall, is_known)) in [(8, true), (45, true), (100, false)]
+        for (n, (stall, is_known)) in [(8, true), (63, true), (100, false)]
             .into_iter()
             .enumerate()
         {
