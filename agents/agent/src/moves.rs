@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex};
 
 use imbl::ordmap::DiffItem;
 use tarn_model::TopicPartition;
-use tarn_replica::View;
+use tarn_replica::{Metastore, View};
 use tarn_runtime::Scope;
 use tokio::sync::Notify;
 
-use crate::agent::Agent;
-use crate::metrics::TopicLabel;
+use crate::metrics::{AgentMetrics, TopicLabel};
 
 /// Those who wait, by partition.
 #[derive(Debug, Clone, Default)]
@@ -92,8 +91,8 @@ impl Drop for Waiter {
 }
 
 /// Follows the views as long as the agent runs.
-pub(crate) async fn watch(agent: Arc<Agent>, scope: Scope) {
-    let mut views = agent.metastore.watch();
+pub(crate) async fn watch(moves: Moves, metastore: Metastore, metrics: AgentMetrics, scope: Scope) {
+    let mut views = metastore.watch();
     let mut last: View = views.borrow_and_update().clone();
     let mut stopped = std::pin::pin!(scope.stopped());
     loop {
@@ -104,8 +103,8 @@ pub(crate) async fn watch(agent: Arc<Agent>, scope: Scope) {
             },
         }
         let view = views.borrow_and_update().clone();
-        agent.moves.moved(changed(&last, &view));
-        forget_topics(&agent, &last, &view);
+        moves.moved(changed(&last, &view));
+        forget_topics(&metrics, &last, &view);
         last = view;
     }
 }
@@ -121,7 +120,7 @@ fn changed<'v>(before: &'v View, after: &'v View) -> impl Iterator<Item = TopicP
 }
 
 /// What was counted of topics that are gone is not told for ever.
-fn forget_topics(agent: &Agent, before: &View, after: &View) {
+fn forget_topics(metrics: &AgentMetrics, before: &View, after: &View) {
     if before.topics.ptr_eq(&after.topics) {
         return;
     }
@@ -132,7 +131,7 @@ fn forget_topics(agent: &Agent, before: &View, after: &View) {
             let label = TopicLabel {
                 topic: topic.name.clone(),
             };
-            agent.metrics.produce_records.remove(&label);
+            metrics.produce_records.remove(&label);
         }
     }
 }

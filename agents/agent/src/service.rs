@@ -48,6 +48,7 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
     let connections = scope.child("kafka connections");
     let coordinators =
         Coordinators::start(node, &settings.groups, scope.child("group coordinator"));
+    let moves = Moves::default();
     let agent = Arc::new(Agent {
         runtime: node.runtime.clone(),
         metastore: node.metastore.clone(),
@@ -56,7 +57,7 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
         responses: Budget::new(settings.response_bytes),
         opened: Budget::new(OPENED_BYTES),
         searches: Budget::new(ByteSize(SEARCHES_AT_ONCE * SEARCH_BYTES)),
-        moves: Moves::default(),
+        moves: moves.clone(),
         writer,
         reader: Reader::metered(node),
         coordinators,
@@ -69,8 +70,13 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
         settings,
         connections: connections.clone(),
     });
-    let watched = Arc::clone(&agent);
-    drop(scope.spawn("partition moves", moves::watch(watched, scope.clone())));
+    let watch = moves::watch(
+        moves,
+        node.metastore.clone(),
+        agent.metrics.clone(),
+        scope.clone(),
+    );
+    drop(scope.spawn("partition moves", watch));
     drop(connections.spawn("kafka listener", listener::run(agent, kafka)));
     info!(address = %kafka_address, "serving Kafka clients");
     Ok(AgentHandle { kafka_address })

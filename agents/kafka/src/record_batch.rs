@@ -15,11 +15,17 @@
 //! Leaves to others: what is inside the records ([`crate::records`]), and whether the producer
 //! may write there.
 
+mod error;
+
 use bytes::{Bytes, BytesMut};
 
+use crate::Compression;
 use crate::read::{ReadError, Reader};
-use crate::records::RECORD_BYTES_MIN;
-use crate::{Compression, ErrorCode};
+
+pub use error::{BatchError, CodecProblem, ProducerProblem};
+
+/// Length, attributes, two deltas, two lengths and a count take a byte each.
+pub(crate) const RECORD_BYTES_MIN: usize = 7;
 
 /// Bytes of a batch before its records.
 pub const BATCH_HEADER_BYTES: usize = 61;
@@ -70,83 +76,6 @@ pub struct BatchHeader {
     pub record_count: i32,
 }
 
-/// Why bytes are not a batch that we take.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BatchError {
-    #[error("there is no batch")]
-    Empty,
-    #[error("the batch is cut: it has {needed} bytes, of which {present} are there")]
-    Truncated { needed: usize, present: usize },
-    #[error("there is more than one batch")]
-    MoreThanOne,
-    #[error("the length {0} is too short for any batch")]
-    TooShort(i32),
-    #[error("the batch has {bytes} bytes, but at most {max} are allowed")]
-    TooLarge { bytes: usize, max: usize },
-    #[error("the message format {0} is no longer supported; the batch format is 2")]
-    OldMagic(i8),
-    #[error("the message format {0} is unknown")]
-    UnknownMagic(i8),
-    #[error("the checksum is {computed:#010x}, but the batch says {stated:#010x}")]
-    WrongCrc { stated: u32, computed: u32 },
-    #[error("the compression codec {0} is unknown")]
-    UnknownCompression(i16),
-    #[error("zstd needs version 7 of Produce or later")]
-    ZstdTooEarly,
-    #[error("a produced batch must have the base offset 0, not {0}")]
-    BaseOffset(i64),
-    #[error(
-        "the batch has {record_count} records, but its last offset delta is {last_offset_delta}"
-    )]
-    RecordCount {
-        record_count: i32,
-        last_offset_delta: i32,
-    },
-    #[error("{records} records cannot fit in {bytes} bytes")]
-    TooManyRecords { records: i32, bytes: usize },
-    #[error("the batch has a producer id but no sequence")]
-    ProducerWithoutSequence,
-    #[error("the batch has a producer id but no producer epoch")]
-    ProducerWithoutEpoch,
-    #[error("the batch is transactional but has no producer id")]
-    TransactionWithoutProducer,
-    #[error("clients may not write control batches")]
-    Control,
-    #[error("only the server may write log-append time")]
-    LogAppendTime,
-    #[error("the timestamp {timestamp} is later than {latest}, the latest allowed")]
-    TimestampTooLate { timestamp: i64, latest: i64 },
-}
-
-impl BatchError {
-    /// The code that Apache Kafka answers with for the same batch.
-    pub fn error_code(&self) -> ErrorCode {
-        match self {
-            BatchError::Empty
-            | BatchError::Truncated { .. }
-            | BatchError::MoreThanOne
-            | BatchError::OldMagic(_)
-            | BatchError::BaseOffset(_)
-            | BatchError::RecordCount { .. }
-            | BatchError::TooManyRecords { .. }
-            | BatchError::ProducerWithoutSequence
-            | BatchError::ProducerWithoutEpoch
-            | BatchError::TransactionWithoutProducer
-            | BatchError::Control => ErrorCode::InvalidRecord,
-            BatchError::TooShort(_) | BatchError::UnknownMagic(_) | BatchError::WrongCrc { .. } => {
-                ErrorCode::CorruptMessage
-            }
-            BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-            BatchError::UnknownCompression(_) | BatchError::ZstdTooEarly => {
-                ErrorCode::UnsupportedCompressionType
-            }
-            BatchError::LogAppendTime | BatchError::TimestampTooLate { .. } => {
-                ErrorCode::InvalidTimestamp
-            }
-        }
-    }
-}
-
 impl BatchHeader {
     /// Reads and checks the header of a batch in the current format. Needs no bytes beyond the
     /// header and does not look at the checksum.
@@ -180,8 +109,9 @@ impl BatchHeader {
         let producer_epoch = reader.i16().map_err(truncated)?;
         let base_sequence = reader.i32().map_err(truncated)?;
         let record_count = reader.i32().map_err(truncated)?;
-        let compression = Compression::from_attributes(attributes)
-            .ok_or(BatchError::UnknownCompression(attributes & 0b111))?;
+        let compression = Compression::from_attributes(attributes).ok_or(
+            BatchError::Compression(CodecProblem::Unknown(attributes & 0b111)),
+        )?;
         // Key compaction removes records but keeps the offsets, so there may be fewer records
         // than offsets, never more.
         if last_offset_delta < 0
@@ -336,16 +266,16 @@ impl ValidBatch {
         }
         if header.has_producer() {
             if header.base_sequence < 0 {
-                return Err(BatchError::ProducerWithoutSequence);
+                return Err(BatchError::Producer(ProducerProblem::NoSequence));
             }
             if header.producer_epoch < 0 {
-                return Err(BatchError::ProducerWithoutEpoch);
+                return Err(BatchError::Producer(ProducerProblem::NoEpoch));
             }
         } else if header.is_transactional() {
-            return Err(BatchError::TransactionWithoutProducer);
+            return Err(BatchError::Producer(ProducerProblem::NoProducer));
         }
         if header.compression == Compression::Zstd && !rules.zstd_allowed {
-            return Err(BatchError::ZstdTooEarly);
+            return Err(BatchError::Compression(CodecProblem::ZstdTooEarly));
         }
         if header.timestamp_type() == TimestampType::LogAppendTime {
             return Err(BatchError::LogAppendTime);

@@ -14,7 +14,7 @@
 use bytes::Bytes;
 
 use crate::read::{ReadError, Reader};
-use crate::record_batch::TimestampType;
+use crate::record_batch::{RECORD_BYTES_MIN, TimestampType};
 use crate::{BatchHeader, Compression, DecompressError, ValidBatch};
 
 /// How much memory the records of one batch may take once decompressed.
@@ -103,8 +103,6 @@ pub enum RecordsError {
     Count { records: i32, bytes: usize },
 }
 
-/// Length, attributes, two deltas, two lengths and a count take a byte each.
-pub(crate) const RECORD_BYTES_MIN: usize = 7;
 /// The lengths of its name and its value take a byte each.
 const HEADER_BYTES_MIN: usize = 2;
 

@@ -6,6 +6,7 @@
 //! Leaves to others: waiting for more, barriers before a negative answer, isolation levels.
 
 mod plan;
+mod raw;
 mod read;
 mod stamp;
 mod time_index;

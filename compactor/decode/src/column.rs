@@ -14,7 +14,7 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use tarn_model::ColumnType;
 
-use crate::decoder::Reason;
+use crate::reason::Reason;
 
 #[derive(Debug)]
 pub(crate) struct Column {

@@ -4,7 +4,7 @@
 //! besides the bytes it brings itself. A list of null structs takes one byte of payload and a row
 //! of columns per element; without a budget a megabyte could ask for gigabytes.
 
-use crate::decoder::Reason;
+use crate::reason::Reason;
 
 /// Columns' bytes per payload byte, and for every record beside that.
 const BUDGET_PER_BYTE: usize = 64;

@@ -12,7 +12,6 @@
 //! | anything else | none: undecodable, with the [`Reason`] |
 
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::AddAssign;
 use std::sync::{Arc, OnceLock};
 
@@ -22,7 +21,7 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use meta::MetaColumns;
 use tarn_model::{ClusterTime, Field, Kind, Lsn, Offset, PartitionId, SchemaId};
-use tarn_schema::{ColumnsError, Framing, ParseError, schema_reference, table_columns};
+use tarn_schema::{Framing, schema_reference, table_columns};
 use tarn_state::Schema;
 
 use crate::arrow_schema::arrow_schema;
@@ -30,6 +29,7 @@ use crate::column::{Column, row_width};
 use crate::cursor::Cursor;
 use crate::event_time::{EventTimes, believed, micros};
 use crate::plan::{RecordPlan, compile};
+use crate::reason::{Reason, UnusableSchema};
 
 mod meta;
 
@@ -96,73 +96,6 @@ pub struct WriterSchema {
     pub registered: Lsn,
     /// Why its columns are not in the table, if they could not be.
     pub unfit: Option<String>,
-}
-
-/// Why a record has no row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    /// Neither header nor prefix names a schema.
-    NoSchema,
-    /// It names one that was not registered for the topic when the record was committed.
-    UnknownSchema,
-    /// It names one that this table's columns cannot take.
-    UnusableSchema,
-    /// The payload ends too early.
-    Truncated,
-    /// The payload goes on after its last value.
-    TrailingBytes,
-    InvalidUtf8,
-    /// A number, a branch, a symbol or a boolean that is none.
-    InvalidValue,
-    /// Its rows would be out of all proportion to its bytes.
-    TooLarge,
-}
-
-impl Reason {
-    pub const ALL: [Reason; 8] = [
-        Reason::NoSchema,
-        Reason::UnknownSchema,
-        Reason::UnusableSchema,
-        Reason::Truncated,
-        Reason::TrailingBytes,
-        Reason::InvalidUtf8,
-        Reason::InvalidValue,
-        Reason::TooLarge,
-    ];
-
-    /// For metrics and for the dead letter.
-    pub fn label(self) -> &'static str {
-        match self {
-            Reason::NoSchema => "no_schema",
-            Reason::UnknownSchema => "unknown_schema",
-            Reason::UnusableSchema => "unusable_schema",
-            Reason::Truncated => "truncated",
-            Reason::TrailingBytes => "trailing_bytes",
-            Reason::InvalidUtf8 => "invalid_utf8",
-            Reason::InvalidValue => "invalid_value",
-            Reason::TooLarge => "too_large",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.label())
-    }
-}
-
-/// A schema that the table cannot take. Registration refuses such schemas, so this is a defect of
-/// ours or a column that an outside writer changed; only records that name the schema suffer.
-#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum UnusableSchema {
-    #[error(transparent)]
-    Parse(#[from] ParseError),
-    #[error(transparent)]
-    Columns(#[from] ColumnsError),
-    #[error("field {field} does not fit its column of type {column}")]
-    Mismatch { field: String, column: String },
-    #[error("{0}")]
-    Unfit(String),
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -32,6 +32,7 @@ mod decoder;
 mod decoders;
 mod event_time;
 mod plan;
+mod reason;
 mod shape;
 
 pub use arrow_schema::{FIELD_ID_KEY, arrow_schema, data_type};
@@ -39,7 +40,8 @@ pub use chunk::{
     Chunk, NO_RECORD, OPENED_BYTES_MAX, Run, UNREADABLE_BATCH, decode_batches, decode_record,
 };
 pub use decoder::{
-    BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeError, DecodeRecord, Decoded, Decoder, Odd, Reason,
-    TableShape, Undecodable, UnusableSchema, WriterSchema,
+    BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeError, DecodeRecord, Decoded, Decoder, Odd, TableShape,
+    Undecodable, WriterSchema,
 };
 pub use decoders::Decoders;
+pub use reason::{Reason, UnusableSchema};

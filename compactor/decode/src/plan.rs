@@ -17,8 +17,8 @@ use tarn_schema::{
 
 use crate::column::{Column, Values, last, length, mispaired, offset, row_width};
 use crate::cursor::Cursor;
-use crate::decoder::{Reason, UnusableSchema};
 use crate::event_time::{date, time_of_day, timestamp};
+use crate::reason::{Reason, UnusableSchema};
 
 const MICROS_PER_MILLI: i64 = 1_000;
 

@@ -22,6 +22,7 @@ use tarn_store::{Path, Store, StoreError, paths};
 
 use crate::columns::table_schema;
 use crate::evolve::{evolved, fresh, to_json};
+use crate::known::{Grown, Known, Refs};
 use crate::manifests::Manifests;
 use crate::storage;
 
@@ -41,29 +42,6 @@ struct Inner {
     manifests: Arc<Manifests>,
 }
 
-/// A metadata file that was read or written.
-#[derive(Debug)]
-pub(crate) struct Known {
-    pointer: String,
-    table: Table,
-    refs: Refs,
-    bytes: u64,
-    /// The same with the columns that the state had when it was last loaded.
-    grown: Mutex<Option<Grown>>,
-}
-
-#[derive(Debug, Clone)]
-struct Grown {
-    columns: Vec<Field>,
-    with_value: bool,
-    /// Schemas that were registered for it.
-    schemas: usize,
-    table: Table,
-}
-
-/// Branches and tags, by name. The crate keeps the map of them to itself.
-type Refs = Arc<BTreeMap<String, i64>>;
-
 /// The part of a metadata file that has them.
 #[derive(Deserialize)]
 struct WithRefs {
@@ -75,33 +53,6 @@ struct WithRefs {
 #[serde(rename_all = "kebab-case")]
 struct Ref {
     snapshot_id: i64,
-}
-
-impl Known {
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    pub(crate) fn metadata(&self) -> &TableMetadata {
-        self.table.metadata()
-    }
-
-    fn is_newer_than(&self, other: &Known) -> bool {
-        let at = |known: &Known| {
-            let metadata = known.table.metadata();
-            (metadata.last_sequence_number(), metadata.last_updated_ms())
-        };
-        at(self) >= at(other)
-    }
-
-    fn grown(&self, table: &tarn_state::Table) -> Option<Table> {
-        let grown = self.grown.lock().expect("nobody panics while holding it");
-        let grown = grown.as_ref()?;
-        let is_same = grown.with_value == table.with_value
-            && grown.schemas == table.schemas.len()
-            && grown.columns == table.columns;
-        is_same.then(|| grown.table.clone())
-    }
 }
 
 /// A table, ready to be scanned or added to.

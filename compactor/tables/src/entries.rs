@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use iceberg::spec::{DataFile, Datum, ManifestEntryRef, PrimitiveType};
 
-use crate::plan::{Facts, compare};
+use crate::facts::{Facts, compare};
 
 /// Files of one block.
 const BLOCK: usize = 32;

@@ -17,6 +17,8 @@ mod columns;
 mod commit;
 mod entries;
 mod evolve;
+mod facts;
+mod known;
 mod manifests;
 mod parquet_file;
 mod plan;

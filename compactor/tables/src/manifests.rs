@@ -21,8 +21,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use tarn_model::{ByteSize, TableUuid};
 use tarn_runtime::{Metrics, gauge};
 
-use crate::catalog::Known;
 use crate::entries::{Entries, Whole};
+use crate::known::Known;
 
 /// This part of the capacity is for what is known of manifests together.
 const WHOLES_PART: u64 = 8;

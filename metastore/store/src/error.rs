@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 
 use object_store::Error as ObjectError;
 use object_store::path::Path;
@@ -139,4 +140,15 @@ fn io_error(error: &ObjectError) -> Option<&io::Error> {
         source = at.source();
     }
     None
+}
+
+/// The URL does not name a store that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{url:?} is not a store: use file:///folder, memory: or s3://bucket/prefix")]
+    UnknownUrl { url: String },
+    #[error("the folder {folder:?} cannot be used: {reason}")]
+    Folder { folder: PathBuf, reason: String },
+    #[error("{url} cannot be opened: {reason}")]
+    Client { url: String, reason: String },
 }

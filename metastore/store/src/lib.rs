@@ -17,10 +17,9 @@ pub mod paths;
 mod store;
 
 pub use cache::ChunkCache;
-pub use error::StoreError;
+pub use error::{OpenError, StoreError};
 pub use faulty::{FaultPair, FaultyStore, StoreFaults};
 pub use local::LocalStore;
 pub use metered::Metered;
 pub use object_store::path::Path;
-pub use open::OpenError;
 pub use store::{Created, Listed, Options, Store};

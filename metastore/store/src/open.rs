@@ -1,6 +1,5 @@
 //! Builds the client of an object store from its URL: the only place that does.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder};
@@ -9,21 +8,19 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, RetryConfig};
 use tarn_runtime::Runtime;
 
+use crate::error::OpenError;
 use crate::local::LocalStore;
 use crate::store::{Options, Store};
 
-/// The URL does not name a store that can be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("{url:?} is not a store: use file:///folder, memory: or s3://bucket/prefix")]
-    UnknownUrl { url: String },
-    #[error("the folder {folder:?} cannot be used: {reason}")]
-    Folder { folder: PathBuf, reason: String },
-    #[error("{url} cannot be opened: {reason}")]
-    Client { url: String, reason: String },
+impl Store {
+    /// Opens `file:///folder`, `memory:` or `s3://bucket/prefix`. Settings of S3 come from the usual
+    /// `AWS_…` environment.
+    pub fn open(url: &str, options: Options, runtime: &Runtime) -> Result<Store, OpenError> {
+        open(url, options, runtime)
+    }
 }
 
-pub(crate) fn open(url: &str, options: Options, runtime: &Runtime) -> Result<Store, OpenError> {
+fn open(url: &str, options: Options, runtime: &Runtime) -> Result<Store, OpenError> {
     let (scheme, rest) = url.split_once(':').ok_or_else(|| OpenError::UnknownUrl {
         url: url.to_owned(),
     })?;

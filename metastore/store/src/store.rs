@@ -25,10 +25,10 @@ use tarn_runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
+use crate::StoreError;
 use crate::error::Failure;
 use crate::local::LocalStore;
 use crate::metered::Metered;
-use crate::{StoreError, open};
 
 /// How a store behaves. The defaults are the product's.
 #[derive(Debug, Clone)]
@@ -196,12 +196,6 @@ impl<'a> Attempts<'a> {
 }
 
 impl Store {
-    /// Opens `file:///folder`, `memory:` or `s3://bucket/prefix`. Settings of S3 come from the usual
-    /// `AWS_…` environment.
-    pub fn open(url: &str, options: Options, runtime: &Runtime) -> Result<Store, open::OpenError> {
-        open::open(url, options, runtime)
-    }
-
     /// A store over any `ObjectStore`; the simulator's way in. Requests are metered here.
     pub fn new(objects: Arc<dyn ObjectStore>, options: Options, runtime: &Runtime) -> Store {
         Store::assemble(objects, None, "memory://".to_owned(), options, runtime)

@@ -18,7 +18,7 @@ use tarn_state::State;
 use tarn_state::topic_names::EVENTS_NAMESPACE;
 
 use crate::QueryError;
-use crate::session::QueryContext;
+use crate::context::QueryContext;
 use crate::system::{self, SystemTable, UNDECODABLE, UndecodableTable};
 use crate::table::{Part, TopicTable};
 

@@ -27,10 +27,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug, error, info_span};
 
+use crate::context::QueryContext;
 use crate::functions::calendar::Zone;
 use crate::limits::{QueryLimits, QueryMemory};
 use crate::metrics::{EngineMetrics, Measured};
-use crate::session::{self, QueryContext};
+use crate::session;
 use crate::stack::poll_on_large_stack;
 use crate::{EngineSettings, QueryError, names, statement, type_name};
 

@@ -12,6 +12,7 @@
 
 mod catalog;
 mod conform;
+mod context;
 mod engine;
 mod error;
 mod functions;

@@ -34,8 +34,8 @@ use tarn_store::Path;
 use tarn_tables::PlannedFile;
 
 use crate::QueryError;
+use crate::context::QueryContext;
 use crate::semantics::can_fail;
-use crate::session::QueryContext;
 
 /// What the query wants of the table.
 #[derive(Debug, Clone, Copy)]

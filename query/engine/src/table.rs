@@ -17,10 +17,10 @@ use tarn_hot::TableCut;
 use tarn_schema::table_columns;
 
 use crate::conform::shown_schema;
+use crate::context::QueryContext;
 use crate::hot_scan::HotExec;
 use crate::ranges::Ranges;
 use crate::scan;
-use crate::session::QueryContext;
 
 /// Which rows of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

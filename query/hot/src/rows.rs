@@ -5,10 +5,27 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use tarn_decode::Decoder;
-use tarn_model::{OffsetRange, TopicPartition};
+use tarn_model::{OffsetRange, TopicPartition, defect};
 
 use crate::tail::{Stretch, Times};
 use crate::{HotError, HotTier, TableCut};
+
+impl HotTier {
+    /// The hot rows of a cut, in the order of partitions and offsets.
+    pub fn rows(&self, cut: &TableCut) -> HotRows {
+        let mut ranges: VecDeque<(TopicPartition, OffsetRange)> = cut.hot().collect();
+        if defect("hot-from-newest-m") {
+            let newest = self.inner.metastore.view();
+            for (at, range) in &mut ranges {
+                let m = newest
+                    .table(at.topic)
+                    .map(|table| table.materialized(at.partition));
+                range.start = m.unwrap_or(range.start).clamp(range.start, range.end);
+            }
+        }
+        HotRows::new(self, cut, ranges)
+    }
+}
 
 /// The rows of a cut that are in no table file. Batches have the columns that their table had when
 /// they were decoded: what came later is not in them, and means null.

@@ -10,10 +10,10 @@ use tarn_runtime::{Budget, Scope, TaskError, gauge};
 use tarn_state::{Partition, Table};
 use tarn_topics::{ReadError, Reader};
 
+use crate::TableCut;
 use crate::kept::Kept;
 use crate::metrics::HotMetrics;
 use crate::tail::{Extremes, Piece, Stretch, Times};
-use crate::{HotRows, TableCut};
 
 /// Bytes of batches that are read and decoded at a time.
 const READ_BYTES: u64 = 4 << 20;
@@ -103,21 +103,6 @@ impl HotTier {
                 .spawn("hot.follow", async move { following.follow().await }),
         );
         tier
-    }
-
-    /// The hot rows of a cut, in the order of partitions and offsets.
-    pub fn rows(&self, cut: &TableCut) -> HotRows {
-        let mut ranges: VecDeque<(TopicPartition, OffsetRange)> = cut.hot().collect();
-        if defect("hot-from-newest-m") {
-            let newest = self.inner.metastore.view();
-            for (at, range) in &mut ranges {
-                let m = newest
-                    .table(at.topic)
-                    .map(|table| table.materialized(at.partition));
-                range.start = m.unwrap_or(range.start).clamp(range.start, range.end);
-            }
-        }
-        HotRows::new(self, cut, ranges)
     }
 
     /// What is known of the hot rows of a cut, exactly; `None` if some of them are not in memory.

@@ -16,8 +16,9 @@ use crate::agent::Agent;
 use crate::context::Context;
 
 use super::altering::{Named, each, told};
-use super::create_topics::{Refused, checked_config};
+use super::create_topics::checked_config;
 use super::incremental_alter_configs::{find_topic, propose};
+use super::refused::Refused;
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,

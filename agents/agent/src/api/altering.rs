@@ -8,7 +8,7 @@ use tarn_kafka::ErrorCode;
 
 use crate::context::Context;
 
-use super::create_topics::Refused;
+use super::refused::Refused;
 use super::text::text;
 
 /// A resource as requests name it: its type, and its name.

@@ -21,7 +21,8 @@ use crate::agent::Agent;
 use crate::context::Context;
 use crate::error_code;
 
-use super::create_topics::{Refused, why};
+use super::create_topics::why;
+use super::refused::Refused;
 use super::text::text;
 
 pub(crate) async fn handle(

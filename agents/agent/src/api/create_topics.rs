@@ -31,10 +31,8 @@ use crate::error_code;
 use crate::placement;
 
 use super::describe_configs::holds;
+use super::refused::Refused;
 use super::text::text;
-
-/// A code and why.
-pub(super) type Refused = (ErrorCode, String);
 
 /// A topic to create, checked as far as one agent can.
 #[derive(Debug, Clone)]

@@ -19,7 +19,8 @@ use crate::context::Context;
 use crate::error_code;
 
 use super::TopicKey;
-use super::create_topics::{Refused, why};
+use super::create_topics::why;
+use super::refused::Refused;
 use super::text::{text, topic_name};
 
 pub(crate) async fn handle(

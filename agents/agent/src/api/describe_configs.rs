@@ -27,7 +27,7 @@ use crate::agent::Agent;
 use crate::broker_configs;
 use crate::context::Context;
 
-use super::create_topics::Refused;
+use super::refused::Refused;
 use super::text::text;
 
 pub(super) const TOPIC: i8 = 2;

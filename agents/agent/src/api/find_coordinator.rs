@@ -17,7 +17,7 @@ use crate::agent::Agent;
 use crate::context::Context;
 use crate::placement::{self, Broker};
 
-use super::create_topics::Refused;
+use super::refused::Refused;
 use super::text::text;
 
 const GROUP: i8 = 0;

@@ -22,8 +22,9 @@ use crate::context::Context;
 use crate::error_code;
 
 use super::altering::{Named, each, told};
-use super::create_topics::{Refused, why};
+use super::create_topics::why;
 use super::describe_configs::{BROKER, TOPIC};
+use super::refused::Refused;
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;

@@ -38,8 +38,9 @@ use super::text::{operations, text, topic_name as wire_name};
 use super::{TopicKey, leader_epoch};
 
 mod all;
+mod kept;
 
-pub(crate) use all::AllTopics;
+pub(crate) use kept::AllTopics;
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,

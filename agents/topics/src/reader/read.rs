@@ -12,6 +12,7 @@ use tarn_replica::View;
 use tarn_state::Extent;
 use tarn_store::{StoreError, paths};
 
+use super::raw::{RawBatch, offset_count};
 use super::stamp::RecordItem;
 use super::{Limits, Plan, ReadError, Reader, StoredBatch, stamp};
 
@@ -63,28 +64,6 @@ impl RangeRead {
             .map(|batch| batch.offsets().intersect(within).len())
             .sum()
     }
-}
-
-/// A batch as it is stored, with the place that its extent gives it.
-#[derive(Debug, Clone)]
-pub(super) struct RawBatch {
-    pub(super) segment: SegmentId,
-    pub(super) base: Offset,
-    pub(super) header: BatchHeader,
-    pub(super) leader_epoch: u32,
-    pub(super) lsn: Lsn,
-    pub(super) committed_time: ClusterTime,
-    pub(super) bytes: Bytes,
-}
-
-impl RawBatch {
-    pub(super) fn end(&self) -> Offset {
-        self.base.advance(offset_count(&self.header))
-    }
-}
-
-fn offset_count(header: &BatchHeader) -> u64 {
-    u64::try_from(header.offset_count()).unwrap_or(0)
 }
 
 /// How much of an extent to read.

@@ -5,7 +5,7 @@ use tarn_kafka::records::Limits;
 use tarn_kafka::{RecordHeader, Records, ValidBatch, stamp};
 use tarn_model::{ClusterTime, Lsn, Offset, OffsetRange, Timestamp};
 
-use super::read::RawBatch;
+use super::raw::RawBatch;
 
 /// The batches one after the other in one buffer, each stamped with its base offset and leader epoch.
 /// Both stand outside the batch's checksum.

@@ -11,7 +11,8 @@ use tarn_model::{Offset, OffsetRange, Timestamp, TopicPartition};
 use tarn_replica::View;
 use tarn_state::Extent;
 
-use super::read::{RawBatch, Wanted};
+use super::raw::RawBatch;
+use super::read::Wanted;
 use super::stamp::{RecordItem, join};
 use super::time_index::Block;
 use super::{ReadError, Reader};

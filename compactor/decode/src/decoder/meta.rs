@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{DecodeRecord, Origin, Reason};
+use super::{DecodeRecord, Origin};
 use crate::column::{Column, Values, last, length, mispaired, offset};
 use crate::event_time::micros;
+use crate::reason::Reason;
 use arrow::array::{
     ArrayRef, Int32Array, Int32Builder, Int64Array, LargeBinaryBuilder, TimestampMicrosecondArray,
 };

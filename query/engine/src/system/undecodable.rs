@@ -28,7 +28,7 @@ use tarn_model::{Offset, OffsetRange, PartitionId, TopicPartition};
 use tarn_state::{State, Table};
 
 use super::{bigint, int, text};
-use crate::session::QueryContext;
+use crate::context::QueryContext;
 use look::Look;
 use pruning::{Piece, Pruning};
 

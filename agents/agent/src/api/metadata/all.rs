@@ -22,51 +22,13 @@ use crate::context::Context;
 use crate::frame::Frame;
 use crate::placement::{self, Broker};
 
+use super::kept::{AllTopics, Kept, Of};
 use super::{describe, leader_epoch, response};
 
 /// Partitions that are described before others get their turn.
 const PARTITIONS_PER_TURN: usize = 4_096;
 /// Answers that are kept: for a few versions and zones. The one that was asked for least recently goes.
 const KEPT_MAX: usize = 8;
-
-#[derive(Debug, Default)]
-pub(crate) struct AllTopics {
-    /// The one that was asked for last is last.
-    kept: Mutex<Vec<Kept>>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    of: Of,
-    frame: Bytes,
-}
-
-/// All that the answer depends on.
-#[derive(Debug)]
-struct Of {
-    version: i16,
-    topic_operations: bool,
-    cluster_operations: bool,
-    topics: OrdMap<TopicId, Arc<Topic>>,
-    leader_epoch: i32,
-    brokers: Vec<Broker>,
-    /// Who leads for this client.
-    near: Vec<NodeId>,
-    controller: NodeId,
-}
-
-impl Of {
-    fn is(&self, other: &Of) -> bool {
-        self.version == other.version
-            && self.topic_operations == other.topic_operations
-            && self.cluster_operations == other.cluster_operations
-            && self.topics.ptr_eq(&other.topics)
-            && self.leader_epoch == other.leader_epoch
-            && self.brokers == other.brokers
-            && self.near == other.near
-            && self.controller == other.controller
-    }
-}
 
 impl AllTopics {
     /// The whole frame for this request.

@@ -24,7 +24,7 @@ use tarn_topics::{Reader, RecordItem, StoredBatch};
 
 use super::pruning::Piece;
 use crate::QueryError;
-use crate::session::QueryContext;
+use crate::context::QueryContext;
 
 /// Bytes of batches that are read at a time.
 const READ_BYTES: u64 = 4 << 20;
