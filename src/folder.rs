@@ -1,5 +1,7 @@
 //! The folder of `tarn dev`: made if absent, and held by one process at a time. An ephemeral one is
 //! removed with the process; what a killed one left is removed by the next.
+//!
+//! Leaves to others: what lies in it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};

@@ -1,5 +1,7 @@
 //! Who runs where: `tarn dev` starts every role on one node, in the order in which they stand on each
 //! other, and drains them in reverse.
+//!
+//! Leaves to others: what a role does; here it gets its settings and its listener.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,7 @@
 //! `tarn bench`: throughput and latency of a running Tarn, as its own client sees them.
+//!
+//! Holds: what is measured is what was answered.
+//! Leaves to others: comparisons between builds (`bench/`).
 
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 

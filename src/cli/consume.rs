@@ -1,4 +1,7 @@
 //! `tarn consume`: records of a topic, printed as a format says, decoded where they name a schema.
+//!
+//! Holds: standard output has records and nothing else; what could not be decoded is told on standard error.
+//! Leaves to others: the decoding (`tarn-decode`).
 
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 

@@ -1,4 +1,7 @@
 //! `tarn topic`: create, list, describe, change and delete topics.
+//!
+//! Each asks the agents as any Kafka client does.
+//! Leaves to others: which configs there are, and what they mean (the agent).
 
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 

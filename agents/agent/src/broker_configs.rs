@@ -62,15 +62,18 @@ const TOLD_TO_CONSOLES: &[(&str, ConfigKind, &str, &str)] = &[
     ),
 ];
 
-/// All of them, in the order of their names.
-pub(crate) fn all(settings: &AgentSettings, defaults: &Defaults, node: i32) -> Vec<BrokerConfig> {
-    let config = |name, kind, value: String, doc| BrokerConfig {
+fn config(name: &'static str, kind: ConfigKind, value: String, doc: &'static str) -> BrokerConfig {
+    BrokerConfig {
         name,
         kind,
         value,
         doc,
-    };
-    let mut all = vec![
+    }
+}
+
+/// Those that follow from the settings.
+fn of_settings(settings: &AgentSettings) -> Vec<BrokerConfig> {
+    vec![
         config(
             "auto.create.topics.enable",
             ConfigKind::Boolean,
@@ -149,7 +152,12 @@ pub(crate) fn all(settings: &AgentSettings, defaults: &Defaults, node: i32) -> V
             settings.request_bytes_max.0.to_string(),
             "Largest request.",
         ),
-    ];
+    ]
+}
+
+/// All of them, in the order of their names.
+pub(crate) fn all(settings: &AgentSettings, defaults: &Defaults, node: i32) -> Vec<BrokerConfig> {
+    let mut all = of_settings(settings);
     // What consoles look up before they show anything.
     for (name, kind, value, doc) in TOLD_TO_CONSOLES {
         all.push(config(name, *kind, (*value).to_owned(), doc));

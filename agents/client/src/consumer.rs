@@ -8,6 +8,9 @@
 //! aborted transaction is returned.
 //! Leaves to others: when to commit, unless `auto_commit` is set.
 
+mod read;
+mod settings;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::pin::Pin;
@@ -18,68 +21,20 @@ use bytes::Bytes;
 use futures::future::select_all;
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::fetch_response::{FetchResponse, PartitionData};
-use tarn_kafka::records::Limits;
-use tarn_kafka::{BatchError, ErrorCode, RecordHeader, Records, ValidBatch, split_batches};
+use kafka_protocol::messages::fetch_response::FetchResponse;
+use tarn_kafka::{ErrorCode, RecordHeader};
 use tarn_model::{ByteSize, Offset, Timestamp};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::client::{LeaderError, topic_name};
 use crate::offsets::Committer;
 use crate::{
-    Assignment, Client, ConsumeError, Group, GroupError, GroupSettings, Isolation, MemberState,
-    OffsetSpec, Refused, RequestError,
+    Assignment, Client, ConsumeError, Group, GroupError, GroupSettings, MemberState, OffsetSpec,
+    Refused, RequestError,
 };
 
-/// Settings of a [`Consumer`].
-#[derive(Debug, Clone)]
-pub struct ConsumerSettings {
-    /// Whose offsets are committed where partitions are assigned by hand.
-    pub group: Option<String>,
-    pub isolation: Isolation,
-    /// How long a server may wait for `bytes_min` before it answers.
-    pub wait_max: Duration,
-    pub bytes_min: i32,
-    /// Most that one answer should bring, over all partitions and per partition. A single batch may
-    /// be larger.
-    pub bytes_max: ByteSize,
-    pub partition_bytes_max: ByteSize,
-    /// Where to begin without a committed offset, and where to go on when the position is out of
-    /// range; `None` makes the latter an error.
-    pub start_at: StartAt,
-    pub out_of_range: Option<StartAt>,
-    /// Commits what earlier polls returned, this often and before every rebalance.
-    pub auto_commit: Option<Duration>,
-    /// What the records of one batch may take once decompressed.
-    pub limits: Limits,
-}
-
-impl Default for ConsumerSettings {
-    fn default() -> ConsumerSettings {
-        ConsumerSettings {
-            group: None,
-            isolation: Isolation::default(),
-            wait_max: Duration::from_millis(500),
-            bytes_min: 1,
-            bytes_max: ByteSize::mib(16),
-            partition_bytes_max: ByteSize::mib(1),
-            start_at: StartAt::Earliest,
-            out_of_range: Some(StartAt::Earliest),
-            auto_commit: None,
-            limits: Limits::default(),
-        }
-    }
-}
-
-/// Where to begin reading a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartAt {
-    Earliest,
-    Latest,
-    Offset(Offset),
-    /// The first record at or after this time; the end if there is none.
-    Timestamp(Timestamp),
-}
+use read::read_partition;
+pub use settings::{ConsumerSettings, StartAt};
 
 /// A record that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -603,106 +558,6 @@ fn leader_error(error: LeaderError) -> ConsumeError {
     match error {
         LeaderError::Request(error) => ConsumeError::Request(error),
         LeaderError::Refused(refused) => ConsumeError::Refused(refused),
-    }
-}
-
-/// Reads the batches of one partition's answer and moves the position over them.
-fn read_partition(
-    position: &mut Position,
-    answer: PartitionData,
-    settings: &ConsumerSettings,
-    records: &mut Vec<ConsumerRecord>,
-) -> Result<(), ConsumeError> {
-    let partition = answer.partition_index;
-    let mut aborted = AbortedTransactions::new(&answer);
-    let Some(bytes) = answer.records else {
-        return Ok(());
-    };
-    for batch in split_batches(bytes) {
-        let next = position.next.unwrap_or(Offset::ZERO);
-        let corrupt = |detail: String| ConsumeError::Corrupt {
-            topic: position.topic.to_string(),
-            partition,
-            offset: next.to_wire(),
-            detail,
-        };
-        let batch = match batch {
-            Ok(batch) => batch,
-            // Servers may cut the last batch off at the byte limit.
-            Err(BatchError::Truncated { .. }) => return Ok(()),
-            Err(error) => return Err(corrupt(error.to_string())),
-        };
-        let header = *batch.header();
-        let Some(end) = Offset::from_wire(header.last_offset()).map(|last| last.advance(1)) else {
-            return Err(corrupt("a batch has negative offsets".to_owned()));
-        };
-        if end <= next {
-            continue;
-        }
-        let hidden = aborted.hides(&batch, settings) || header.is_control();
-        if !hidden {
-            let opened = Records::open(&batch, &settings.limits)
-                .map_err(|error| corrupt(error.to_string()))?;
-            // All or nothing of a batch, so that the position stays at its beginning on an error.
-            let mut of_batch = Vec::new();
-            for record in opened {
-                let record = record.map_err(|error| corrupt(error.to_string()))?;
-                let Some(offset) =
-                    Offset::from_wire(record.offset).filter(|offset| *offset >= next)
-                else {
-                    continue;
-                };
-                of_batch.push(ConsumerRecord {
-                    topic: Arc::clone(&position.topic),
-                    partition,
-                    offset,
-                    timestamp: Timestamp(record.timestamp),
-                    key: record.key,
-                    value: record.value,
-                    headers: record.headers,
-                });
-            }
-            records.append(&mut of_batch);
-        }
-        position.next = Some(end);
-    }
-    Ok(())
-}
-
-/// Which producers' batches belong to aborted transactions, as one walks over an answer.
-struct AbortedTransactions {
-    /// (first offset, producer id), the last one first.
-    to_come: Vec<(i64, i64)>,
-    producers: BTreeSet<i64>,
-}
-
-impl AbortedTransactions {
-    fn new(answer: &PartitionData) -> AbortedTransactions {
-        let listed = answer.aborted_transactions.iter().flatten();
-        let mut to_come: Vec<(i64, i64)> = listed
-            .map(|aborted| (aborted.first_offset, aborted.producer_id.0))
-            .collect();
-        to_come.sort_unstable_by(|a, b| b.cmp(a));
-        AbortedTransactions {
-            to_come,
-            producers: BTreeSet::new(),
-        }
-    }
-
-    fn hides(&mut self, batch: &ValidBatch, settings: &ConsumerSettings) -> bool {
-        if settings.isolation == Isolation::ReadUncommitted {
-            return false;
-        }
-        let header = batch.header();
-        while let Some((_, producer)) = self.to_come.pop_if(|next| next.0 <= header.last_offset()) {
-            self.producers.insert(producer);
-        }
-        if header.is_control() {
-            // The marker ends the transaction, whichever way.
-            self.producers.remove(&header.producer_id);
-            return true;
-        }
-        header.is_transactional() && self.producers.contains(&header.producer_id)
     }
 }
 

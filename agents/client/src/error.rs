@@ -1,4 +1,7 @@
 //! What can go wrong, one enum per kind of operation, and what each means to the caller.
+//!
+//! Holds: an operation that failed says whether it may have happened (`fate`).
+//! Leaves to others: whether to try again.
 
 use std::time::Duration;
 

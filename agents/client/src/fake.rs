@@ -1,6 +1,9 @@
 //! A Kafka server of a few hundred lines for this crate's tests: topics in memory, idempotent
 //! producers, one coordinator, and faults on demand.
 
+mod data;
+mod groups;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,35 +13,27 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
-use kafka_protocol::messages::fetch_response::{
-    AbortedTransaction, FetchableTopicResponse, PartitionData,
-};
-use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::list_groups_response::ListedGroup;
-use kafka_protocol::messages::list_offsets_response::{
-    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
-};
-use kafka_protocol::messages::metadata_response::{
-    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
-};
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
-use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 use tarn_kafka::{
-    ApiKey, ErrorCode, HeaderError, ProduceRules, RequestBody, RequestHeader, ResponseBody,
-    ValidBatch, add_to_sequence, decode_request, encode_response, frame, stamp,
+    ApiKey, ErrorCode, HeaderError, RequestBody, RequestHeader, ResponseBody, ValidBatch,
+    add_to_sequence, decode_request, encode_response, frame, stamp,
 };
 use tarn_runtime::{Runtime, Scope, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
 use crate::{Client, ClientSettings};
+
+use data::{fetch, list_offsets, metadata, produce};
+use groups::{join, sync};
 
 /// What goes wrong with the next request of an API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -492,264 +487,4 @@ fn handle_now(
 
 fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
-}
-
-fn metadata(state: &State, request: MetadataRequest) -> MetadataResponse {
-    let names: Vec<String> = match request.topics {
-        None => state.topics.keys().cloned().collect(),
-        Some(topics) => topics
-            .into_iter()
-            .filter_map(|topic| Some(topic.name?.to_string()))
-            .collect(),
-    };
-    let topics = names
-        .into_iter()
-        .map(|topic| {
-            let answer = MetadataResponseTopic::default().with_name(Some(name(&topic)));
-            let Some(partitions) = state.topics.get(&topic) else {
-                return answer.with_error_code(ErrorCode::UnknownTopicOrPartition.code());
-            };
-            let partitions = (0..).take(partitions.len()).map(|index| {
-                MetadataResponsePartition::default()
-                    .with_partition_index(index)
-                    .with_leader_id(1.into())
-            });
-            answer.with_partitions(partitions.collect())
-        })
-        .collect();
-    let broker = MetadataResponseBroker::default()
-        .with_node_id(1.into())
-        .with_host(StrBytes::from_static_str("127.0.0.1"))
-        .with_port(state.port);
-    MetadataResponse::default()
-        .with_brokers(vec![broker])
-        .with_topics(topics)
-}
-
-fn produce(
-    state: &mut State,
-    request: ProduceRequest,
-    refused: Option<ErrorCode>,
-) -> ProduceResponse {
-    let rules = ProduceRules {
-        batch_bytes_max: 1 << 20,
-        timestamp_latest: i64::MAX,
-        zstd_allowed: true,
-    };
-    let mut responses = Vec::new();
-    for topic in request.topic_data {
-        let mut partitions = Vec::new();
-        for data in topic.partition_data {
-            let target = state
-                .topics
-                .get_mut(topic.name.as_str())
-                .and_then(|partitions| partitions.get_mut(usize::try_from(data.index).ok()?));
-            let outcome = match (refused, target) {
-                (Some(code), _) => Err(code),
-                (None, None) => Err(ErrorCode::UnknownTopicOrPartition),
-                (None, Some(partition)) => {
-                    ValidBatch::from_produce(data.records.unwrap_or_default(), &rules)
-                        .map_err(|error| error.error_code())
-                        .and_then(|batch| partition.append(&batch))
-                }
-            };
-            let response = PartitionProduceResponse::default().with_index(data.index);
-            partitions.push(match outcome {
-                Ok(offset) => response.with_base_offset(offset),
-                Err(code) => response.with_base_offset(-1).with_error_code(code.code()),
-            });
-        }
-        responses.push(
-            TopicProduceResponse::default()
-                .with_name(topic.name)
-                .with_partition_responses(partitions),
-        );
-    }
-    ProduceResponse::default().with_responses(responses)
-}
-
-fn fetch(state: &State, request: &FetchRequest) -> FetchResponse {
-    let mut responses = Vec::new();
-    for topic in &request.topics {
-        let mut partitions = Vec::new();
-        for asked in &topic.partitions {
-            let answer = PartitionData::default().with_partition_index(asked.partition);
-            let found = state
-                .topics
-                .get(topic.topic.as_str())
-                .and_then(|partitions| partitions.get(usize::try_from(asked.partition).ok()?));
-            partitions.push(match found {
-                None => answer.with_error_code(ErrorCode::UnknownTopicOrPartition.code()),
-                Some(partition) if asked.fetch_offset > partition.end => {
-                    answer.with_error_code(ErrorCode::OffsetOutOfRange.code())
-                }
-                Some(partition) => {
-                    let mut records = BytesMut::new();
-                    for batch in &partition.batches {
-                        if batch.header().last_offset() >= asked.fetch_offset {
-                            records.extend_from_slice(batch.bytes());
-                        }
-                    }
-                    let aborted = partition.aborted.iter().map(|(producer, first)| {
-                        AbortedTransaction::default()
-                            .with_producer_id((*producer).into())
-                            .with_first_offset(*first)
-                    });
-                    answer
-                        .with_high_watermark(partition.end)
-                        .with_last_stable_offset(partition.end)
-                        .with_aborted_transactions(Some(aborted.collect()))
-                        .with_records(Some(records.freeze()))
-                }
-            });
-        }
-        responses.push(
-            FetchableTopicResponse::default()
-                .with_topic(topic.topic.clone())
-                .with_partitions(partitions),
-        );
-    }
-    FetchResponse::default().with_responses(responses)
-}
-
-fn list_offsets(state: &State, request: ListOffsetsRequest) -> ListOffsetsResponse {
-    let mut topics = Vec::new();
-    for topic in request.topics {
-        let mut partitions = Vec::new();
-        for asked in &topic.partitions {
-            let answer =
-                ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
-            let found = state
-                .topics
-                .get(topic.name.as_str())
-                .and_then(|partitions| {
-                    partitions.get(usize::try_from(asked.partition_index).ok()?)
-                });
-            partitions.push(match found {
-                None => answer.with_error_code(ErrorCode::UnknownTopicOrPartition.code()),
-                Some(_) if asked.timestamp == -2 => answer.with_offset(0),
-                Some(partition) if asked.timestamp == -1 => answer.with_offset(partition.end),
-                Some(partition) => {
-                    let later = partition
-                        .batches
-                        .iter()
-                        .find(|batch| batch.header().max_timestamp >= asked.timestamp);
-                    answer.with_offset(later.map_or(-1, |batch| batch.header().base_offset))
-                }
-            });
-        }
-        topics.push(
-            ListOffsetsTopicResponse::default()
-                .with_name(topic.name)
-                .with_partitions(partitions),
-        );
-    }
-    ListOffsetsResponse::default().with_topics(topics)
-}
-
-/// Waits until all members have joined the new generation, or drops those who have not in time.
-async fn join(state: &Mutex<State>, request: JoinGroupRequest) -> JoinGroupResponse {
-    let group_id = request.group_id.to_string();
-    let metadata = request
-        .protocols
-        .first()
-        .map(|protocol| protocol.metadata.clone())
-        .unwrap_or_default();
-    let (member_id, generation) = {
-        let mut state = state.lock().expect("test");
-        if request.member_id.is_empty() {
-            state.next_member += 1;
-            let member_id = format!("member-{}", state.next_member);
-            return JoinGroupResponse::default()
-                .with_error_code(ErrorCode::MemberIdRequired.code())
-                .with_member_id(StrBytes::from_string(member_id));
-        }
-        let group = state.groups.entry(group_id.clone()).or_default();
-        let member_id = request.member_id.to_string();
-        let joined_already = group
-            .members
-            .get(&member_id)
-            .is_some_and(|(_, joined)| *joined == group.generation);
-        if joined_already
-            || group
-                .members
-                .values()
-                .all(|(_, joined)| *joined == group.generation)
-        {
-            group.generation += 1;
-        }
-        let generation = group.generation;
-        group
-            .members
-            .insert(member_id.clone(), (metadata, generation));
-        (member_id, generation)
-    };
-    let until = Instant::now() + Duration::from_secs(3);
-    loop {
-        {
-            let mut state = state.lock().expect("test");
-            let group = state.groups.get_mut(&group_id).expect("just joined");
-            if group.generation != generation {
-                return JoinGroupResponse::default()
-                    .with_error_code(ErrorCode::RebalanceInProgress.code());
-            }
-            if Instant::now() >= until {
-                group.members.retain(|_, (_, joined)| *joined == generation);
-            }
-            if group
-                .members
-                .values()
-                .all(|(_, joined)| *joined == generation)
-            {
-                group.leader = group.members.keys().next().cloned().unwrap_or_default();
-                let response = JoinGroupResponse::default()
-                    .with_generation_id(generation)
-                    .with_protocol_name(Some(StrBytes::from_static_str("range")))
-                    .with_leader(StrBytes::from_string(group.leader.clone()))
-                    .with_member_id(StrBytes::from_string(member_id.clone()));
-                if group.leader != member_id {
-                    return response;
-                }
-                let members = group.members.iter().map(|(member, (metadata, _))| {
-                    JoinGroupResponseMember::default()
-                        .with_member_id(StrBytes::from_string(member.clone()))
-                        .with_metadata(metadata.clone())
-                });
-                return response.with_members(members.collect());
-            }
-        }
-        sleep(Duration::from_millis(2)).await;
-    }
-}
-
-async fn sync(state: &Mutex<State>, request: SyncGroupRequest) -> SyncGroupResponse {
-    loop {
-        {
-            let mut state = state.lock().expect("test");
-            let Some(group) = state.groups.get_mut(request.group_id.as_str()) else {
-                return SyncGroupResponse::default()
-                    .with_error_code(ErrorCode::UnknownMemberId.code());
-            };
-            if group.generation != request.generation_id {
-                return SyncGroupResponse::default()
-                    .with_error_code(ErrorCode::RebalanceInProgress.code());
-            }
-            if group.leader == request.member_id.as_str() {
-                let given = request.assignments.iter();
-                group.assignments = given
-                    .map(|given| (given.member_id.to_string(), given.assignment.clone()))
-                    .collect();
-                group.assigned_generation = group.generation;
-            }
-            if group.assigned_generation == request.generation_id {
-                let assignment = group
-                    .assignments
-                    .get(request.member_id.as_str())
-                    .cloned()
-                    .unwrap_or_default();
-                return SyncGroupResponse::default().with_assignment(assignment);
-            }
-        }
-        sleep(Duration::from_millis(2)).await;
-    }
 }

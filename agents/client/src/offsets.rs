@@ -1,4 +1,7 @@
 //! Offsets from the outside: where a partition begins and ends, and what a group has committed.
+//!
+//! Leaves to others: who is in a group (`group`), and when a consumer commits (`consumer`).
+//! Nothing is kept here: each call asks.
 
 use std::collections::BTreeMap;
 

@@ -1,62 +1,11 @@
-//! The Kafka APIs that we serve: one line each, and everything else follows from the line.
+//! The key of an API that we serve, and what follows from it: versions, headers, name.
 //!
-//! A line gives the key, the versions we accept (the lower of Kafka 4.2's and those that
-//! `kafka-protocol` knows), the first flexible version, the message types and the layout that
-//! bounds the request. The request and response enums, decoding, encoding and the bounds walker
-//! are derived from these lines.
+//! Keys and versions stand in the table of `apis.rs`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Hands the table of APIs to another macro:
-/// `Name = key, first..=last accepted, first flexible, Request => Response, LAYOUT;`
-macro_rules! for_each_api {
-    ($callback:ident) => {
-        $callback! {
-            Produce = 0, 3..=13, 9, ProduceRequest => ProduceResponse, PRODUCE;
-            Fetch = 1, 4..=18, 12, FetchRequest => FetchResponse, FETCH;
-            ListOffsets = 2, 1..=10, 6, ListOffsetsRequest => ListOffsetsResponse, LIST_OFFSETS;
-            Metadata = 3, 0..=13, 9, MetadataRequest => MetadataResponse, METADATA;
-            OffsetCommit = 8, 2..=9, 8, OffsetCommitRequest => OffsetCommitResponse, OFFSET_COMMIT;
-            OffsetFetch = 9, 1..=9, 6, OffsetFetchRequest => OffsetFetchResponse, OFFSET_FETCH;
-            FindCoordinator = 10, 0..=6, 3, FindCoordinatorRequest => FindCoordinatorResponse, FIND_COORDINATOR;
-            JoinGroup = 11, 0..=9, 6, JoinGroupRequest => JoinGroupResponse, JOIN_GROUP;
-            Heartbeat = 12, 0..=4, 4, HeartbeatRequest => HeartbeatResponse, HEARTBEAT;
-            LeaveGroup = 13, 0..=5, 4, LeaveGroupRequest => LeaveGroupResponse, LEAVE_GROUP;
-            SyncGroup = 14, 0..=5, 4, SyncGroupRequest => SyncGroupResponse, SYNC_GROUP;
-            DescribeGroups = 15, 0..=6, 5, DescribeGroupsRequest => DescribeGroupsResponse, DESCRIBE_GROUPS;
-            ListGroups = 16, 0..=5, 3, ListGroupsRequest => ListGroupsResponse, LIST_GROUPS;
-            ApiVersions = 18, 0..=4, 3, ApiVersionsRequest => ApiVersionsResponse, API_VERSIONS;
-            CreateTopics = 19, 2..=7, 5, CreateTopicsRequest => CreateTopicsResponse, CREATE_TOPICS;
-            DeleteTopics = 20, 1..=6, 4, DeleteTopicsRequest => DeleteTopicsResponse, DELETE_TOPICS;
-            DeleteRecords = 21, 0..=2, 2, DeleteRecordsRequest => DeleteRecordsResponse, DELETE_RECORDS;
-            InitProducerId = 22, 0..=5, 2, InitProducerIdRequest => InitProducerIdResponse, INIT_PRODUCER_ID;
-            OffsetForLeaderEpoch = 23, 2..=4, 4, OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse, OFFSET_FOR_LEADER_EPOCH;
-            DescribeAcls = 29, 1..=3, 2, DescribeAclsRequest => DescribeAclsResponse, DESCRIBE_ACLS;
-            CreateAcls = 30, 1..=3, 2, CreateAclsRequest => CreateAclsResponse, CREATE_ACLS;
-            DeleteAcls = 31, 1..=3, 2, DeleteAclsRequest => DeleteAclsResponse, DELETE_ACLS;
-            DescribeConfigs = 32, 1..=4, 4, DescribeConfigsRequest => DescribeConfigsResponse, DESCRIBE_CONFIGS;
-            AlterConfigs = 33, 0..=2, 2, AlterConfigsRequest => AlterConfigsResponse, ALTER_CONFIGS;
-            DescribeLogDirs = 35, 1..=4, 2, DescribeLogDirsRequest => DescribeLogDirsResponse, DESCRIBE_LOG_DIRS;
-            CreatePartitions = 37, 0..=3, 2, CreatePartitionsRequest => CreatePartitionsResponse, CREATE_PARTITIONS;
-            DeleteGroups = 42, 0..=2, 2, DeleteGroupsRequest => DeleteGroupsResponse, DELETE_GROUPS;
-            ElectLeaders = 43, 0..=2, 2, ElectLeadersRequest => ElectLeadersResponse, ELECT_LEADERS;
-            IncrementalAlterConfigs = 44, 0..=1, 1, IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse, INCREMENTAL_ALTER_CONFIGS;
-            ListPartitionReassignments = 46, 0..=0, 0, ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse, LIST_PARTITION_REASSIGNMENTS;
-            OffsetDelete = 47, 0..=0, 1, OffsetDeleteRequest => OffsetDeleteResponse, OFFSET_DELETE;
-            DescribeClientQuotas = 48, 0..=1, 1, DescribeClientQuotasRequest => DescribeClientQuotasResponse, DESCRIBE_CLIENT_QUOTAS;
-            AlterClientQuotas = 49, 0..=1, 1, AlterClientQuotasRequest => AlterClientQuotasResponse, ALTER_CLIENT_QUOTAS;
-            DescribeUserScramCredentials = 50, 0..=0, 0, DescribeUserScramCredentialsRequest => DescribeUserScramCredentialsResponse, DESCRIBE_USER_SCRAM_CREDENTIALS;
-            DescribeQuorum = 55, 0..=2, 0, DescribeQuorumRequest => DescribeQuorumResponse, DESCRIBE_QUORUM;
-            DescribeCluster = 60, 0..=2, 0, DescribeClusterRequest => DescribeClusterResponse, DESCRIBE_CLUSTER;
-            DescribeProducers = 61, 0..=0, 0, DescribeProducersRequest => DescribeProducersResponse, DESCRIBE_PRODUCERS;
-            ListTransactions = 66, 0..=2, 0, ListTransactionsRequest => ListTransactionsResponse, LIST_TRANSACTIONS;
-            ListConfigResources = 74, 0..=1, 0, ListConfigResourcesRequest => ListConfigResourcesResponse, LIST_CONFIG_RESOURCES;
-            DescribeTopicPartitions = 75, 0..=0, 0, DescribeTopicPartitionsRequest => DescribeTopicPartitionsResponse, DESCRIBE_TOPIC_PARTITIONS;
-        }
-    };
-}
-pub(crate) use for_each_api;
+use crate::apis::for_each_api;
 
 macro_rules! define_api_key {
     ($($name:ident = $key:literal, $first:literal..=$last:literal, $flexible:literal, $request:ident => $response:ident, $layout:ident;)*) => {

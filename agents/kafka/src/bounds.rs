@@ -1,7 +1,7 @@
 //! Walks a request before anyone decodes it, so that no count from the wire is believed.
 //!
 //! `kafka-protocol` reserves room for as many elements as a request announces, and a failed
-//! allocation ends the process. This walk follows the same layout (`layouts.rs`) without
+//! allocation ends the process. This walk follows the same layout (`apis.rs`) without
 //! allocating: every count must fit the bytes that are left, every length its bytes, every text
 //! UTF-8, and the structs it decodes to must fit [`MEMORY_FACTOR`] times the request.
 //!
@@ -9,12 +9,9 @@
 //! refuses never reaches the decoder. Bytes behind the request are ignored, as Apache Kafka does:
 //! every librdkafka from 2.3 to 2.16 writes a null array of Metadata in four bytes instead of one.
 
-mod layouts;
-
-use layouts::{Element, Kind, Layout};
-
 use crate::ApiKey;
-use crate::api_key::for_each_api;
+use crate::apis::{self, for_each_api};
+use crate::layout::{Element, Kind, Layout};
 use crate::read::{ReadError, Reader};
 
 /// A decoded request may take this many times its bytes on the wire. The leanest honest requests,
@@ -69,7 +66,7 @@ macro_rules! define_layout_of {
     ($($name:ident = $key:literal, $first:literal..=$last:literal, $flexible:literal, $request:ident => $response:ident, $layout:ident;)*) => {
         fn layout_of(api: ApiKey) -> &'static Layout {
             match api {
-                $(ApiKey::$name => &layouts::$layout,)*
+                $(ApiKey::$name => &apis::$layout,)*
             }
         }
     };

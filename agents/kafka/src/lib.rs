@@ -12,11 +12,13 @@
 )]
 
 mod api_key;
+mod apis;
 pub mod bounds;
 mod builder;
 mod compression;
 mod error_code;
 pub mod frame;
+mod layout;
 mod read;
 mod record_batch;
 pub mod records;
@@ -28,9 +30,9 @@ pub use compression::{Compression, DecompressError};
 pub use error_code::ErrorCode;
 pub use frame::{FrameError, HeaderError, RequestHeader};
 pub use record_batch::{
-    BATCH_HEADER_BYTES, BatchError, BatchHeader, Batches, NO_PRODUCER_ID, NO_SEQUENCE,
-    ProduceRules, StoredBatches, TimestampType, ValidBatch, add_to_sequence, split_batches,
-    split_stored, stamp,
+    BATCH_HEADER_BYTES, BatchError, BatchHeader, Batches, CodecProblem, NO_PRODUCER_ID,
+    NO_SEQUENCE, ProduceRules, ProducerProblem, StoredBatches, TimestampType, ValidBatch,
+    add_to_sequence, split_batches, split_stored, stamp,
 };
 pub use records::{Record, RecordHeader, Records};
 pub use request::{

@@ -266,13 +266,13 @@ impl ValidBatch {
         }
         if header.has_producer() {
             if header.base_sequence < 0 {
-                return Err(BatchError::Producer(ProducerProblem::NoSequence));
+                return Err(BatchError::Producer(ProducerProblem::Sequence));
             }
             if header.producer_epoch < 0 {
-                return Err(BatchError::Producer(ProducerProblem::NoEpoch));
+                return Err(BatchError::Producer(ProducerProblem::Epoch));
             }
         } else if header.is_transactional() {
-            return Err(BatchError::Producer(ProducerProblem::NoProducer));
+            return Err(BatchError::Producer(ProducerProblem::Producer));
         }
         if header.compression == Compression::Zstd && !rules.zstd_allowed {
             return Err(BatchError::Compression(CodecProblem::ZstdTooEarly));

@@ -12,7 +12,7 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 
-use crate::api_key::for_each_api;
+use crate::apis::for_each_api;
 use crate::bounds::{self, BoundsError};
 use crate::frame::{self, HeaderError, RequestHeader};
 use crate::{ApiKey, ErrorCode};

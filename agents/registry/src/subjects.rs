@@ -1,4 +1,7 @@
 //! What both registry APIs do: parse, register, look up.
+//!
+//! Holds: an id is answered when the view has its schema, and *not there* is said behind a barrier.
+//! Leaves to others: codes and texts (`confluent`, `v1`).
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! What the core costs as those who wait, what is stored and what a group holds grow around an
 //! operation: over the real binary where a request shows it, in this process where only the state does.
+//!
+//! Leaves to others: what is printed and compared (`growth`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

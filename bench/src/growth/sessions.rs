@@ -1,4 +1,7 @@
 //! What fetches, members and schemas cost as there are more of their kind, over the real binary.
+//!
+//! Each line measures the same operation beside few of its kind and beside many.
+//! Leaves to others: what is printed and compared (`growth`).
 
 use std::time::Duration;
 

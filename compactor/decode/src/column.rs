@@ -1,5 +1,7 @@
 //! A column that grows row by row and can be cut back, which Arrow's builders cannot: a record that
 //! turns out undecodable in its middle is taken out of all columns again.
+//!
+//! Leaves to others: which bytes of a payload become which values (`plan`).
 
 use std::sync::Arc;
 

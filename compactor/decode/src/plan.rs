@@ -333,6 +333,19 @@ impl Target {
     }
 }
 
+/// `None` if it has more digits than its column.
+fn read_decimal(
+    cursor: &mut Cursor<'_>,
+    size: Option<usize>,
+    limit: u128,
+) -> Result<Option<i128>, Reason> {
+    let bytes = match size {
+        Some(size) => cursor.take(size)?,
+        None => cursor.bytes()?,
+    };
+    Ok(two_s_complement(bytes).filter(|value| value.unsigned_abs() < limit))
+}
+
 impl Plan {
     fn read(&self, cursor: &mut Cursor<'_>, column: &mut Column) -> Result<(), Reason> {
         match self {
@@ -376,16 +389,10 @@ impl Plan {
             },
             Plan::Fixed(size) => column.push_fixed(cursor.take(*size)?),
             Plan::FixedToBinary(size) => column.push_binary(cursor.take(*size)?)?,
-            Plan::Decimal { size, limit } => {
-                let bytes = match size {
-                    Some(size) => cursor.take(*size)?,
-                    None => cursor.bytes()?,
-                };
-                match two_s_complement(bytes).filter(|value| value.unsigned_abs() < *limit) {
-                    Some(value) => column.push_decimal(value),
-                    None => nulled(cursor, column),
-                }
-            }
+            Plan::Decimal { size, limit } => match read_decimal(cursor, *size, *limit)? {
+                Some(value) => column.push_decimal(value),
+                None => nulled(cursor, column),
+            },
             Plan::Record(plan) => {
                 let Values::Struct(children) = &mut column.values else {
                     mispaired("a record")

@@ -16,7 +16,7 @@ use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableIdent};
 use serde::Deserialize;
 use serde_json::Value;
-use tarn_model::{ByteSize, Field, Kind};
+use tarn_model::{ByteSize, Kind};
 use tarn_replica::Node;
 use tarn_store::{Path, Store, StoreError, paths};
 

@@ -19,6 +19,7 @@
 //! absent slot, so there are no holes. Whoever wrote it, a verified slot never changes: what this process
 //! verified lately is handed to its followers from memory.
 
+mod append;
 mod follower;
 mod slot;
 
@@ -30,12 +31,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
-use tarn_model::{ByteSize, Fate, Generation, Kind, Lsn, SessionId, defect};
+use tarn_model::{ByteSize, Generation, Kind, Lsn, SessionId, defect};
 use tarn_runtime::Runtime;
 use tarn_store::{Store, StoreError, paths};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::log::{
     AppendError, CommitLog, Floor, FollowError, Followed, Follower, LogEntry, LogError, SnapshotRef,
@@ -317,134 +317,6 @@ impl Inner {
     async fn covering_floor(&self, store: &Store, n: u64) -> Result<Option<Floor>, FloorError> {
         let floor = self.floor(store).await?;
         Ok(self.covers(floor.lsn, n).then_some(floor))
-    }
-
-    async fn append(&self, entry: LogEntry) -> Result<(), AppendError> {
-        let until = Instant::now() + self.settings.append_deadline;
-        let Ok(_turn) = timeout_at(until, self.turn.lock()).await else {
-            return Err(AppendError::NotSent {
-                reason: "another append is on its way".to_owned(),
-            });
-        };
-        // Only a log that went back is shorter than what its proposer applied; a put beyond its end
-        // would leave a hole.
-        let known_end = self.known().end;
-        if entry.applied_n > known_end {
-            match timeout_at(until, self.end()).await {
-                Ok(Ok(end)) if end.n >= entry.applied_n => {}
-                Ok(Ok(end)) => {
-                    return Err(AppendError::WentBack {
-                        end,
-                        applied_n: entry.applied_n,
-                    });
-                }
-                Ok(Err(LogError::Superseded { floor })) => {
-                    return Err(AppendError::Trimmed { floor });
-                }
-                Ok(Err(LogError::WentBack { end, .. })) => {
-                    return Err(AppendError::WentBack {
-                        end,
-                        applied_n: entry.applied_n,
-                    });
-                }
-                Ok(Err(LogError::Corrupt { reason })) => {
-                    return Err(AppendError::Corrupt { reason });
-                }
-                Ok(Err(
-                    error @ (LogError::Unavailable { .. }
-                    | LogError::Denied { .. }
-                    | LogError::Invalid { .. }),
-                )) => {
-                    return Err(AppendError::NotSent {
-                        reason: error.to_string(),
-                    });
-                }
-                Err(_) => {
-                    return Err(AppendError::NotSent {
-                        reason: "the end of the log is unknown".to_owned(),
-                    });
-                }
-            }
-        }
-        let nonce = self.runtime.random().u128();
-        let unknown = |reason: String| AppendError::Unknown { reason };
-        let mut sent = false;
-        loop {
-            // Where this process knows the log to end: nobody moves past an absent slot.
-            let n = {
-                let known = self.known();
-                // One that was trimmed is yielded to nobody any more: another copy tells what became of
-                // it, and the fold takes one of them.
-                let stands = known.keys.get(&(entry.session, entry.sequence));
-                if stands.is_some_and(|n| !self.covers(known.floor, *n)) {
-                    return Ok(());
-                }
-                known.end + 1
-            };
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let reason = "others took every slot until the deadline".to_owned();
-                return Err(if sent {
-                    unknown(reason)
-                } else {
-                    AppendError::NotSent { reason }
-                });
-            }
-            let slot = Slot {
-                nonce,
-                session: entry.session,
-                sequence: entry.sequence,
-                lsn: self.lsn(n),
-                bytes: entry.bytes.clone(),
-            };
-            sent = true;
-            let store = self.store.with_deadline(left);
-            let found = match store
-                .create_or_read(&paths::log_entry(slot.lsn), slot.encode())
-                .await
-            {
-                Ok(Ok(_)) => slot,
-                Ok(Err(another)) => Slot::decode(&another, slot.lsn).map_err(|error| {
-                    unknown(format!("slot {} is damaged: {error}", self.lsn(n)))
-                })?,
-                // Refused for certain, and every slot left behind was verified as another's.
-                Err(error) if error.fate() == Fate::NotDone => {
-                    return Err(AppendError::NotSent {
-                        reason: error.to_string(),
-                    });
-                }
-                Err(error) => return Err(unknown(error.to_string())),
-            };
-            let ours = found.nonce == nonce;
-            let skip = if ours {
-                defect("skip-floor-after-put")
-            } else {
-                defect("skip-floor-after-read")
-            };
-            if !skip {
-                let left = until
-                    .saturating_duration_since(Instant::now())
-                    .max(self.settings.poll_min);
-                match self
-                    .covering_floor(&self.store.with_deadline(left), n)
-                    .await
-                {
-                    Ok(None) => {}
-                    Ok(Some(floor)) => return Err(AppendError::Trimmed { floor }),
-                    Err(FloorError::Store(error)) => return Err(unknown(error.to_string())),
-                    Err(FloorError::Corrupt(reason)) => return Err(unknown(reason)),
-                    Err(FloorError::WentBack { found, .. }) => {
-                        return Err(AppendError::WentBack {
-                            end: found,
-                            applied_n: entry.applied_n,
-                        });
-                    }
-                }
-            }
-            debug!(n, ours, session = %found.session, sequence = found.sequence, "slot verified");
-            self.known().add(found);
-            self.wake();
-        }
     }
 
     async fn end(&self) -> Result<Lsn, LogError> {

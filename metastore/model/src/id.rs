@@ -1,5 +1,7 @@
 //! Identifiers. Random ids are 128 bits drawn from `runtime::Random`; each prints with a prefix that
 //! says what it is.
+//!
+//! Holds: ids of different kinds are different types, and none is made here.
 
 use std::fmt;
 use std::str::FromStr;

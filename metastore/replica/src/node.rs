@@ -34,7 +34,7 @@ use crate::fold::Fold;
 use crate::follower::{self, Follower, JumpError, LoadError, Progress};
 use crate::outcome::View;
 use crate::proposer::{self, Proposer};
-use crate::shared::{Receivers, Shared};
+use crate::shared::{Receivers, Shared, Waiter};
 use crate::snapshotter::Snapshotter;
 use crate::{Metastore, NodeSettings, queue};
 
@@ -142,6 +142,47 @@ impl Node {
     }
 }
 
+/// What no request waits for, but barriers.
+fn start_background(
+    settings: &NodeSettings,
+    replica: &Scope,
+    shared: &Arc<Shared>,
+    archiver: Archiver,
+    barriers: mpsc::Receiver<Waiter>,
+    clocks: clock_guard::Clocks,
+) {
+    let scope = replica.child("background");
+    drop(
+        scope.spawn(
+            "barrier",
+            BarrierTask {
+                shared: Arc::clone(shared),
+                waiters: barriers,
+            }
+            .run(scope.clone()),
+        ),
+    );
+    drop(scope.spawn("archive", archiver.run(scope.clone())));
+    let snapshotter = Snapshotter {
+        shared: Arc::clone(shared),
+        snapshot_bytes: settings.snapshot_bytes,
+        snapshot_entries: settings.snapshot_entries,
+    };
+    drop(scope.spawn("snapshots", snapshotter.run(scope.clone())));
+    if !settings.alone {
+        drop(
+            scope.spawn(
+                "clock-guard",
+                ClockGuard {
+                    shared: Arc::clone(shared),
+                    checked: clocks,
+                }
+                .run(scope.clone()),
+            ),
+        );
+    }
+}
+
 async fn open_replica(
     level_max: FeatureLevel,
     settings: &NodeSettings,
@@ -226,45 +267,11 @@ async fn open_replica(
         begin(store, cluster).await?;
     }
 
-    let scope = replica.child("background");
-    drop(
-        scope.spawn(
-            "barrier",
-            BarrierTask {
-                shared: Arc::clone(&shared),
-                waiters: barriers,
-            }
-            .run(scope.clone()),
-        ),
-    );
-    drop(
-        scope.spawn(
-            "archive",
-            Archiver {
-                shared: Arc::clone(&shared),
-                recent,
-            }
-            .run(scope.clone()),
-        ),
-    );
-    let snapshotter = Snapshotter {
+    let archiver = Archiver {
         shared: Arc::clone(&shared),
-        snapshot_bytes: settings.snapshot_bytes,
-        snapshot_entries: settings.snapshot_entries,
+        recent,
     };
-    drop(scope.spawn("snapshots", snapshotter.run(scope.clone())));
-    if !settings.alone {
-        drop(
-            scope.spawn(
-                "clock-guard",
-                ClockGuard {
-                    shared: Arc::clone(&shared),
-                    checked: clocks,
-                }
-                .run(scope.clone()),
-            ),
-        );
-    }
+    start_background(settings, replica, &shared, archiver, barriers, clocks);
     let metastore = Metastore::new(shared);
     if settings.alone {
         raise_level(&metastore, level_max).await;

@@ -1,5 +1,7 @@
 //! A tree of tasks. Nobody spawns outside of it, so that a process drains in reverse order of
 //! start, no task outlives its owner, and a panic is noticed.
+//!
+//! Leaves to others: what a task does when it shall stop; it asks its scope.
 
 use std::any::Any;
 use std::fmt;

@@ -13,6 +13,7 @@ mod faulty;
 mod local;
 mod metered;
 mod open;
+mod options;
 pub mod paths;
 mod store;
 
@@ -22,4 +23,5 @@ pub use faulty::{FaultPair, FaultyStore, StoreFaults};
 pub use local::LocalStore;
 pub use metered::Metered;
 pub use object_store::path::Path;
-pub use store::{Created, Listed, Options, Store};
+pub use options::Options;
+pub use store::{Created, Listed, Store};

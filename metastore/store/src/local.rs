@@ -15,6 +15,8 @@
 //! Blocking calls run on tokio's blocking threads (inline in simulation, which does not use this).
 
 mod list;
+mod temporary;
+mod upload;
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -22,7 +24,6 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -30,18 +31,21 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     CopyMode, CopyOptions, Error as ObjectError, GetOptions, GetResult, ListResult,
     MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, RenameOptions, RenameTargetMode, Result as ObjectResult, UploadPart,
+    PutResult, RenameOptions, RenameTargetMode, Result as ObjectResult,
 };
 use tarn_model::Fate;
 use tarn_runtime::{Runtime, Scope};
 
 use crate::{OpenError, StoreError};
+
+use temporary::{Temporary, e_tag, lock_beside};
+use upload::{LocalUpload, Parts};
 
 /// Where temporary files stand, under the root. Their names end in `#` and digits, which
 /// `LocalFileSystem` refuses to read as objects.
@@ -378,69 +382,6 @@ impl Inner {
     }
 }
 
-/// A file without a name yet; removed unless it was renamed.
-struct Temporary {
-    file: PathBuf,
-    done: bool,
-}
-
-impl Temporary {
-    fn rename(mut self, to: &FilePath) -> ObjectResult<()> {
-        fs::rename(&self.file, to).map_err(failed("renaming to", to))?;
-        self.done = true;
-        Ok(())
-    }
-
-    fn make_newer_than(&self, other: SystemTime) -> ObjectResult<()> {
-        let set = || {
-            let own = fs::metadata(&self.file)?.modified()?;
-            // The tag counts microseconds.
-            if own < other + Duration::from_micros(1) {
-                OpenOptions::new()
-                    .write(true)
-                    .open(&self.file)?
-                    .set_modified(other + Duration::from_micros(2))?;
-            }
-            Ok(())
-        };
-        set().map_err(failed("dating", &self.file))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.done {
-            // What stays behind is swept when the folder is opened a day later.
-            let _ = fs::remove_file(&self.file);
-        }
-    }
-}
-
-/// `LocalFileSystem`'s formula, so that every read and listing shows the tag that a write answered.
-fn e_tag(meta: &fs::Metadata) -> String {
-    let micros = meta
-        .modified()
-        .ok()
-        .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
-        .unwrap_or_default()
-        .as_micros();
-    format!("{:x}-{micros:x}-{:x}", meta.ino(), meta.len())
-}
-
-/// Holds an exclusive lock of `.update-lock` beside the file until dropped; the kernel drops it with the
-/// process too. Waits for others, who hold it for the moment of a rename.
-fn lock_beside(file: &FilePath) -> ObjectResult<File> {
-    let name = file.with_file_name(LOCK);
-    let lock = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&name)
-        .map_err(failed("opening", &name))?;
-    lock.lock().map_err(failed("locking", &name))?;
-    Ok(lock)
-}
-
 fn precondition(location: &Path, why: &str) -> ObjectError {
     ObjectError::Precondition {
         path: location.to_string(),
@@ -638,106 +579,6 @@ fn is_not_found(error: &ObjectError) -> bool {
         source = at.source();
     }
     matches!(error, ObjectError::NotFound { .. })
-}
-
-/// An upload in parts, which land in one temporary file at their offsets.
-struct LocalUpload {
-    store: LocalStore,
-    location: Path,
-    parts: Arc<Mutex<Option<Parts>>>,
-    length: u64,
-}
-
-struct Parts {
-    temporary: Temporary,
-    file: File,
-    /// A part could not be written, so the upload must not complete.
-    failed: bool,
-}
-
-impl fmt::Debug for LocalUpload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalUpload")
-            .field("location", &self.location)
-            .finish_non_exhaustive()
-    }
-}
-
-fn upload_is_over() -> ObjectError {
-    ObjectError::Generic {
-        store: "LocalStore",
-        source: "the upload is completed or aborted".into(),
-    }
-}
-
-#[async_trait]
-impl MultipartUpload for LocalUpload {
-    fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let mut offset = self.length;
-        self.length += data.content_length() as u64;
-        let (store, parts) = (self.store.clone(), Arc::clone(&self.parts));
-        async move {
-            store
-                .blocking(move |_| {
-                    let mut guard = parts.lock().expect("nobody panics while holding it");
-                    let parts = guard.as_mut().ok_or_else(upload_is_over)?;
-                    for bytes in data.iter() {
-                        if let Err(error) = parts.file.write_all_at(bytes, offset) {
-                            parts.failed = true;
-                            return Err(failed("writing", &parts.temporary.file)(error));
-                        }
-                        offset += bytes.len() as u64;
-                    }
-                    Ok(())
-                })
-                .await
-        }
-        .boxed()
-    }
-
-    async fn complete(&mut self) -> ObjectResult<PutResult> {
-        let parts = self
-            .parts
-            .lock()
-            .expect("nobody panics while holding it")
-            .take()
-            .ok_or_else(upload_is_over)?;
-        if parts.failed {
-            return Err(ObjectError::Generic {
-                store: "LocalStore",
-                source: "a part was not written".into(),
-            });
-        }
-        let (location, length) = (self.location.clone(), self.length);
-        self.store
-            .blocking(move |inner| {
-                let file = inner.file_of(&location)?;
-                let written = parts
-                    .file
-                    .metadata()
-                    .map_err(failed("reading", &parts.temporary.file))?
-                    .len();
-                if written != length {
-                    let source = format!("{written} of {length} bytes were written").into();
-                    return Err(ObjectError::Generic {
-                        store: "LocalStore",
-                        source,
-                    });
-                }
-                inner.sync_file(&parts.file, &parts.temporary.file)?;
-                inner.place(&location, &file, parts.temporary, PutMode::Overwrite)?;
-                inner.result_of(&file)
-            })
-            .await
-    }
-
-    async fn abort(&mut self) -> ObjectResult<()> {
-        self.parts
-            .lock()
-            .expect("nobody panics while holding it")
-            .take();
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use tarn_runtime::Runtime;
 
 use crate::error::OpenError;
 use crate::local::LocalStore;
-use crate::store::{Options, Store};
+use crate::options::Options;
+use crate::store::Store;
 
 impl Store {
     /// Opens `file:///folder`, `memory:` or `s3://bucket/prefix`. Settings of S3 come from the usual

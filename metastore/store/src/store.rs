@@ -6,9 +6,10 @@
 //! read back and compared (object_store retries a 503 that came after the effect, and a
 //! 409 may stand for nothing at all).
 
+mod attempts;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,42 +21,16 @@ use object_store::{
     Error as ObjectError, GetOptions, GetRange, ObjectMeta, ObjectStore, PutMode, PutOptions,
     PutPayload, UpdateVersion,
 };
-use tarn_model::{Fate, Timestamp};
+use tarn_model::Timestamp;
 use tarn_runtime::Runtime;
-use tokio::time::{Instant, sleep, timeout};
-use tracing::debug;
 
 use crate::StoreError;
 use crate::error::Failure;
 use crate::local::LocalStore;
 use crate::metered::Metered;
+use crate::options::Options;
 
-/// How a store behaves. The defaults are the product's.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Local folder only: make every write durable before answering. Off is for tests.
-    pub fsync: bool,
-    /// How long one call may retry.
-    pub deadline: Duration,
-    /// How long one attempt may take before it counts as lost.
-    pub attempt: Duration,
-    /// The pause after the first failure; it doubles up to `backoff_max`.
-    pub backoff: Duration,
-    pub backoff_max: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            fsync: true,
-            deadline: Duration::from_secs(30),
-            // A 64 MiB object at 5 MB/s.
-            attempt: Duration::from_secs(15),
-            backoff: Duration::from_millis(50),
-            backoff_max: Duration::from_secs(2),
-        }
-    }
-}
+use attempts::Attempts;
 
 /// Object storage. Clones share everything.
 #[derive(Clone)]
@@ -109,88 +84,6 @@ impl Listed {
             path: meta.location,
             size: meta.size,
             last_modified: Timestamp(meta.last_modified.timestamp_millis()),
-        }
-    }
-}
-
-/// One attempt after another until the deadline.
-struct Attempts<'a> {
-    store: &'a Store,
-    path: &'a Path,
-    until: Instant,
-    pause: Duration,
-    /// An attempt may have had an effect, or may still.
-    ambiguous: bool,
-    last: String,
-}
-
-impl<'a> Attempts<'a> {
-    fn new(store: &'a Store, path: &'a Path) -> Attempts<'a> {
-        Attempts {
-            store,
-            path,
-            until: Instant::now() + store.deadline,
-            pause: store.inner.options.backoff,
-            ambiguous: false,
-            last: String::new(),
-        }
-    }
-
-    /// Runs one attempt within what is left of the deadline.
-    async fn run<T>(
-        &self,
-        attempt: impl Future<Output = Result<T, ObjectError>>,
-    ) -> Result<T, Failure> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        match timeout(left.min(self.store.attempt), attempt).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Failure::of(self.path, &error)),
-            Err(_) => Err(Failure::Ambiguous("no answer in time".to_owned())),
-        }
-    }
-
-    /// Waits before the next attempt, or says that there is none.
-    async fn again(&mut self, reason: String) -> Result<(), StoreError> {
-        let pause = self.store.inner.runtime.random().jitter(self.pause);
-        if Instant::now() + pause >= self.until {
-            self.last = reason;
-            return Err(self.give_up());
-        }
-        debug!(path = %self.path, reason, "object storage: trying again");
-        self.last = reason;
-        sleep(pause).await;
-        self.pause = (self.pause * 2).min(self.store.inner.options.backoff_max);
-        Ok(())
-    }
-
-    fn give_up(&self) -> StoreError {
-        StoreError::Unavailable {
-            path: self.path.clone(),
-            fate: if self.ambiguous {
-                Fate::Unknown
-            } else {
-                Fate::NotDone
-            },
-            reason: self.last.clone(),
-        }
-    }
-
-    /// A final error of this attempt, unless an earlier one may have had its effect.
-    fn refuse(&self, error: StoreError) -> StoreError {
-        if self.ambiguous {
-            StoreError::Unavailable {
-                path: self.path.clone(),
-                fate: Fate::Unknown,
-                reason: error.to_string(),
-            }
-        } else {
-            error
-        }
-    }
-
-    fn not_found(&self) -> StoreError {
-        StoreError::NotFound {
-            path: self.path.clone(),
         }
     }
 }

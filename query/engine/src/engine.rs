@@ -1,4 +1,7 @@
 //! The engine of a process, and one query from its text to its rows.
+//!
+//! Holds: a query sees one cut from its first row to its last.
+//! Leaves to others: who asks, and over which wire (`tarn-server`).
 
 use std::any::Any;
 use std::fmt;

@@ -1,4 +1,6 @@
 //! Why a query has no answer. A closed list: each wire has one table from these to its codes.
+//!
+//! Leaves to others: statuses, codes and the form in which a client is told.
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,4 +1,7 @@
 //! The hot half of a scan: rows that stream from the hot tier at the cut.
+//!
+//! Holds: they are those from M to the end of the cut, whatever became of M meanwhile.
+//! Leaves to others: where a row comes from, memory or a segment (`tarn-hot`).
 
 use std::any::Any;
 use std::fmt;

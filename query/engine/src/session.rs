@@ -3,16 +3,13 @@
 //! No session outlives its query, so a plan never keeps an old cut, and nothing that one query sets
 //! is seen by another.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
 use datafusion::common::config::Dialect;
 use datafusion::error::DataFusionError;
-use datafusion::execution::cache::cache_manager::{CacheManagerConfig, FileMetadataCache};
+use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -22,13 +19,8 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
-use tarn_hot::{Cut, HotTier, TableCut};
-use tarn_model::TopicId;
-use tarn_runtime::{Budget, Runtime};
+use tarn_runtime::Runtime;
 use tarn_state::topic_names::EVENTS_NAMESPACE;
-use tarn_store::{ChunkCache, Store};
-use tarn_tables::Catalog;
-use tarn_topics::Reader;
 
 use crate::catalog::{CATALOG, CutCatalog};
 use crate::context::QueryContext;

@@ -1,10 +1,12 @@
 //! Follows the log, decodes what is new, and answers the hot part of a cut.
+//!
+//! Holds: rows are kept in the order of their offsets and within the bytes of the settings.
+//! Leaves to others: what is not kept, which is read again for one query (`rows`).
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tarn_decode::{DecodeError, Decoder, Decoders, decode_batches};
-use tarn_model::{ByteSize, Kind, Offset, OffsetRange, TopicPartition, defect};
+use tarn_model::{ByteSize, Kind, Offset, OffsetRange, TopicPartition};
 use tarn_replica::{Metastore, Node, View};
 use tarn_runtime::{Budget, Scope, TaskError, gauge};
 use tarn_state::{Partition, Table};

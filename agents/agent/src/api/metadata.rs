@@ -25,6 +25,7 @@ use tarn_model::{PartitionId, TopicPartition};
 use tarn_replica::View;
 use tarn_state::advice::Leaders;
 use tarn_state::{State, Topic, topic_names};
+use tokio::time::Instant;
 use tracing::error;
 
 use super::not_now;
@@ -114,27 +115,7 @@ pub(crate) async fn handle(
         .collect();
     let mut refused = BTreeMap::new();
     if create && !missing.is_empty() {
-        let deadline = context.deadline;
-        let creating = missing.into_iter().map(|name| {
-            let topic = NewTopic {
-                name: name.to_owned(),
-                partitions: agent.settings.topics.partitions,
-                configs: BTreeMap::new(),
-            };
-            async move { (name, create_topics::create(agent, topic, deadline).await) }
-        });
-        for (name, result) in join_all(creating).await {
-            match result {
-                // Somebody else was quicker: it is there.
-                Ok(_) | Err((ErrorCode::TopicAlreadyExists, _)) => {}
-                Err((ErrorCode::RequestTimedOut, _)) => {
-                    refused.insert(name, not_now(ApiKey::Metadata));
-                }
-                Err((code, _)) => {
-                    refused.insert(name, code);
-                }
-            }
-        }
+        refused = create_missing(agent, missing, context.deadline).await;
         view = agent.metastore.view();
     }
     let code_of = |key: &TopicKey| match key {
@@ -152,6 +133,36 @@ pub(crate) async fn handle(
         })
         .collect();
     response(agent, context, &request, &view, topics).into()
+}
+
+/// Creates topics that were asked for; says why those are not there that still are not.
+async fn create_missing<'n>(
+    agent: &Agent,
+    missing: Vec<&'n str>,
+    deadline: Instant,
+) -> BTreeMap<&'n str, ErrorCode> {
+    let creating = missing.into_iter().map(|name| {
+        let topic = NewTopic {
+            name: name.to_owned(),
+            partitions: agent.settings.topics.partitions,
+            configs: BTreeMap::new(),
+        };
+        async move { (name, create_topics::create(agent, topic, deadline).await) }
+    });
+    let mut refused = BTreeMap::new();
+    for (name, result) in join_all(creating).await {
+        match result {
+            // Somebody else was quicker: it is there.
+            Ok(_) | Err((ErrorCode::TopicAlreadyExists, _)) => {}
+            Err((ErrorCode::RequestTimedOut, _)) => {
+                refused.insert(name, not_now(ApiKey::Metadata));
+            }
+            Err((code, _)) => {
+                refused.insert(name, code);
+            }
+        }
+    }
+    refused
 }
 
 fn unknown(key: &TopicKey) -> ErrorCode {

@@ -13,6 +13,7 @@ use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use tarn_kafka::{ApiKey, ErrorCode};
 use tarn_model::{PartitionId, TopicPartition};
 use tarn_state::{CommittedOffset, State};
@@ -29,6 +30,27 @@ type Topics<'r> = Option<Vec<(&'r TopicName, &'r [i32])>>;
 /// A topic's offsets, each with its partition; `None` where nothing was committed.
 type Found = (TopicName, Vec<(i32, Option<CommittedOffset>)>);
 
+/// An offset as every version tells it; −1 and an empty text where nothing was committed.
+struct Told {
+    offset: i64,
+    leader_epoch: i32,
+    metadata: Option<StrBytes>,
+}
+
+impl Told {
+    fn of(committed: Option<CommittedOffset>) -> Told {
+        let (offset, leader_epoch, metadata) = match committed {
+            Some(found) => (found.offset, found.leader_epoch, text(found.metadata)),
+            None => (-1, -1, text("")),
+        };
+        Told {
+            offset,
+            leader_epoch,
+            metadata: Some(metadata),
+        }
+    }
+}
+
 pub(crate) async fn handle(
     agent: &Arc<Agent>,
     context: &mut Context,
@@ -37,52 +59,7 @@ pub(crate) async fn handle(
     let view = agent.metastore.barrier(context.deadline).await.ok();
     let late = not_now(ApiKey::OffsetFetch);
     if context.version >= 8 {
-        // Once each: a short request must not be answered with the same group for ever.
-        let mut seen = BTreeSet::new();
-        let groups = request
-            .groups
-            .iter()
-            .filter(|group| seen.insert(group.group_id.as_str()))
-            .map(|group| {
-                let response =
-                    OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
-                let Some(view) = &view else {
-                    return response.with_error_code(late.code());
-                };
-                let topics: Topics<'_> = group.topics.as_ref().map(|topics| {
-                    topics
-                        .iter()
-                        .map(|topic| (&topic.name, topic.partition_indexes.as_slice()))
-                        .collect()
-                });
-                let found =
-                    find(view, &group.group_id, topics)
-                        .into_iter()
-                        .map(|(name, partitions)| {
-                            let partitions = partitions
-                                .into_iter()
-                                .map(|(index, offset)| {
-                                    let answer = OffsetFetchResponsePartitions::default()
-                                        .with_partition_index(index);
-                                    match offset {
-                                        Some(offset) => answer
-                                            .with_committed_offset(offset.offset)
-                                            .with_committed_leader_epoch(offset.leader_epoch)
-                                            .with_metadata(Some(text(offset.metadata))),
-                                        None => answer
-                                            .with_committed_offset(-1)
-                                            .with_committed_leader_epoch(-1)
-                                            .with_metadata(Some(text(""))),
-                                    }
-                                })
-                                .collect();
-                            OffsetFetchResponseTopics::default()
-                                .with_name(name)
-                                .with_partitions(partitions)
-                        });
-                response.with_topics(found.collect())
-            })
-            .collect();
+        let groups = groups(&request, view.as_deref(), late);
         return OffsetFetchResponse::default().with_groups(groups);
     }
     let code = if view.is_some() {
@@ -116,19 +93,17 @@ pub(crate) async fn handle(
             let partitions = partitions
                 .into_iter()
                 .map(|(index, offset)| {
-                    let answer = OffsetFetchResponsePartition::default()
+                    let Told {
+                        offset,
+                        leader_epoch,
+                        metadata,
+                    } = Told::of(offset);
+                    OffsetFetchResponsePartition::default()
                         .with_partition_index(index)
-                        .with_error_code(code.code());
-                    match offset {
-                        Some(offset) => answer
-                            .with_committed_offset(offset.offset)
-                            .with_committed_leader_epoch(offset.leader_epoch)
-                            .with_metadata(Some(text(offset.metadata))),
-                        None => answer
-                            .with_committed_offset(-1)
-                            .with_committed_leader_epoch(-1)
-                            .with_metadata(Some(text(""))),
-                    }
+                        .with_error_code(code.code())
+                        .with_committed_offset(offset)
+                        .with_committed_leader_epoch(leader_epoch)
+                        .with_metadata(metadata)
                 })
                 .collect();
             OffsetFetchResponseTopic::default()
@@ -139,6 +114,57 @@ pub(crate) async fn handle(
     OffsetFetchResponse::default()
         .with_topics(topics)
         .with_error_code(code.code())
+}
+
+fn groups(
+    request: &OffsetFetchRequest,
+    view: Option<&State>,
+    late: ErrorCode,
+) -> Vec<OffsetFetchResponseGroup> {
+    // Once each: a short request must not be answered with the same group for ever.
+    let mut seen = BTreeSet::new();
+    request
+        .groups
+        .iter()
+        .filter(|group| seen.insert(group.group_id.as_str()))
+        .map(|group| {
+            let response =
+                OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
+            let Some(view) = view else {
+                return response.with_error_code(late.code());
+            };
+            let topics: Topics<'_> = group.topics.as_ref().map(|topics| {
+                topics
+                    .iter()
+                    .map(|topic| (&topic.name, topic.partition_indexes.as_slice()))
+                    .collect()
+            });
+            let found =
+                find(view, &group.group_id, topics)
+                    .into_iter()
+                    .map(|(name, partitions)| {
+                        let partitions = partitions
+                            .into_iter()
+                            .map(|(index, offset)| {
+                                let Told {
+                                    offset,
+                                    leader_epoch,
+                                    metadata,
+                                } = Told::of(offset);
+                                OffsetFetchResponsePartitions::default()
+                                    .with_partition_index(index)
+                                    .with_committed_offset(offset)
+                                    .with_committed_leader_epoch(leader_epoch)
+                                    .with_metadata(metadata)
+                            })
+                            .collect();
+                        OffsetFetchResponseTopics::default()
+                            .with_name(name)
+                            .with_partitions(partitions)
+                    });
+            response.with_topics(found.collect())
+        })
+        .collect()
 }
 
 fn find(view: &State, group: &str, topics: Topics<'_>) -> Vec<Found> {

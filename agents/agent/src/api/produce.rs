@@ -26,6 +26,7 @@ use tarn_replica::View;
 use tarn_state::Topic;
 use tarn_state::topic_configs::TimestampRule;
 use tarn_topics::{Appended, NewBatch};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::agent::{Agent, has_partition};
@@ -163,25 +164,7 @@ async fn append(
         .iter()
         .map(|topic| topic_key(topic, context.version))
         .collect();
-    let view = agent
-        .view_with(deadline, |state| {
-            keys.iter().zip(topics).all(|(key, topic)| {
-                key.find(state).is_some_and(|found| {
-                    topic
-                        .partition_data
-                        .iter()
-                        .all(|data| has_partition(found, data.index))
-                })
-            })
-        })
-        .await;
-    let view = match view {
-        Ok(view) => Some(view),
-        Err(error) => {
-            debug!(%error, "no barrier for a produce to an unknown topic");
-            None
-        }
-    };
+    let view = view_of(agent, &keys, topics, deadline).await;
 
     // In the order of the request, so that each answer finds its way back.
     let mut results: Vec<Vec<Result<Done, Refused>>> = Vec::with_capacity(topics.len());
@@ -264,6 +247,34 @@ async fn append(
             .inc_by(records);
     }
     results
+}
+
+/// A view that has all of these partitions, or is behind nothing; `None` if there was none in time.
+async fn view_of(
+    agent: &Agent,
+    keys: &[TopicKey],
+    topics: &[TopicProduceData],
+    deadline: Instant,
+) -> Option<View> {
+    let view = agent
+        .view_with(deadline, |state| {
+            keys.iter().zip(topics).all(|(key, topic)| {
+                key.find(state).is_some_and(|found| {
+                    topic
+                        .partition_data
+                        .iter()
+                        .all(|data| has_partition(found, data.index))
+                })
+            })
+        })
+        .await;
+    match view {
+        Ok(view) => Some(view),
+        Err(error) => {
+            debug!(%error, "no barrier for a produce to an unknown topic");
+            None
+        }
+    }
 }
 
 /// With ids a topic that is gone has its own code, after which clients learn the new id.

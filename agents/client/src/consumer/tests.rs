@@ -1,4 +1,5 @@
 use super::*;
+use crate::Isolation;
 use crate::fake::Fake;
 use crate::{Admin, NewTopic, Producer, ProducerRecord, ProducerSettings};
 use tarn_kafka::{BatchBuilder, Compression};

@@ -1,4 +1,7 @@
 //! The task of one group: hands requests to [`Group`], keeps its timers and talks to the log.
+//!
+//! Holds: of each kind one thing is on its way to the log (a generation, a removal, an expiry), and nothing is
+//! answered on a view that is older than the question.
 
 use std::future::pending;
 use std::pin::Pin;

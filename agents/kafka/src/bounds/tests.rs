@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ApiKey;
-use crate::api_key::for_each_api;
+use crate::apis::for_each_api;
 
 /// A small generator, so that a layout can be walked with chance at every step.
 struct Dice(u64);

@@ -69,15 +69,15 @@ impl BatchError {
     }
 }
 
-/// What a batch says of its producer does not go together.
+/// What a batch lacks of its producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProducerProblem {
     #[error("the batch has a producer id but no sequence")]
-    NoSequence,
+    Sequence,
     #[error("the batch has a producer id but no producer epoch")]
-    NoEpoch,
+    Epoch,
     #[error("the batch is transactional but has no producer id")]
-    NoProducer,
+    Producer,
 }
 
 /// A codec that is not taken.

@@ -2,6 +2,7 @@ use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
+use crate::ErrorCode;
 use crate::{BatchBuilder, Producer};
 
 const RULES: ProduceRules = ProduceRules {

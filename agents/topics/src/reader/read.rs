@@ -4,10 +4,12 @@
 //! an extent lies, not its batches, so a read that begins within an extent walks the headers before
 //! it; where a read stopped is remembered, so that the next one begins there.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use tarn_kafka::{BATCH_HEADER_BYTES, BatchHeader, ValidBatch};
-use tarn_model::{ClusterTime, Lsn, Offset, OffsetRange, SegmentId, TopicPartition};
+use tarn_model::{Offset, OffsetRange, SegmentId, TopicPartition};
 use tarn_replica::View;
 use tarn_state::Extent;
 use tarn_store::{StoreError, paths};
@@ -245,7 +247,6 @@ impl Reader {
             segment: extent.segment,
             reason,
         };
-        let path = paths::segment(extent.segment);
         let extent_end = extent.position.end();
         let start = wanted.offsets.start.max(extent.offsets.start);
         let (mut position, mut base) = match self.hints.get(extent.segment, at, start) {
@@ -258,16 +259,9 @@ impl Reader {
         'windows: while position < extent_end && base < wanted.offsets.end {
             let window_end = extent_end.min(position.saturating_add(window_bytes));
             window_bytes = left.max(WINDOW_BYTES);
-            let mut window = match self.cache.read_range(&path, position..window_end).await {
-                Ok(window) => window,
-                Err(StoreError::NotFound { .. }) => {
-                    return Err(ReadError::Gone {
-                        at,
-                        segment: extent.segment,
-                    });
-                }
-                Err(error) => return Err(error.into()),
-            };
+            let mut window = self
+                .window(at, extent.segment, position..window_end)
+                .await?;
             while !window.is_empty() && base < wanted.offsets.end {
                 if window.len() < BATCH_HEADER_BYTES {
                     if window_end == extent_end {
@@ -334,6 +328,19 @@ impl Reader {
             self.hints.put(extent.segment, at, base, position);
         }
         Ok(batches)
+    }
+
+    async fn window(
+        &self,
+        at: TopicPartition,
+        segment: SegmentId,
+        range: Range<u64>,
+    ) -> Result<Bytes, ReadError> {
+        let window = self.cache.read_range(&paths::segment(segment), range).await;
+        window.map_err(|error| match error {
+            StoreError::NotFound { .. } => ReadError::Gone { at, segment },
+            error => error.into(),
+        })
     }
 }
 

@@ -1,4 +1,7 @@
 //! Which offsets wait to be materialized: a pure function of a view.
+//!
+//! Holds: a plan begins at M and ends at the last stable offset at the latest.
+//! Leaves to others: when a round is due (`service`).
 
 use tarn_model::{ClusterTime, Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
 use tarn_state::{Partition, State, Table};

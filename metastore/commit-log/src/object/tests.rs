@@ -4,6 +4,9 @@
 use tarn_model::{Hash, plant_defect};
 use tarn_store::{FaultyStore, Options, StoreFaults};
 
+use tarn_model::Fate;
+use tokio::time::Instant;
+
 use super::*;
 
 struct Cluster {

@@ -1,5 +1,7 @@
 //! Commits offsets of a group: by a member of the current generation, or by anybody while the group
 //! has no members (generation −1, Kafka's "simple" consumers).
+//!
+//! Holds: all offsets of a request are committed, or none.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
 //! A rebalance is over: the leader has assigned, and the new generation stands.
+//!
+//! Holds: only the group's coordinator says so, and only of the generation that follows the last one.
+//! Leaves to others: what members bring, which is bytes here.
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};

@@ -1,5 +1,7 @@
 //! Consumer groups: the last completed generation and the committed offsets. Joins in progress are
 //! memory of the coordinator.
+//!
+//! Leaves to others: what members bring, which is bytes here and read by the coordinator alone.
 
 use std::sync::Arc;
 

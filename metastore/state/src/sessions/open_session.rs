@@ -1,5 +1,7 @@
 //! Opens a node session. Stands alone in the session's first entry, together with the closing of
 //! every session this process ever tried to open.
+//!
+//! Leaves to others: when a session is over that its process has not closed (`expire_session`).
 
 use minicbor::{Decode, Encode};
 use tarn_model::{ClusterTime, Hash, LivenessTime, NodeId, SessionId, defect};

@@ -1,4 +1,7 @@
 //! Tables of topics: columns with their ids, the pointer to Iceberg's metadata, and M.
+//!
+//! Holds: the pointer and M change together or not at all.
+//! Leaves to others: what the metadata says, which lies in object storage (`tarn-tables`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! Idempotent producers, per partition, as in Kafka.
+//!
+//! Holds: what is remembered of a producer is bounded, in batches and in producers.
+//! Leaves to others: batches that came before their predecessor, which wait in an agent.
 
 use std::ops::Bound;
 use std::sync::Arc;

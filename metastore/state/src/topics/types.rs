@@ -1,4 +1,7 @@
 //! Topics, their partitions, and the index that says where each run of batches lies.
+//!
+//! Holds: the runs of a partition are dense, and none overlaps another.
+//! Leaves to others: the records, which lie in segments in object storage.
 
 use std::collections::BTreeMap;
 

@@ -2,6 +2,8 @@ use object_store::UpdateVersion;
 use object_store::memory::InMemory;
 use tarn_model::Fate;
 
+use object_store::PutMode;
+
 use super::*;
 use crate::{Created, Options, Store, StoreError, contract};
 

@@ -1,4 +1,7 @@
 //! Texts as PostgreSQL reads them into another type: the constants of a statement, and casts.
+//!
+//! Leaves to others: which text stands where another type is wanted (`semantics`), and types that DataFusion
+//! reads as PostgreSQL does.
 
 use std::sync::Arc;
 

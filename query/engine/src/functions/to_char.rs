@@ -1,4 +1,6 @@
 //! `to_char(time, format)` with PostgreSQL's formats: `YYYY-MM-DD HH24:MI:SS`.
+//!
+//! Leaves to others: which day a time falls on (`calendar`).
 
 use std::any::Any;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The last step before functions are guarded: each expression has its type, and the operators, casts
 //! and aggregates that would give another value than PostgreSQL's are replaced.
+//!
+//! Leaves to others: what the replacements compute (`functions`).
 
 use std::sync::Arc;
 

@@ -4,23 +4,17 @@
 //! map, so that to compare them costs nothing; brokers, leaders and the request's own wishes are few.
 //! Whoever finds none waits for who is making it, so that it is made once.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use imbl::OrdMap;
 use kafka_protocol::messages::MetadataRequest;
 use tarn_kafka::{EncodeError, ResponseBody, encode_response, frame};
-use tarn_model::{NodeId, TopicId};
 use tarn_replica::View;
-use tarn_state::Topic;
 use tarn_state::advice::Leaders;
-use tokio::sync::Mutex;
 use tokio::task::yield_now;
 
 use crate::agent::Agent;
 use crate::context::Context;
 use crate::frame::Frame;
-use crate::placement::{self, Broker};
+use crate::placement;
 
 use super::kept::{AllTopics, Kept, Of};
 use super::{describe, leader_epoch, response};

@@ -1,11 +1,12 @@
 //! The answers to who asks for all topics, as they are kept.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::OrdMap;
 use tarn_model::{NodeId, TopicId};
 use tarn_state::Topic;
+use tokio::sync::Mutex;
 
 use crate::placement::Broker;
 

@@ -1,5 +1,7 @@
 //! Who comes into a group, and under which id: new members, known ones, and static members that take
 //! their predecessor's place.
+//!
+//! Leaves to others: when everybody has joined (`rebalance`).
 
 use bytes::Bytes;
 use tarn_model::caps;

@@ -1,4 +1,6 @@
 //! From the call to join again to the next generation.
+//!
+//! Leaves to others: who may come in (`join`), and the log, in which the generation must stand first.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

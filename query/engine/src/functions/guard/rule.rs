@@ -1,4 +1,7 @@
 //! Where functions come from that no name was looked up for: operators and other parts of a statement.
+//!
+//! Holds: no function of a plan is left without its guard.
+//! Leaves to others: how much a function may take (`growth`).
 
 use std::any::Any;
 use std::sync::Arc;
