@@ -72,7 +72,7 @@ fn config(name: &'static str, kind: ConfigKind, value: String, doc: &'static str
 }
 
 /// Those that follow from the settings.
-fn of_settings(settings: &AgentSettings) -> Vec<BrokerConfig> {
+fn of_settings(settings: &AgentSettings, node: i32) -> Vec<BrokerConfig> {
     vec![
         config(
             "auto.create.topics.enable",
@@ -157,7 +157,7 @@ fn of_settings(settings: &AgentSettings) -> Vec<BrokerConfig> {
 
 /// All of them, in the order of their names.
 pub(crate) fn all(settings: &AgentSettings, defaults: &Defaults, node: i32) -> Vec<BrokerConfig> {
-    let mut all = of_settings(settings);
+    let mut all = of_settings(settings, node);
     // What consoles look up before they show anything.
     for (name, kind, value, doc) in TOLD_TO_CONSOLES {
         all.push(config(name, *kind, (*value).to_owned(), doc));
