@@ -1,4 +1,6 @@
 //! Everything the log has decided, as one value.
+//!
+//! Holds: a clone costs a few pointers, whatever there is of topics, groups and schemas.
 
 use std::sync::Arc;
 

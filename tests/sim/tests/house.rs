@@ -32,11 +32,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ),
     (
         "circle",
-        "agents/topics: writer/accumulator",
-        "commit and upload take parts from the accumulator",
-    ),
-    (
-        "circle",
         "query/engine: semantics/aggregates",
         "rules that call each other per expression",
     ),

@@ -1,4 +1,6 @@
 //! What always holds of topics, partitions, segments and producers.
+//!
+//! Leaves to others: what holds of tables and of the other areas.
 
 use std::collections::BTreeMap;
 
