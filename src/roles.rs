@@ -165,7 +165,9 @@ async fn start_roles(
     tarn_agent::start(node, agent_settings(settings), kafka).map_err(|error| internal(&error))?;
     let schemas = Registry::new(node, RegistrySettings::default());
     let tables = Catalog::new(node, settings.memory.table_metadata());
-    tarn_compactor::start(node, &tables, compactor_settings());
+    let compactor = compactor_settings();
+    let tasks = tarn_compactor::all(node, &tables, &compactor);
+    tarn_compactor::start(node, compactor, tasks);
     let hot = HotTier::start(
         node,
         HotSettings {

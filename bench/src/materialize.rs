@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use tarn_commit_log::MemoryLog;
-use tarn_compactor::{CompactorHandle, CompactorSettings};
+use tarn_compactor::{CompactorSettings, MaterializerHandle};
 use tarn_decode::{Decoders, decode_batches};
 use tarn_kafka::{BatchBuilder, Compression};
 use tarn_model::{
@@ -74,7 +74,7 @@ struct Bench {
     node: Node,
     catalog: Catalog,
     writer: Writer,
-    compactor: CompactorHandle,
+    compactor: MaterializerHandle,
     decoders: Decoders,
 }
 
@@ -154,7 +154,7 @@ impl Bench {
         };
         Ok(Bench {
             writer: Writer::start(&node, WriterSettings::local()),
-            compactor: tarn_compactor::start(&node, &catalog, settings),
+            compactor: tarn_compactor::start_materializer(&node, &catalog, settings),
             catalog,
             decoders: Decoders::default(),
             node,

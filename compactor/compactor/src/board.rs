@@ -1,48 +1,40 @@
-//! Which tables are due, and whose turn it is.
+//! Whose turn something is, among the processes that could do it.
 //!
 //! A pure function of the view, so that all processes answer alike. The answer is advice: a process
-//! that is not first in line for a table takes it all the same when its records have waited longer
-//! than the first ones' patience. So nobody needs to know who runs a compactor, and a dead one is
-//! replaced without a word.
+//! that is not first in line takes it all the same when it has waited longer than the first one's
+//! patience. So nobody needs to know who runs a compactor, and a dead one is replaced without a word.
 
 use std::time::Duration;
 
-use tarn_model::{NodeId, TopicId};
-use tarn_state::topic_configs::Defaults;
-use tarn_state::{State, Topic};
+use tarn_model::NodeId;
+use tarn_state::State;
 
 /// Places in the line beyond this wait no longer than it.
 const RANK_MAX: u32 = 3;
 
-/// How long the oldest record of a topic may wait before `node` takes the table.
-pub(crate) fn patience(
-    state: &State,
-    topic: &Topic,
-    node: NodeId,
-    defaults: &Defaults,
-) -> Duration {
-    let interval = topic.table_interval(defaults);
-    interval + interval / 2 * rank(state, topic.id, node).min(RANK_MAX)
+/// How long what is due after `interval` may wait before `node` does it. `key` is a number that is as
+/// good as random, such as a topic's id: each has a line of its own.
+pub fn patience(state: &State, key: u128, node: NodeId, interval: Duration) -> Duration {
+    interval + interval / 2 * rank(state, key, node).min(RANK_MAX)
 }
 
-/// Place of a node in a topic's line: those who serve no Kafka clients, and the node itself, in the
+/// Place of a node in a key's line: those who serve no Kafka clients, and the node itself, in the
 /// order of their rendezvous weight.
-fn rank(state: &State, topic: TopicId, node: NodeId) -> u32 {
-    let mine = weight(topic, node);
+fn rank(state: &State, key: u128, node: NodeId) -> u32 {
+    let mine = weight(key, node);
     let before = state
         .sessions
         .values()
         .filter(|session| session.agent.is_none() && session.node != node)
-        .filter(|session| (weight(topic, session.node), session.node) > (mine, node))
+        .filter(|session| (weight(key, session.node), session.node) > (mine, node))
         .count();
     u32::try_from(before).unwrap_or(u32::MAX)
 }
 
-/// Mixes topic and node well enough that nodes share the topics evenly (the finalizer of splitmix64).
-fn weight(topic: TopicId, node: NodeId) -> u64 {
-    let bits = u128::from_be_bytes(topic.0);
-    let low = u64::try_from(bits & u128::from(u64::MAX)).expect("masked to 64 bits");
-    let high = u64::try_from(bits >> 64).expect("64 bits are left");
+/// Mixes key and node well enough that nodes share the keys evenly (the finalizer of splitmix64).
+fn weight(key: u128, node: NodeId) -> u64 {
+    let low = u64::try_from(key & u128::from(u64::MAX)).expect("masked to 64 bits");
+    let high = u64::try_from(key >> 64).expect("64 bits are left");
     let mut mixed = low
         ^ high.rotate_left(32)
         ^ u64::from(node.0.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -56,12 +48,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_share_the_topics_evenly() {
+    fn nodes_share_the_keys_evenly() {
         let mut won = [0; 4];
-        for topic in 0..1000 {
-            let topic = TopicId::from_u128(topic << 32 | topic);
+        for key in 0..1000 {
+            let key = key << 32 | key;
             let winner = (0..4)
-                .max_by_key(|node| weight(topic, NodeId(*node)))
+                .max_by_key(|node| weight(key, NodeId(*node)))
                 .expect("four nodes");
             won[usize::try_from(winner).expect("small")] += 1;
         }

@@ -27,9 +27,10 @@ mod event_time;
 mod hidden;
 mod lasting;
 mod moving;
+mod service;
 mod told;
 
-use crate::{CompactorHandle, CompactorSettings, MaterializeError, start};
+use crate::{CompactorSettings, MaterializeError, MaterializerHandle, start_materializer};
 
 const TOPIC: TopicId = TopicId([7; 16]);
 
@@ -37,7 +38,7 @@ const TOPIC: TopicId = TopicId([7; 16]);
 struct Fixture {
     node: Node,
     writer: Writer,
-    compactor: CompactorHandle,
+    compactor: MaterializerHandle,
 }
 
 async fn open(runtime: &Runtime, store: &Store, log: Arc<dyn CommitLog>) -> Node {
@@ -101,7 +102,7 @@ impl Fixture {
     async fn on(node: Node, settings: CompactorSettings) -> Fixture {
         create_topic(&node, TOPIC, "clicks").await;
         let writer = Writer::start(&node, WriterSettings::local());
-        let compactor = start(&node, &catalog(&node), settings);
+        let compactor = start_materializer(&node, &catalog(&node), settings);
         Fixture {
             node,
             writer,
@@ -463,7 +464,7 @@ async fn two_compactors_on_one_table_waste_work_and_nothing_else() {
     )
     .await;
     let other = open(&Runtime::real(), &store, Arc::new(log.reopen())).await;
-    let compactor = start(&other, &catalog(&other), CompactorSettings::default());
+    let compactor = start_materializer(&other, &catalog(&other), CompactorSettings::default());
     let mut all = Vec::new();
     for n in 0..5 {
         let part = values(&n.to_string(), 20);

@@ -11,7 +11,7 @@ use expect_test::{Expect, expect};
 use futures::StreamExt;
 use serde_json::Value;
 use tarn_commit_log::MemoryLog;
-use tarn_compactor::{CompactorHandle, CompactorSettings};
+use tarn_compactor::{CompactorSettings, MaterializerHandle};
 use tarn_engine::{Engine, EngineSettings};
 use tarn_hot::{HotSettings, HotTier};
 use tarn_kafka::{BatchBuilder, Compression};
@@ -38,7 +38,7 @@ struct Fixture {
     node: Node,
     router: Router,
     writer: Writer,
-    compactor: CompactorHandle,
+    compactor: MaterializerHandle,
 }
 
 fn soon() -> Instant {
@@ -91,7 +91,11 @@ impl Fixture {
         };
         Fixture {
             writer: Writer::start(&node, WriterSettings::local()),
-            compactor: tarn_compactor::start(&node, &tables, CompactorSettings::default()),
+            compactor: tarn_compactor::start_materializer(
+                &node,
+                &tables,
+                CompactorSettings::default(),
+            ),
             router: router(&node, engine).merge(home(&node, places)),
             node,
         }

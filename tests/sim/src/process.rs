@@ -127,7 +127,9 @@ async fn start(
     tarn_agent::start(&opened, agent, listener).map_err(|error| error.to_string())?;
     // Little room, so that manifests are read again.
     let tables = Catalog::new(&opened, ByteSize::kib(64));
-    tarn_compactor::start(&opened, &tables, CompactorSettings::default());
+    let compactor = CompactorSettings::default();
+    let tasks = tarn_compactor::all(&opened, &tables, &compactor);
+    tarn_compactor::start(&opened, compactor, tasks);
     let writer = Writer::start(&opened, writer);
     watch(
         &opened,

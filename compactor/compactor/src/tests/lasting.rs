@@ -67,7 +67,7 @@ async fn a_table_that_cannot_be_written_says_why_and_holds_up_nobody() {
     let node = open(&Runtime::real(), &store, Arc::new(log.reopen())).await;
     create_topic(&node, OTHER, "other").await;
     let node = every(Duration::from_millis(100), node);
-    let _compactor = start(&node, &catalog(&node), settings);
+    let _compactor = start_materializer(&node, &catalog(&node), settings);
     first.produce(0, &values("b", 2)).await;
     let deadline = soon();
     let until = async |done: &dyn Fn(&View) -> bool| {

@@ -45,7 +45,12 @@ async fn describe_configs_tells_the_interval_that_the_board_waits_for() {
             .expect("told");
         let view = node.metastore.view();
         let topic = view.topic_named("clicks").expect("there");
-        let waits = board::patience(&view, topic, node.metastore.node(), &node.defaults);
+        let waits = board::patience(
+            &view,
+            7,
+            node.metastore.node(),
+            topic.table_interval(&node.defaults),
+        );
         assert_eq!(
             told.value.as_deref(),
             Some(&*waits.as_millis().to_string()),

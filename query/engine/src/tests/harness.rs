@@ -9,7 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::util::pretty::pretty_format_batches;
 use tarn_commit_log::MemoryLog;
-use tarn_compactor::{CompactorHandle, CompactorSettings};
+use tarn_compactor::{CompactorSettings, MaterializerHandle};
 use tarn_hot::{HotSettings, HotTier};
 use tarn_kafka::{BatchBuilder, Compression, ValidBatch};
 use tarn_model::{ByteSize, PartitionId, SchemaId, TableUuid, TopicId};
@@ -33,7 +33,7 @@ pub(super) struct Fixture {
     pub(super) node: Node,
     pub(super) engine: Engine,
     writer: Writer,
-    compactor: CompactorHandle,
+    compactor: MaterializerHandle,
 }
 
 fn soon() -> Instant {
@@ -78,7 +78,11 @@ impl Fixture {
         let tables = Catalog::new(&node, ByteSize::mib(8));
         let fixture = Fixture {
             writer: Writer::start(&node, WriterSettings::local()),
-            compactor: tarn_compactor::start(&node, &tables, CompactorSettings::default()),
+            compactor: tarn_compactor::start_materializer(
+                &node,
+                &tables,
+                CompactorSettings::default(),
+            ),
             engine: Engine::start(&node, &tables, hot, settings),
             node,
         };

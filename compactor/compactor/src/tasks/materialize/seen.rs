@@ -1,8 +1,7 @@
-//! What this process remembers of the tables that it writes: whose turn it is, what failed, and what
-//! the metrics say.
+//! What this process has seen of the tables that it writes: since when something waits, what the metrics
+//! say, and which of them nothing can be written to.
 //!
-//! Holds: a table that failed is left alone ever longer; one that nothing can be written to is left
-//! alone until it, its spec or its topic is another.
+//! Holds: a table that nothing can be written to is left alone until it, its spec or its topic is another.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,31 +11,24 @@ use tarn_model::TopicId;
 use tarn_replica::View;
 use tarn_runtime::gauge;
 use tarn_state::{Table, Topic};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::metrics::CompactorMetrics;
-
-/// Pauses after failures double from here …
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-/// … to here.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+use super::metrics::CompactorMetrics;
 
 /// The tables for which something waited.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct Seen {
     tables: Mutex<BTreeMap<TopicId, Progress>>,
 }
 
 #[derive(Debug)]
 struct Progress {
-    /// Held during a round.
-    turn: Arc<Semaphore>,
-    /// Not before this.
-    not_before: Instant,
-    failures: u32,
     /// What nothing can be written to.
     parked: Option<Parked>,
+    /// It was parked, and not written since.
+    was_parked: bool,
+    /// How many days of event time the next of several rounds may take.
+    days_next: Option<usize>,
     /// Since when something waits for the table snapshot after this one.
     waits: Option<(Option<i64>, Instant)>,
     /// The topic's name and the lag that the metrics say, in seconds.
@@ -50,29 +42,26 @@ struct Parked {
     topic: Option<Arc<Topic>>,
 }
 
-impl Known {
+impl Seen {
     fn tables(&self) -> MutexGuard<'_, BTreeMap<TopicId, Progress>> {
         self.tables.lock().expect("nobody panics while holding it")
     }
 
-    pub(crate) fn turn(&self, topic: TopicId) -> Arc<Semaphore> {
-        let mut tables = self.tables();
-        Arc::clone(&tables.entry(topic).or_insert_with(Progress::new).turn)
-    }
-
-    /// Is nobody at it, and is there hope?
-    pub(crate) fn is_free(&self, view: &View, topic: TopicId) -> bool {
+    /// Could something be written to it?
+    pub(crate) fn is_hopeful(&self, view: &View, topic: TopicId) -> bool {
         let mut tables = self.tables();
         let progress = tables.entry(topic).or_insert_with(Progress::new);
         let now = Parked::at(view, topic);
         match &mut progress.parked {
             Some(parked) if parked.is_like(&now) => {
                 *parked = now;
-                return false;
+                false
             }
-            parked => *parked = None,
+            parked => {
+                *parked = None;
+                true
+            }
         }
-        progress.not_before <= Instant::now() && progress.turn.available_permits() > 0
     }
 
     /// How long this process has seen something wait for the table's next snapshot.
@@ -121,43 +110,27 @@ impl Known {
         }
     }
 
-    /// How many failures came before.
-    pub(crate) fn succeeded(&self, topic: TopicId) -> u32 {
-        self.change(topic, |progress| {
-            progress.not_before = Instant::now();
-            std::mem::take(&mut progress.failures)
-        })
-        .unwrap_or(0)
-    }
-
-    pub(crate) fn pause(&self, topic: TopicId, pause: Duration) {
-        self.change(topic, |progress| {
-            progress.not_before = Instant::now() + pause
-        });
-    }
-
-    /// Leaves the table alone for a while, longer each time. How many failures there were.
-    pub(crate) fn failed(
-        &self,
-        topic: TopicId,
-        jitter: impl FnOnce(Duration) -> Duration,
-    ) -> Option<u32> {
-        self.change(topic, |progress| {
-            let pause = BACKOFF_MIN
-                .saturating_mul(1 << progress.failures.min(10))
-                .min(BACKOFF_MAX);
-            progress.not_before = Instant::now() + jitter(pause);
-            progress.failures += 1;
-            progress.failures
-        })
-    }
-
     /// Leaves the table alone until it is another than in this view.
     pub(crate) fn park(&self, view: &View, topic: TopicId) {
         self.change(topic, |progress| {
             progress.parked = Some(Parked::at(view, topic));
-            progress.failures += 1;
+            progress.was_parked = true;
         });
+    }
+
+    /// Was it parked before it was written now?
+    pub(crate) fn was_parked(&self, topic: TopicId) -> bool {
+        self.change(topic, |progress| std::mem::take(&mut progress.was_parked))
+            .unwrap_or(false)
+    }
+
+    pub(crate) fn set_days(&self, topic: TopicId, days: usize) {
+        self.change(topic, |progress| progress.days_next = Some(days));
+    }
+
+    pub(crate) fn take_days(&self, topic: TopicId) -> Option<usize> {
+        self.change(topic, |progress| progress.days_next.take())
+            .flatten()
     }
 
     fn change<T>(&self, topic: TopicId, change: impl FnOnce(&mut Progress) -> T) -> Option<T> {
@@ -192,10 +165,9 @@ impl Parked {
 impl Progress {
     fn new() -> Progress {
         Progress {
-            turn: Arc::new(Semaphore::new(1)),
-            not_before: Instant::now(),
-            failures: 0,
             parked: None,
+            was_parked: false,
+            days_next: None,
             waits: None,
             lag_shown: None,
         }

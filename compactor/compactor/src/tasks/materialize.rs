@@ -13,11 +13,15 @@
 //! or a batch that cannot be opened, stops nobody. A round that fails or loses against another leaves
 //! files that nothing refers to, and no other trace.
 
+mod backlog;
 mod commit;
 mod days;
 mod decode;
+mod metrics;
 mod plan;
 mod read;
+mod seen;
+mod task;
 mod write;
 
 use std::collections::BTreeMap;
@@ -40,12 +44,14 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::metrics::CompactorMetrics;
 use crate::settings::CompactorSettings;
 use decode::Decoded;
+use metrics::CompactorMetrics;
 
 pub(crate) use days::DAYS_MAX;
 pub(crate) use plan::{Waiting, waiting, waiting_of};
+pub(crate) use task::Materialize;
+pub use task::{MaterializerHandle, start_materializer};
 
 /// How long a commit is proposed. Nobody waits for it, and what it would repeat is dear.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use tarn_model::{ClusterTime, Offset, PartitionId, TopicId, TopicPartition};
 use tarn_replica::View;
 use tarn_state::{Partition, Table};
 
-use crate::materialize::waiting_of;
+use super::waiting_of;
 
 /// What waits, of all tables.
 #[derive(Debug, Default)]
