@@ -35,7 +35,7 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> ErrorCode {
         // Not every process of the cluster has the version yet that can do this.
         Refusal::AboveLevel { .. } => ErrorCode::UnsupportedVersion,
         // The agent proposes none of these on behalf of a Kafka client, or it is a defect of ours.
-        Refusal::Session(_) | Refusal::Table(_) | Refusal::Panicked(_) => {
+        Refusal::Session(_) | Refusal::Table(_) | Refusal::Task(_) | Refusal::Panicked(_) => {
             ErrorCode::UnknownServerError
         }
     }

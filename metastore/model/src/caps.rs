@@ -48,6 +48,12 @@ pub const GROUP_MEMBERS_MAX: usize = 10_000;
 /// What the members of one group may bring together, protocols and assignments, before compression;
 /// whoever would bring more gets GROUP_MAX_SIZE_REACHED. The log takes it compressed.
 pub const GROUP_BYTES_MAX: usize = 64 << 20;
+/// Claims of tasks in a cluster. Beyond it a new one takes the place of one that is lost, or is refused.
+pub const CLAIMS_MAX: usize = 10_000;
+/// Longest name of a task; a longer one is refused.
+pub const CLAIM_TASK_BYTES_MAX: usize = 256;
+/// How long a holder may go without progress at most; a claim that asks for more is refused.
+pub const CLAIM_PATIENCE_MS_MAX: u64 = 3_600_000;
 /// Groups in a cluster; a new one beyond it is refused.
 pub const GROUPS_MAX: usize = 100_000;
 /// Bytes of all groups in a cluster, with their committed offsets. Beyond it what would add to them is

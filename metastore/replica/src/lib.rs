@@ -5,6 +5,7 @@
 
 mod archive;
 mod barrier;
+mod claim;
 mod clock_guard;
 mod fold;
 mod follower;
@@ -24,6 +25,7 @@ mod snapshotter;
 #[cfg(test)]
 mod tests;
 
+pub use claim::ClaimStep;
 pub use joint::{Found, JointError, Landed, Part};
 pub use metastore::Metastore;
 pub use node::{Node, OpenError, Parts};

@@ -2,6 +2,7 @@
 
 #[cfg(debug_assertions)]
 mod ages;
+mod claims;
 mod harness;
 mod joint;
 mod simulated;

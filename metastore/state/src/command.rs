@@ -83,6 +83,9 @@ commands! {
     42 DeleteSchemaVersions(schemas) since ONE;
     50 CommitTable(tables) since ONE;
     51 ReportTable(tables) since ONE;
+    60 ClaimTask(tasks) since ONE;
+    61 RenewClaim(tasks) since ONE;
+    62 ReleaseClaim(tasks) since ONE;
     #[cfg(debug_assertions)]
     60000 Rehearse(rehearsal) since REHEARSAL;
 }

@@ -39,7 +39,8 @@ impl State {
         self.check_topics()?;
         self.check_groups()?;
         self.check_schemas()?;
-        self.check_tables()
+        self.check_tables()?;
+        self.check_claims()
     }
 
     /// Checks what changed from `before` to `after`, one entry or one proposal later.
@@ -66,7 +67,8 @@ impl State {
         )?;
         after.check_sessions()?;
         State::check_topics_step(before, after)?;
-        State::check_tables_step(before, after)
+        State::check_tables_step(before, after)?;
+        State::check_claims_step(before, after)
     }
 
     fn check_hashes(&self) -> Check {

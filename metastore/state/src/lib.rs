@@ -24,6 +24,7 @@ mod sessions;
 mod snapshot;
 mod state;
 mod tables;
+mod tasks;
 mod topics;
 
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use state::State;
 pub use tables::{
     Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError, TableRefusal,
 };
+pub use tasks::{Claim, ClaimEpoch, TaskRefusal};
 pub use topics::{
     BatchOutcome, Extent, GroupCursor, Partition, Position, Producer, RememberedBatch, Segment,
     Topic, TopicRefusal, Window, past_commit_deadline,
@@ -63,5 +65,6 @@ pub mod commands {
     pub use crate::schemas::commands::*;
     pub use crate::sessions::commands::*;
     pub use crate::tables::commands::*;
+    pub use crate::tasks::commands::*;
     pub use crate::topics::commands::*;
 }

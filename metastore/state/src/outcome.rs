@@ -5,6 +5,7 @@ use minicbor::{Decode, Encode};
 use tarn_model::{NodeId, ProducerId, SchemaId, TopicId};
 
 use crate::refusal::Refusal;
+use crate::tasks::ClaimEpoch;
 use crate::topics::BatchOutcome;
 
 /// What a command that was applied answers.
@@ -32,6 +33,8 @@ pub enum Outcome {
     },
     #[n(7)]
     SchemaVersionsDeleted(#[n(0)] Vec<u32>),
+    #[n(8)]
+    TaskClaimed(#[n(0)] ClaimEpoch),
 }
 
 /// A proposal was applied whole, with an outcome per command, or refused whole.

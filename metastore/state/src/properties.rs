@@ -12,13 +12,17 @@ use tarn_model::{
 
 use crate::BatchOutcome;
 use crate::commands::{
-    AllocateProducerId, AlterTopicConfigs, CloseSession, Closes, CommitGroupOffsets, CommitMode,
-    CommitTable, CompleteGroup, ConfigChange, CreatePartitions, DeleteGroup, DeleteGroupOffsets,
-    DeleteRecords, DeleteSchemaVersions, DeleteTopic, ExpireSession, GroupOffset, HiddenTimestamp,
-    MaterializedStep, RecordsBelow, RegisterSchema, RemoveGroupMembers,
+    AllocateProducerId, AlterTopicConfigs, ClaimTask, CloseSession, Closes, CommitGroupOffsets,
+    CommitMode, CommitTable, CompleteGroup, ConfigChange, CreatePartitions, DeleteGroup,
+    DeleteGroupOffsets, DeleteRecords, DeleteSchemaVersions, DeleteTopic, ExpireSession,
+    GroupOffset, HiddenTimestamp, MaterializedStep, RecordsBelow, RegisterSchema, ReleaseClaim,
+    RemoveGroupMembers, RenewClaim,
 };
 use crate::harness::{Cluster, at, batch, create_topic, idempotent, open_command, session, topic};
-use crate::{Command, Counters, Entry, FeatureLevel, GroupMember, Outcome, ProposalOutcome, State};
+use crate::{
+    ClaimEpoch, Command, Counters, Entry, FeatureLevel, GroupMember, Outcome, ProposalOutcome,
+    State,
+};
 
 /// What happens next, as numbers that a story is made of.
 type Step = (u8, u8, u8, u16);
@@ -50,7 +54,7 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
         .groups
         .get(&group)
         .map_or(0, |group| group.generation);
-    match what % 24 {
+    match what % 26 {
         0 | 1 => {
             let mut create = create_topic(
                 id,
@@ -218,6 +222,7 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
                 }],
             })
         }
+        23 | 24 => claim_command(cluster, (a, b, c)),
         _ => match cluster.state.silent_sessions().next() {
             Some(silent) => Command::ExpireSession(ExpireSession { session: silent }),
             None if b.is_multiple_of(8) => Command::CloseSession(CloseSession {}),
@@ -225,6 +230,26 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
                 session: session(u128::from(a % 8)),
             }),
         },
+    }
+}
+
+fn claim_command(cluster: &Cluster, (a, b, c): (u8, u8, u16)) -> Command {
+    let task = pick(&["archive", "pipeline/1", "pipeline/2"], a).to_owned();
+    let claim = cluster.state.claims.get(&task);
+    let epoch = claim.map_or(1, |claim| claim.epoch.0);
+    let epoch = ClaimEpoch(epoch.saturating_sub(u64::from(b % 4 / 3)));
+    let progress = claim.map_or(0, |claim| claim.progress) + u64::from(c % 3);
+    match b % 3 {
+        0 => Command::ClaimTask(ClaimTask {
+            task,
+            patience_ms: pick(&[0u32, 1, 5_000, 60_000, 3_600_000], c),
+        }),
+        1 if c.is_multiple_of(4) => Command::ReleaseClaim(ReleaseClaim { task, epoch }),
+        _ => Command::RenewClaim(RenewClaim {
+            task,
+            epoch,
+            progress,
+        }),
     }
 }
 
@@ -405,7 +430,7 @@ proptest! {
 #[test]
 fn stories_reach_what_they_are_about() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let mut most = [0; 8];
+    let mut most = [0; 11];
     for _ in 0..48 {
         let story = story().new_tree(&mut runner).expect("a story").current();
         let state = play(&story).state;
@@ -426,6 +451,13 @@ fn stories_reach_what_they_are_about() {
                 .filter(|table| table.typed && !table.materialized.is_empty())
                 .count(),
             state.tables.values().filter(|table| table.detached).count(),
+            state.claims.len(),
+            usize::try_from(state.next_claim.0 - 1).expect("few"),
+            state
+                .claims
+                .values()
+                .filter(|claim| claim.progress > 0)
+                .count(),
         ];
         most.iter_mut()
             .zip(counts)

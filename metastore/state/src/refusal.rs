@@ -8,6 +8,7 @@ use crate::level::FeatureLevel;
 use crate::schemas::SchemaRefusal;
 use crate::sessions::SessionRefusal;
 use crate::tables::{TableColumnsError, TableRefusal};
+use crate::tasks::TaskRefusal;
 use crate::topics::TopicRefusal;
 
 /// Why a command refused its proposal. Wire codes are chosen from these, so each says one thing.
@@ -47,6 +48,13 @@ pub enum Refusal {
         #[from]
         #[n(0)]
         TableRefusal,
+    ),
+    #[error(transparent)]
+    #[n(5)]
+    Task(
+        #[from]
+        #[n(0)]
+        TaskRefusal,
     ),
     #[error("the cluster holds no more than {max} {what}")]
     #[n(32)]

@@ -16,7 +16,7 @@ use tarn_model::{ClusterId, ClusterTime, Generation, Hash, LivenessTime};
 
 use crate::level::FeatureLevel;
 use crate::section::{Frames, Reader, Section, SnapshotError};
-use crate::{State, groups, schemas, sessions, tables, topics};
+use crate::{State, groups, schemas, sessions, tables, tasks, topics};
 
 const MAGIC: [u8; 8] = *b"tarnstat";
 const FORMAT: u16 = 1;
@@ -30,6 +30,7 @@ const SECTIONS: &[&[Section]] = &[
     groups::SECTIONS,
     schemas::SECTIONS,
     tables::SECTIONS,
+    tasks::SECTIONS,
 ];
 
 const LOG_SECTIONS: &[Section] = &[

@@ -11,14 +11,14 @@ use tarn_model::{
 };
 
 use crate::{
-    Compatibility, FeatureLevel, Group, GroupCursor, Partition, Producer, Schema, Segment, Session,
-    Subject, Table, Tombstone, Topic,
+    Claim, ClaimEpoch, Compatibility, FeatureLevel, Group, GroupCursor, Partition, Producer,
+    Schema, Segment, Session, Subject, Table, Tombstone, Topic,
 };
 
 /// The state at an Lsn. A clone costs a few pointers; a view is an `Arc<State>`.
 ///
 /// Bounds: sessions by the processes that run, tombstones and log hashes by a window of entries,
-/// topics, partitions, groups, schemas and producers by `tarn_model::caps`, segments and extents by
+/// topics, partitions, groups, schemas, producers and claims by `tarn_model::caps`, segments and extents by
 /// what retention keeps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
@@ -84,6 +84,10 @@ pub struct State {
     pub tables: OrdMap<TopicId, Arc<Table>>,
     /// Those of deleted topics, by the time of that; follows from `tables`.
     pub detached_tables: OrdSet<(ClusterTime, TopicId)>,
+
+    pub next_claim: ClaimEpoch,
+    /// By task.
+    pub claims: OrdMap<String, Claim>,
 }
 
 impl State {
@@ -132,6 +136,8 @@ impl State {
             compatibility: Compatibility::Backward,
             tables: OrdMap::new(),
             detached_tables: OrdSet::new(),
+            next_claim: ClaimEpoch(1),
+            claims: OrdMap::new(),
         }
     }
 

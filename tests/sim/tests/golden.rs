@@ -18,17 +18,18 @@ use tarn_model::{
     Timestamp, TopicId, TopicPartition, decode, encode,
 };
 use tarn_state::commands::{
-    AllocateProducerId, AlterTopicConfigs, CloseSession, Closes, CommitGroupOffsets, CommitMode,
-    CommitSegment, CommitTable, CompleteGroup, ConfigChange, CreatePartitions, CreateTopic,
-    DeleteGroup, DeleteGroupOffsets, DeleteRecords, DeleteSchemaVersions, DeleteTopic,
+    AllocateProducerId, AlterTopicConfigs, ClaimTask, CloseSession, Closes, CommitGroupOffsets,
+    CommitMode, CommitSegment, CommitTable, CompleteGroup, ConfigChange, CreatePartitions,
+    CreateTopic, DeleteGroup, DeleteGroupOffsets, DeleteRecords, DeleteSchemaVersions, DeleteTopic,
     ExpireSession, GroupOffset, HiddenTimestamp, MaterializedStep, NewBatch, NewExtent,
-    OpenSession, ProducerStamp, RaiseLevel, RecordsBelow, RegisterSchema, RemoveGroupMembers,
-    ReportTable, SetCompatibility,
+    OpenSession, ProducerStamp, RaiseLevel, RecordsBelow, RegisterSchema, ReleaseClaim,
+    RemoveGroupMembers, RenewClaim, ReportTable, SetCompatibility,
 };
 use tarn_state::{
-    Advertised, BatchOutcome, BroughtByMember, Command, Compatibility, Counters, Entry,
+    Advertised, BatchOutcome, BroughtByMember, ClaimEpoch, Command, Compatibility, Counters, Entry,
     FeatureLevel, GroupMember, GroupRefusal, Observed, Outcome, Position, Proposal,
-    ProposalOutcome, Refusal, SchemaRefusal, SessionRefusal, State, TableRefusal, TopicRefusal,
+    ProposalOutcome, Refusal, SchemaRefusal, SessionRefusal, State, TableRefusal, TaskRefusal,
+    TopicRefusal,
 };
 use tarn_topics::segment;
 
@@ -360,6 +361,28 @@ fn commands() -> Vec<(&'static str, Command)> {
                 problem: "it cannot be written".into(),
             }),
         ),
+        (
+            "060-claim_task",
+            Command::ClaimTask(ClaimTask {
+                task: "archive".into(),
+                patience_ms: 60_000,
+            }),
+        ),
+        (
+            "061-renew_claim",
+            Command::RenewClaim(RenewClaim {
+                task: "archive".into(),
+                epoch: ClaimEpoch(1),
+                progress: 7,
+            }),
+        ),
+        (
+            "062-release_claim",
+            Command::ReleaseClaim(ReleaseClaim {
+                task: "archive".into(),
+                epoch: ClaimEpoch(1),
+            }),
+        ),
     ]
 }
 
@@ -477,6 +500,18 @@ fn refusals() -> Vec<(&'static str, Vec<Refusal>)> {
             ],
         ),
         (
+            "060-task",
+            vec![
+                TaskRefusal::TaskHeld { node: NodeId(2) }.into(),
+                TaskRefusal::ClaimOver {
+                    current: Some(ClaimEpoch(8)),
+                }
+                .into(),
+                TaskRefusal::NoProgress { have: 7 }.into(),
+                TaskRefusal::ClaimInvalid("it names no task".into()).into(),
+            ],
+        ),
+        (
             "090-any",
             vec![
                 Refusal::Full {
@@ -515,7 +550,8 @@ fn outcomes_keep_their_bytes() {
         variants_of::<GroupRefusal>(),
         variants_of::<SchemaRefusal>(),
         variants_of::<TableRefusal>(),
-        variants_of::<Refusal>() - 5,
+        variants_of::<TaskRefusal>(),
+        variants_of::<Refusal>() - 6,
     ];
     for ((name, refusals), size) in refusals().into_iter().zip(sizes) {
         assert_eq!(
@@ -559,6 +595,7 @@ fn outcomes_keep_their_bytes() {
             version: 2,
         },
         Outcome::SchemaVersionsDeleted(vec![1, 2]),
+        Outcome::TaskClaimed(ClaimEpoch(3)),
     ];
     assert_eq!(applied.len(), variants_of::<Outcome>());
     assert_eq!(6, variants_of::<BatchOutcome>());
@@ -590,6 +627,8 @@ fn story() -> State {
         "010-create_topic",
         "040-register_schema",
         "021-allocate_producer_id",
+        "060-claim_task",
+        "061-renew_claim",
     ];
     for (index, wanted) in wanted.into_iter().enumerate() {
         let n = index as u64;
@@ -625,7 +664,7 @@ fn story() -> State {
 fn state_snapshots_keep_their_bytes() {
     let state = story();
     let bytes = state.to_snapshot();
-    golden("state-snapshot", "001-four-entries.v1", &bytes);
+    golden("state-snapshot", "001-six-entries.v1", &bytes);
     assert_eq!(
         State::from_snapshot(&bytes, cluster()).expect("whole"),
         state

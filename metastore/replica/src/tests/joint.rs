@@ -15,7 +15,7 @@ use super::simulated::{World, simulate, simulate_over};
 use crate::{Found, JointError, Landed, Node, Part, View};
 
 /// Takes a producer id: twice if applied twice, and the state does not tell who has it.
-struct TakeId;
+pub(super) struct TakeId;
 
 impl Part for TakeId {
     fn commands(&self) -> Vec<Command> {
