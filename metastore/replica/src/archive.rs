@@ -23,7 +23,7 @@ use tarn_store::{Listed, Store, StoreError, paths};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::session::minds_the_log;
+use crate::keeper::minds_the_log;
 use crate::shared::Shared;
 
 /// Pause between two looks for entries to archive.
@@ -176,7 +176,7 @@ enum ArchiveError {
     Late,
 }
 
-/// Archives while this process's session minds the log.
+/// Archives while this process minds the log.
 #[derive(Debug)]
 pub(crate) struct Archiver {
     pub(crate) shared: Arc<Shared>,
@@ -202,7 +202,7 @@ impl Archiver {
             sleep(INTERVAL).await;
             let view = self.shared.view();
             let identity = *self.shared.identity.borrow();
-            if !identity.is_some_and(|identity| minds_the_log(&view, identity.session)) {
+            if !identity.is_some_and(|identity| minds_the_log(&view, identity)) {
                 next = None;
                 continue;
             }

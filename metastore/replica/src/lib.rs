@@ -10,6 +10,7 @@ mod clock_guard;
 mod fold;
 mod follower;
 mod joint;
+mod keeper;
 mod metastore;
 mod metrics;
 mod node;

@@ -32,6 +32,7 @@ use crate::barrier::BarrierTask;
 use crate::clock_guard::{self, ClockGuard};
 use crate::fold::Fold;
 use crate::follower::{self, Follower, JumpError, LoadError, Progress};
+use crate::keeper::Keeper;
 use crate::outcome::View;
 use crate::proposer::{self, Proposer};
 use crate::shared::{Receivers, Shared, Waiter};
@@ -162,6 +163,10 @@ fn start_background(
             .run(scope.clone()),
         ),
     );
+    let keeper = Keeper {
+        shared: Arc::clone(shared),
+    };
+    drop(scope.spawn("keeper", keeper.run(scope.clone())));
     drop(scope.spawn("archive", archiver.run(scope.clone())));
     let snapshotter = Snapshotter {
         shared: Arc::clone(shared),

@@ -100,13 +100,6 @@ impl Sessions {
     }
 }
 
-/// Does this session hold the background work on the log: archive, snapshots, trim? The open session
-/// with the smallest node id does. It is advice: whoever wrongly believes it holds it does no harm.
-pub(crate) fn minds_the_log(view: &State, session: SessionId) -> bool {
-    let smallest = view.sessions.iter().min_by_key(|(_, session)| session.node);
-    smallest.is_some_and(|(id, _)| *id == session)
-}
-
 #[cfg(test)]
 mod tests {
     use tarn_model::{ClusterId, LivenessTime};

@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) trimmed: Mutex<Trimmed>,
     /// Bytes of all entries that this process applied.
     pub(crate) entry_bytes: AtomicU64,
+    /// The last attempt to make a snapshot failed.
+    pub(crate) snapshot_fails: AtomicBool,
     /// n of the last entry that is known to be archived.
     pub(crate) archived: watch::Sender<u64>,
 }
@@ -99,6 +101,7 @@ impl Shared {
                 n: state.n,
                 entry_bytes: 0,
             }),
+            snapshot_fails: AtomicBool::new(false),
             archived: watch::Sender::new(state.n),
             views: watch::Sender::new(Arc::new(state)),
             queue,

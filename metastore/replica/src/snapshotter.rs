@@ -19,8 +19,8 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::follower::{LoadError, decode, sha256};
+use crate::keeper::minds_the_log;
 use crate::outcome::View;
-use crate::session::minds_the_log;
 use crate::shared::{Shared, Trimmed};
 
 /// Snapshots that are kept.
@@ -85,7 +85,11 @@ impl Snapshotter {
         loop {
             let view = Arc::clone(&views.borrow_and_update());
             if self.is_due(&view) && self.is_mine(&view) {
-                match self.snapshot(view, scope).await {
+                let made = self.snapshot(view, scope).await;
+                self.shared
+                    .snapshot_fails
+                    .store(made.is_err(), Ordering::Relaxed);
+                match made {
                     Ok(()) => pause = PAUSE,
                     Err(error) => {
                         self.shared.metrics.snapshot_failures.inc();
@@ -128,7 +132,7 @@ impl Snapshotter {
 
     fn is_mine(&self, view: &View) -> bool {
         let identity = *self.shared.identity.borrow();
-        identity.is_some_and(|identity| minds_the_log(view, identity.session))
+        identity.is_some_and(|identity| minds_the_log(view, identity))
     }
 
     /// Writes a snapshot of this view and trims the log to it, unless another process minds the log

@@ -6,11 +6,13 @@ use std::time::Duration;
 use tarn_model::{NodeId, caps};
 use tarn_state::commands::{ClaimTask, ReleaseClaim, RenewClaim};
 use tarn_state::{ClaimEpoch, Command, Outcome, Refusal, TaskRefusal};
+use tarn_store::StoreFaults;
 use tokio::time::{Instant, sleep};
 
-use super::harness::{Appends, GatedLog, Gates, soon, taken};
+use super::harness::{Appends, GatedLog, Gates, metric, soon, taken};
 use super::joint::TakeId;
 use super::simulated::{World, simulate};
+use crate::archive::covered;
 use crate::claim::ClaimStep;
 use crate::{JointError, Landed, Node, ProposeError};
 
@@ -214,5 +216,45 @@ fn a_holder_that_lives_and_makes_no_progress_loses_the_task_at_its_deadline() {
         assert!(seen >= after && next > epoch);
         assert!(is_fenced_off(&step(&holder, epoch, 11).await));
         assert_eq!(taken(&other.metastore.view()), 10);
+    });
+}
+
+/// The node with the smallest id, whose way to the store is broken while its log goes on.
+#[test]
+fn a_node_that_cannot_write_to_the_store_stops_neither_archive_nor_trim() {
+    simulate(|mut world| async move {
+        world.settings.snapshot_entries = 50;
+        let (one, other) = (world.machine(), world.machine());
+        let (broken, faults) = world.open_behind(&one).await.expect("it opens");
+        let (well, _) = world.open(&other).await.expect("it opens");
+        let written = |node: &Node| metric(node, "tarn_replica_archive_objects_total");
+        sleep(Duration::from_secs(120)).await;
+        assert!(written(&broken) > 0, "it has the task");
+        assert_eq!(written(&well), 0, "one is enough");
+
+        faults.set_faults(StoreFaults {
+            unavailable_before: 1000,
+            ..StoreFaults::default()
+        });
+        let before = well.metastore.view().n;
+        sleep(Duration::from_secs(420)).await;
+        assert!(metric(&broken, "tarn_replica_archive_failures_total") > 0);
+        let log = &well.metastore.shared.log;
+        let floor = log.floor().await.expect("it answers").lsn;
+        assert!(floor.n > before + 60, "{floor} after {before}");
+        let covered = covered(&well.store, floor).await.expect("it lists");
+        let end = well.metastore.view().n;
+        // Two ticks in three seconds, and what is nothing else waits for a minute.
+        assert!(covered + 100 > end, "{covered} of {end}");
+        assert_eq!(well.metastore.view().sessions.len(), 2, "both live");
+
+        // Mended: it does not take the task back from who does it.
+        faults.set_faults(StoreFaults::default());
+        let (by_broken, by_well) = (written(&broken), written(&well));
+        sleep(Duration::from_secs(200)).await;
+        assert!(written(&well) > by_well);
+        assert!(written(&broken) <= by_broken + 1);
+        broken.drain().await;
+        well.drain().await;
     });
 }

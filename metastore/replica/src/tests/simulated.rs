@@ -73,8 +73,29 @@ impl World {
         level_max: FeatureLevel,
         machine: &SimulatedHost,
     ) -> Result<(Node, GatedLog), OpenError> {
+        self.open_over(Arc::clone(&self.objects), level_max, machine)
+            .await
+    }
+
+    /// A node that reaches the objects through faults of its own.
+    pub(super) async fn open_behind(
+        &self,
+        machine: &SimulatedHost,
+    ) -> Result<(Node, FaultyStore), OpenError> {
         let runtime = Runtime::simulated(machine);
-        let objects = Arc::clone(&self.objects);
+        let faults = FaultyStore::new(self.objects.clone(), 1, &runtime);
+        let objects = Arc::new(faults.clone());
+        let opened = self.open_over(objects, FeatureLevel::NEWEST, machine);
+        Ok((opened.await?.0, faults))
+    }
+
+    async fn open_over(
+        &self,
+        objects: Arc<FaultyStore>,
+        level_max: FeatureLevel,
+        machine: &SimulatedHost,
+    ) -> Result<(Node, GatedLog), OpenError> {
+        let runtime = Runtime::simulated(machine);
         let store = Store::new(objects, self.options.clone(), &runtime);
         let inner: Arc<dyn CommitLog> = match self.kind {
             Kind::Memory => Arc::new(self.faults.over(Arc::new(self.memory.reopen()))),
