@@ -87,7 +87,8 @@ impl Service {
     fn look(&self, view: &View) {
         for task in self.tasks.iter() {
             let due = task.due(view);
-            self.turns.keep(task.name(), &due);
+            let keys = due.iter().map(|due| due.key.as_str()).collect();
+            self.turns.keep(task.name(), &keys);
             for due in due {
                 if self.scope.is_stopping() {
                     return;

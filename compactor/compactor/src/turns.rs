@@ -10,8 +10,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::task::Due;
-
 /// Pauses after failures double from here …
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// … to here.
@@ -77,12 +75,11 @@ impl Turns {
     }
 
     /// Forgets what is neither due nor at work.
-    pub(crate) fn keep(&self, task: &'static str, due: &[Due]) {
+    pub(crate) fn keep(&self, task: &'static str, due: &BTreeSet<&str>) {
         let mut tasks = self.tasks();
         let Some(keys) = tasks.get_mut(task) else {
             return;
         };
-        let due: BTreeSet<&str> = due.iter().map(|due| due.key.as_str()).collect();
         let now = Instant::now();
         keys.retain(|key, progress| {
             let is_at_work = Arc::strong_count(&progress.turn) > 1;
@@ -136,13 +133,6 @@ impl Progress {
 mod tests {
     use super::*;
 
-    fn due(key: &str) -> Due {
-        Due {
-            key: key.to_owned(),
-            name: key.to_owned(),
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn what_failed_is_left_alone_ever_longer_and_what_is_not_due_is_forgotten() {
         let turns = Turns::default();
@@ -154,20 +144,20 @@ mod tests {
             drop(turn);
             let pause = Duration::from_secs(pause);
             tokio::time::advance(pause - Duration::from_millis(1)).await;
-            turns.keep("one", &[]);
+            turns.keep("one", &BTreeSet::new());
             assert!(turns.take("one", "a").is_none(), "failure {failures}");
             tokio::time::advance(Duration::from_millis(1)).await;
-            turns.keep("one", &[due("a")]);
+            turns.keep("one", &BTreeSet::from(["a"]));
         }
         assert_eq!(turns.succeeded("one", "a"), 7);
         turns.pause("one", "b", Duration::from_secs(1));
         let held = turns.wait("one", "c").await;
-        turns.keep("one", &[due("a")]);
+        turns.keep("one", &BTreeSet::from(["a"]));
         let known = |task| turns.tasks()[task].keys().cloned().collect::<Vec<_>>();
         assert_eq!(known("one"), ["a", "b", "c"]);
         drop(held);
         tokio::time::advance(Duration::from_secs(1)).await;
-        turns.keep("one", &[]);
+        turns.keep("one", &BTreeSet::new());
         assert!(known("one").is_empty());
     }
 }
