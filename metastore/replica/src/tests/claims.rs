@@ -14,7 +14,7 @@ use super::joint::TakeId;
 use super::simulated::{World, simulate};
 use crate::archive::covered;
 use crate::claim::ClaimStep;
-use crate::{JointError, Landed, Node, ProposeError};
+use crate::{JointError, Landed, Node, Part, ProposeError};
 
 const TASK: &str = "archive";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -135,27 +135,27 @@ fn from_a_holder_that_is_away_another_takes_over_and_what_it_brings_back_is_refu
         });
         let since = Instant::now();
         // What it sends while it is away comes after it was replaced.
-        let late = holder.clone();
-        let late = tokio::spawn(async move {
-            let step = ClaimStep {
-                task: TASK.to_owned(),
-                epoch,
-                progress: 2,
-            };
-            let deadline = Instant::now() + 4 * PATIENCE;
-            late.metastore.commit(&[&TakeId, &step], deadline).await
-        });
-        let (after, next) = take_over(&other, since).await;
+        let late = ClaimStep {
+            task: TASK.to_owned(),
+            epoch,
+            progress: 2,
+        };
+        let parts: [&dyn Part; 2] = [&TakeId, &late];
+        let late = holder.metastore.commit(&parts, since + 4 * PATIENCE);
+        let replaced = async {
+            let (after, next) = take_over(&other, since).await;
+            step(&other, next, 1).await.expect("it holds the task");
+            gate.set(|gates| *gates = Gates::default());
+            (after, next)
+        };
+        let (late, (after, next)) = tokio::join!(late, replaced);
+        assert!(late.is_err(), "{late:?}");
         let silent = caps::SESSION_SILENT_AFTER;
         assert!(
             (silent - SLACK..silent + SLACK).contains(&after),
             "{after:?}"
         );
         assert!(next > epoch);
-        step(&other, next, 1).await.expect("it holds the task");
-        gate.set(|gates| *gates = Gates::default());
-        let late = late.await.expect("it ends");
-        assert!(late.is_err(), "{late:?}");
         assert!(is_fenced_off(&step(&holder, epoch, 3).await));
         let view = holder.metastore.barrier(soon()).await.expect("it answers");
         assert_eq!(taken(&view), 2, "one for each step that counted");
