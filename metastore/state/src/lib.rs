@@ -19,7 +19,6 @@ mod refusal;
 #[cfg(debug_assertions)]
 mod rehearsal;
 mod schemas;
-mod section;
 mod sessions;
 mod snapshot;
 mod state;
@@ -46,8 +45,8 @@ pub use refusal::Refusal;
 #[cfg(debug_assertions)]
 pub use rehearsal::Rehearse;
 pub use schemas::{Compatibility, Schema, SchemaRefusal, Subject};
-pub use section::SnapshotError;
 pub use sessions::{Advertised, ClockTrust, Session, SessionRefusal, Tombstone};
+pub use snapshot::section::SnapshotError;
 pub use state::State;
 pub use tables::{
     Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError, TableRefusal,

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! magic "tarnstat" | format 2 | level 2 | cluster 16 | generation 4 | n 8      big endian
-//! the sections of the level, by number: see `section.rs`
+//! the sections of the level, by number: see `snapshot/section.rs`
 //! SHA-256 of everything before
 //! ```
 //!
 //! What follows from something else is not written. Equal states have equal bytes, so the hash of a state
 //! is the SHA-256 at the end.
+
+pub(crate) mod section;
 
 use imbl::Vector;
 use minicbor::{Decode, Encode};
@@ -15,8 +17,8 @@ use sha2::{Digest, Sha256};
 use tarn_model::{ClusterId, ClusterTime, Generation, Hash, LivenessTime};
 
 use crate::level::FeatureLevel;
-use crate::section::{Frames, Reader, Section, SnapshotError};
 use crate::{State, groups, schemas, sessions, tables, tasks, topics};
+use section::{Frames, Reader, Section, SnapshotError};
 
 const MAGIC: [u8; 8] = *b"tarnstat";
 const FORMAT: u16 = 1;

@@ -10,7 +10,7 @@ use tarn_model::{ClusterTime, TopicPartition};
 
 use super::types::{CommittedOffset, Group, GroupMember};
 use crate::level::FeatureLevel;
-use crate::section::{Ascending, Frames, Reader, Section, SnapshotError};
+use crate::snapshot::section::{Ascending, Frames, Reader, Section, SnapshotError};
 use crate::{GroupCursor, State};
 
 pub(crate) const SECTIONS: &[Section] = &[

@@ -6,7 +6,7 @@ use tarn_model::SchemaId;
 use super::types::Compatibility;
 use crate::State;
 use crate::level::FeatureLevel;
-use crate::section::{Section, SnapshotError};
+use crate::snapshot::section::{Section, SnapshotError};
 
 pub(crate) const SECTIONS: &[Section] = &[
     Section {

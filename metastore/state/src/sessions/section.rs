@@ -4,7 +4,7 @@ use minicbor::{Decode, Encode};
 use tarn_model::NodeId;
 
 use crate::level::FeatureLevel;
-use crate::section::Section;
+use crate::snapshot::section::Section;
 
 pub(crate) const SECTIONS: &[Section] = &[
     Section {

@@ -2,7 +2,7 @@
 
 use crate::State;
 use crate::level::FeatureLevel;
-use crate::section::Section;
+use crate::snapshot::section::Section;
 
 pub(crate) const SECTIONS: &[Section] = &[Section {
     number: 50,

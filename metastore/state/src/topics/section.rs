@@ -12,7 +12,7 @@ use tarn_model::{ClusterTime, Offset, ProducerId, SegmentId, TopicId, TopicParti
 use super::types::{Extent, Partition};
 use crate::State;
 use crate::level::FeatureLevel;
-use crate::section::{Ascending, Frames, Reader, Section, SnapshotError};
+use crate::snapshot::section::{Ascending, Frames, Reader, Section, SnapshotError};
 
 pub(crate) const SECTIONS: &[Section] = &[
     Section {
