@@ -8,6 +8,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tarn_store::Options;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -107,6 +108,14 @@ impl DataFolder {
     pub(crate) fn is_ephemeral(&self) -> bool {
         self.ephemeral.is_some()
     }
+
+    /// How its store behaves: what goes with the process need not outlive the machine.
+    pub(crate) fn store_options(&self) -> Options {
+        Options {
+            fsync: !self.is_ephemeral(),
+            ..Options::default()
+        }
+    }
 }
 
 fn held(path: &Path, lock: &mut File) -> FolderError {
@@ -185,6 +194,15 @@ mod tests {
         assert!(folder.is_ephemeral() && path.exists());
         drop(folder);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn only_what_stays_is_made_durable() {
+        let ephemeral = DataFolder::ephemeral().await.expect("a folder");
+        assert!(!ephemeral.store_options().fsync);
+        let among = tempfile::tempdir().expect("a folder");
+        let stays = DataFolder::open(&among.path().join("stays")).await;
+        assert!(stays.expect("a folder").store_options().fsync);
     }
 
     #[tokio::test]

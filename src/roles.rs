@@ -20,7 +20,7 @@ use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::{Listener, Runtime, Scope, http};
 use tarn_server::Places;
 use tarn_state::Advertised;
-use tarn_store::{Options, Store};
+use tarn_store::Store;
 use tarn_tables::Catalog;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
@@ -113,7 +113,7 @@ pub(crate) async fn start(
     };
 
     let url = format!("file://{}", folder.path.display());
-    let store = Store::open(&url, Options::default(), &runtime).map_err(Failure::invalid)?;
+    let store = Store::open(&url, folder.store_options(), &runtime).map_err(Failure::invalid)?;
     let log = ObjectLog::open(&store, tarn_commit_log::Settings::default(), &runtime).await;
     let log = log.map_err(|error| Failure::new(error.kind(), error))?;
     let agent = Advertised {

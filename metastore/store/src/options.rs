@@ -5,7 +5,8 @@ use std::time::Duration;
 /// How a store behaves. The defaults are the product's.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Local folder only: make every write durable before answering. Off is for tests.
+    /// Local folder only: make every write durable before answering. Off where nothing has to outlive
+    /// the machine: in an ephemeral folder, in tests.
     pub fsync: bool,
     /// How long one call may retry.
     pub deadline: Duration,
