@@ -62,8 +62,8 @@ codes! {
     }
     REGISTRY_BODY_TOO_LARGE: "TARN-1002", 413, "Body too large" {
         means: "registry: the body is too large",
-        cause: "A request to the registry takes 1 MiB; a definition of that size describes more columns than a table may have.",
-        remedy: "Leave documentation out of the definition, or split it.",
+        cause: "The body of a request to the registry takes more than 1 MiB.",
+        remedy: "Leave documentation out of the definition, or describe less with it.",
     }
     REGISTRY_MALFORMED: "TARN-1003", 400, "Malformed request" {
         means: "registry: the request is malformed",
@@ -82,13 +82,13 @@ codes! {
     }
     SCHEMA_COLUMNS: "TARN-1112", 422, "No table can hold the schema" {
         means: "no table can hold what the schema describes",
-        cause: "The schema is valid, but its records do not become rows: the top is no record, it nests too deeply, it has too many columns, or a field changes the type of a column that the table has.",
+        cause: "The schema is valid, but no columns can be made of it: a type contains itself, types nest too deeply, there are too many columns, two names differ in upper and lower case only, a field is never anything but null, a decimal has more than 38 digits. The detail says where.",
         remedy: "Change the schema as the detail says, or create the topic without a table: it keeps its records, and SQL does not see them.",
     }
     SCHEMA_INCOMPATIBLE: "TARN-1113", 409, "Incompatible schema" {
         means: "the schema is incompatible with the versions before it",
-        cause: "The subject's compatibility level, or the registry's if it has none, does not allow the step from the registered versions to this one.",
-        remedy: "Give new fields a default and keep the types of old ones, or set another level with the same request: {\"compatibility\": \"NONE\"}.",
+        cause: "Its columns do not fit beside those that the topic's table has: a field changed its type in a way that Iceberg cannot follow, or its name in upper and lower case only. The detail says which.",
+        remedy: "Keep the types of old fields or widen them (int to long, float to double), and give what changed a new name.",
     }
     SCHEMA_REFUSED: "TARN-1114", 422, "Schema refused" {
         means: "the schema is refused, for instance because there are too many: delete versions that nobody needs on the registry, once and again with `permanent=true`",
@@ -114,7 +114,7 @@ codes! {
     WRONG_SQL: "TARN-1202", 400, "Wrong SQL" {
         means: "it is SQL, but wrong here: a column that is not there, a type that does not fit",
         cause: "A column or function has another name, a type does not fit, or a value cannot be what the statement asks of it: a division by zero, a text that is no number.",
-        remedy: "DESCRIBE lists a table's columns. Names with upper case, dots or dashes stand in double quotes; try_cast gives NULL where a cast fails.",
+        remedy: "DESCRIBE lists a table's columns. Names with upper case, dots or dashes stand in double quotes.",
     }
     NO_SUCH_TABLE: "TARN-1203", 404, "No such table" {
         means: "there is no such table",

@@ -384,6 +384,12 @@ fn error_codes_and_topic_configs_are_spelled_in_one_file() {
             }
         }
     }
+    for (name, file, _) in SPELLED_AGAIN {
+        assert!(
+            spelled.contains(name),
+            "{name}, in {file}, is in no list any more: strike it"
+        );
+    }
     for name in spelled {
         let homes = homes
             .get(name)

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use tarn_system_tests::{Tarn, output, run};
+use tarn_system_tests::{Tarn, output, run, tarn_binary};
 
 /// Runs a command with this on its standard input.
 fn fed(command: &mut Command, input: &str) -> Result<String> {
@@ -90,5 +90,54 @@ fn a_mistake_is_answered_with_its_cause_and_the_next_step() -> Result<()> {
             "{arguments:?}: {stderr}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn codes_settings_and_topic_configs_are_explained() -> Result<()> {
+    let explain = |name: &str| output(Command::new(tarn_binary()).args(["explain", name]));
+    for (name, words) in [
+        (
+            "TARN-1203",
+            ["No such table", "Cause:", "What to do:", "SHOW TABLES"],
+        ),
+        (
+            "tarn-1203",
+            ["TARN-1203", "Cause:", "What to do:", "HTTP 404"],
+        ),
+        (
+            "1114",
+            ["TARN-1114", "Cause:", "What to do:", "permanent=true"],
+        ),
+        (
+            "sql.row_limit",
+            ["sql.row_limit", "1000000", "by default", "Most rows"],
+        ),
+        (
+            "retention.ms",
+            ["retention.ms", "604800000", "by default", "Age"],
+        ),
+    ] {
+        let output = explain(name)?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{name}: {output:?}");
+        ensure!(
+            words.iter().all(|word| said.contains(word)),
+            "{name}: {said}"
+        );
+    }
+    let unknown = explain("TARN-9999")?;
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    ensure!(
+        unknown.status.code() == Some(3)
+            && said.contains("TARN-9999")
+            && said.contains("tarn explain"),
+        "{unknown:?}"
+    );
+    let all = run(Command::new(tarn_binary()).args(["explain"]))?;
+    ensure!(
+        all.contains("TARN-1001") && all.contains("TARN-1299"),
+        "{all}"
+    );
     Ok(())
 }
