@@ -38,18 +38,20 @@ mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
+mod operations;
 mod produce;
 mod refused;
 mod security;
 mod sync_group;
 mod text;
+mod topic_key;
 
 pub(crate) use metadata::AllTopics;
 use security::{
     alter_client_quotas, create_acls, delete_acls, describe_acls, describe_client_quotas,
     describe_user_scram_credentials,
 };
-pub(crate) use text::TopicKey;
+pub(crate) use topic_key::TopicKey;
 
 use std::sync::Arc;
 

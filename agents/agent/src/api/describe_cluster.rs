@@ -14,7 +14,8 @@ use crate::agent::Agent;
 use crate::context::Context;
 use crate::placement;
 
-use super::text::{operations, text};
+use super::operations;
+use super::text::text;
 
 const BROKERS: i8 = 1;
 

@@ -18,7 +18,8 @@ use crate::agent::Agent;
 use crate::context::Context;
 use crate::error_code;
 
-use super::text::{operations, text};
+use super::operations;
+use super::text::text;
 
 pub(crate) async fn handle(
     agent: &Arc<Agent>,

@@ -24,7 +24,8 @@ use crate::agent::{Agent, has_partition};
 use crate::context::Context;
 
 use super::leader_epoch;
-use super::text::{operations, topic_name as wire_name};
+use super::operations;
+use super::text::topic_name as wire_name;
 
 /// Partitions of one answer, Kafka's `max.request.partition.size.limit`.
 const PARTITIONS_MAX: usize = 2_000;

@@ -35,7 +35,8 @@ use crate::frame::Answer;
 use crate::placement;
 
 use super::create_topics::{self, NewTopic};
-use super::text::{operations, text, topic_name as wire_name};
+use super::operations;
+use super::text::{text, topic_name as wire_name};
 use super::{TopicKey, leader_epoch};
 
 mod all;
