@@ -13,17 +13,17 @@
 //! connection lives in one task and ends with it.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use tarn_kafka::frame::{LENGTH_BYTES, body_length};
+use tarn_runtime::listen::{Guarded, Late, Pace, why_not_written};
 use tarn_runtime::{Permit, Stream, gauge};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -34,14 +34,11 @@ use crate::agent::Agent;
 use crate::context::{Peer, Turn};
 use crate::dispatch::{self, Order, Work};
 use crate::frame::{Frame, Hangup};
-use crate::metrics::ReasonLabel;
 
 /// What a frame begins with: its API key.
 const KEY_BYTES: usize = 2;
 /// Pieces of an answer that one system call writes.
 const PIECES_PER_WRITE: usize = 64;
-/// The slowest that a whole request may come in or a whole answer go out, a stall's time aside.
-const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
 /// How reading ended.
 #[derive(Debug)]
@@ -60,10 +57,14 @@ impl Ended {
     }
 }
 
-/// Serves a connection until either side has enough of it.
-pub(crate) async fn serve(agent: Arc<Agent>, stream: Stream, address: SocketAddr) {
+/// Serves a connection until either side has enough of it, and says why if it was ours.
+pub(crate) async fn serve(
+    agent: Arc<Agent>,
+    stream: Stream,
+    address: SocketAddr,
+) -> Option<&'static str> {
     let peer = Peer::new(address);
-    let (read, write) = tokio::io::split(stream);
+    let (read, write) = tokio::io::split(Guarded::new(stream, pace(&agent)));
     // Both queues only hand over: what bounds the work is `pipeline_max` and the turns.
     let (work, works) = mpsc::channel(1);
     let (answer, answers) = mpsc::channel(1);
@@ -90,7 +91,7 @@ pub(crate) async fn serve(agent: Arc<Agent>, stream: Stream, address: SocketAddr
         (Ended::NobodyAnswers, _) => "nothing left to do".into(),
         (Ended::ByPeer, _) => {
             debug!(peer = %address, "the client hung up");
-            return;
+            return None;
         }
     };
     let Hangup {
@@ -100,11 +101,13 @@ pub(crate) async fn serve(agent: Arc<Agent>, stream: Stream, address: SocketAddr
     } = hangup;
     let client_id = peer.client_id();
     info!(peer = %address, client_id, request, reason, detail, "closed a connection");
-    agent
-        .metrics
-        .connections_closed
-        .get_or_create(&ReasonLabel { reason })
-        .inc();
+    Some(reason)
+}
+
+fn pace(agent: &Agent) -> Pace {
+    Pace {
+        stall: agent.settings.connection_stall,
+    }
 }
 
 /// Answers until there is nothing left to do, or nobody there. Who has to hang up over one request
@@ -114,7 +117,7 @@ async fn answer_and_write(
     works: mpsc::Receiver<Work>,
     answer: mpsc::Sender<(Frame, Turn)>,
     in_flight: &AtomicUsize,
-    write: WriteHalf<Stream>,
+    write: WriteHalf<Guarded<Stream>>,
     answers: mpsc::Receiver<(Frame, Turn)>,
 ) -> Result<(), Hangup> {
     let pipeline_max = agent.settings.pipeline_max;
@@ -130,7 +133,7 @@ async fn answer_and_write(
 async fn read_requests(
     agent: &Arc<Agent>,
     peer: &Arc<Peer>,
-    mut read: ReadHalf<Stream>,
+    mut read: ReadHalf<Guarded<Stream>>,
     work: mpsc::Sender<Work>,
     in_flight: &AtomicUsize,
 ) -> Ended {
@@ -162,7 +165,7 @@ async fn read_requests(
 /// Reads one frame, without its length.
 async fn read_request(
     agent: &Agent,
-    read: &mut ReadHalf<Stream>,
+    read: &mut ReadHalf<Guarded<Stream>>,
     in_flight: &AtomicUsize,
 ) -> Result<(Bytes, Permit), Ended> {
     let mut prefix = [0; LENGTH_BYTES];
@@ -201,25 +204,13 @@ async fn read_request(
         .map_err(|error| Ended::ByUs(Hangup::because("request too large", error)))?;
     let mut body = BytesMut::with_capacity(length);
     body.extend_from_slice(&key);
-    let reading = async {
-        while body.len() < length {
-            match timeout(agent.settings.connection_stall, rest.read_buf(&mut body)).await {
-                Ok(Ok(0)) | Ok(Err(_)) => return Err(Ended::ByPeer),
-                Ok(Ok(_)) => {}
-                Err(_) => return Err(Ended::by_us("stalled within a request")),
-            }
-        }
-        Ok(())
-    };
-    timeout(time_for(agent, length as u64), reading)
-        .await
-        .unwrap_or(Err(Ended::by_us("too slow within a request")))?;
+    let filled = pace(agent).fill(&mut rest, &mut body, length).await;
+    filled.map_err(|late| match late {
+        Late::Gone => Ended::ByPeer,
+        Late::Stalled => Ended::by_us("stalled within a request"),
+        Late::TooSlow => Ended::by_us("too slow within a request"),
+    })?;
     Ok((body.freeze(), permit))
-}
-
-/// How long so many bytes may take between us and the client.
-fn time_for(agent: &Agent, bytes: u64) -> Duration {
-    agent.settings.connection_stall + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN)
 }
 
 async fn answer_requests(
@@ -252,16 +243,13 @@ async fn answer_requests(
 
 async fn write_answers(
     agent: &Agent,
-    mut write: WriteHalf<Stream>,
+    mut write: WriteHalf<Guarded<Stream>>,
     mut answers: mpsc::Receiver<(Frame, Turn)>,
 ) -> Result<(), Hangup> {
     while let Some((frame, turn)) = answers.recv().await {
-        let bytes = frame.bytes();
-        let time = time_for(agent, bytes as u64);
-        let bytes = gauge(bytes);
+        let bytes = gauge(frame.bytes());
         agent.metrics.response_bytes.inc_by(bytes);
-        let written = timeout(time, write_frame(agent, &mut write, frame)).await;
-        let written = written.unwrap_or(Err("the client reads too slowly"));
+        let written = write_frame(&mut write, frame).await;
         agent.metrics.response_bytes.dec_by(bytes);
         written?;
         drop(turn);
@@ -272,10 +260,10 @@ async fn write_answers(
 }
 
 async fn write_frame(
-    agent: &Agent,
-    write: &mut WriteHalf<Stream>,
+    write: &mut WriteHalf<Guarded<Stream>>,
     frame: Frame,
 ) -> Result<(), &'static str> {
+    let gone = |error: io::Error| why_not_written(&error).unwrap_or("the client is gone");
     let Frame { pieces, permit } = frame;
     let mut pieces: VecDeque<Bytes> = pieces
         .into_iter()
@@ -287,15 +275,9 @@ async fn write_frame(
             .take(PIECES_PER_WRITE)
             .map(|piece| IoSlice::new(piece))
             .collect();
-        let mut written = match timeout(
-            agent.settings.connection_stall,
-            write.write_vectored(&slices),
-        )
-        .await
-        {
-            Ok(Ok(0)) | Ok(Err(_)) => return Err("the client is gone"),
-            Ok(Ok(written)) => written,
-            Err(_) => return Err("the client does not read"),
+        let mut written = match write.write_vectored(&slices).await.map_err(gone)? {
+            0 => return Err("the client is gone"),
+            written => written,
         };
         while let Some(front) = pieces.front_mut()
             && written > 0
@@ -308,9 +290,7 @@ async fn write_frame(
             }
         }
     }
-    if write.flush().await.is_err() {
-        return Err("the client is gone");
-    }
+    write.flush().await.map_err(gone)?;
     drop(permit);
     Ok(())
 }

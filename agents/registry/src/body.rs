@@ -2,25 +2,14 @@
 
 use axum::body::to_bytes;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use bytes::Bytes;
-use tarn_model::ByteSize;
 use tarn_runtime::Permit;
-use tokio::time::{Instant, timeout_at};
+use tarn_runtime::http::{BodyError, read_body};
+use tokio::time::Instant;
 
 use crate::registry::Registry;
-
-/// Why a body was not read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BodyError {
-    #[error("the body is larger than {max}")]
-    TooLarge { max: ByteSize },
-    #[error("the body ended too early")]
-    Broken,
-    #[error("no memory was free for the body in time")]
-    NoMemory,
-}
 
 impl Registry {
     /// Reads a body within its bound, after its bytes were taken from the budget, both until the deadline.
@@ -30,34 +19,7 @@ impl Registry {
         deadline: Instant,
     ) -> Result<(Bytes, Permit), BodyError> {
         let max = self.inner.settings.body_max;
-        let announced = request
-            .headers()
-            .get(CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > max.0) {
-            return Err(BodyError::TooLarge { max });
-        }
-        let wanted = announced.unwrap_or(max.0);
-        let permit = timeout_at(deadline, self.inner.budget.acquire(wanted))
-            .await
-            .map_err(|_| BodyError::NoMemory)?
-            .map_err(|_| BodyError::TooLarge { max })?;
-        let reading = to_bytes(request.into_body(), max.as_usize());
-        match timeout_at(deadline, reading).await {
-            Ok(Ok(bytes)) => Ok((bytes, permit)),
-            Ok(Err(error)) => {
-                let text = std::error::Error::source(&error)
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                Err(if text.contains("length limit") {
-                    BodyError::TooLarge { max }
-                } else {
-                    BodyError::Broken
-                })
-            }
-            Err(_) => Err(BodyError::Broken),
-        }
+        read_body(request, max, &self.inner.budget, deadline).await
     }
 }
 

@@ -12,12 +12,13 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tarn_model::{SchemaId, caps};
+use tarn_runtime::http::BodyError;
 use tarn_schema::AvroSchema;
 use tarn_state::Command;
 use tarn_state::commands::SetCompatibility;
 use tokio::time::Instant;
 
-use crate::body::{BodyError, in_form};
+use crate::body::in_form;
 use crate::registry::Registry;
 use crate::subjects::{
     AVRO, SchemaError, Version, Which, find_guid, find_subject, find_version, guid, level_name,
@@ -152,7 +153,7 @@ impl From<BodyError> for Failure {
     fn from(error: BodyError) -> Failure {
         match error {
             BodyError::TooLarge { .. } => Failure::new(413, 413, error.to_string()),
-            BodyError::Broken => Failure::new(400, 400, error.to_string()),
+            BodyError::Broken | BodyError::TooSlow => Failure::new(400, 400, error.to_string()),
             BodyError::NoMemory => Failure::late(error),
         }
     }

@@ -17,11 +17,11 @@ use axum::routing::post;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tarn_model::codes::{self, Code};
-use tarn_runtime::http::Problem;
+use tarn_runtime::http::{BodyError, Problem};
 use tarn_schema::field_name;
 use tarn_state::{Schema, topic_names};
 
-use crate::body::{BodyError, in_form};
+use crate::body::in_form;
 use crate::registry::Registry;
 use crate::subjects::{
     SchemaError, Which, find_subject, find_version, guid, level_name, parse_level, parse_schema,
@@ -81,7 +81,7 @@ impl From<BodyError> for V1Error {
     fn from(error: BodyError) -> V1Error {
         let code = match error {
             BodyError::TooLarge { .. } => &codes::REGISTRY_BODY_TOO_LARGE,
-            BodyError::Broken => &codes::REGISTRY_MALFORMED,
+            BodyError::Broken | BodyError::TooSlow => &codes::REGISTRY_MALFORMED,
             BodyError::NoMemory => &codes::REGISTRY_NOT_NOW,
         };
         V1Error::new(code, error.to_string())

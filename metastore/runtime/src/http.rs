@@ -1,43 +1,43 @@
 //! The HTTP listeners of a process: roles mount their routes on routers, this serves them.
 //!
 //! ```text
-//! accept ─▶ a place? ─▶ head ──▶ handler ─▶ answer ────────▶ next head …
-//!           else 503    in time             taken in time
+//! a place (`listen`) ─▶ head ──▶ handler ─▶ answer ────────▶ next head …
+//! else 503              in time             taken in time
 //! ```
 //!
 //! Holds: a client has a place, two buffers and what its handler made for it, and loses all of them when
 //! it does not send a whole head or does not take what it asked for within the [`LIMITS`]. When the
 //! scope stops, what is in flight is answered, and after the grace the listener is gone whatever its
 //! clients do. Until then it also answers who comes anew: they may ask whether the process is ready.
-//! Leaves to others: how long the body of a request may take to arrive, and its answer to be made.
+//! Leaves to others: how long the body of a request may take to arrive ([`read_body`]), and its answer to be
+//! made. A handler whose client hangs up is dropped, wherever it stands.
 
+mod body;
 mod problem;
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::future::pending;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
+use crate::listen::{Counts, Door, Guarded, Pace, ReasonLabel, why_not_written};
 use crate::{Listener, Metrics, Scope, Stream};
 
+pub use body::{BodyError, read_body};
 pub use problem::Problem;
 
 /// What a listener grants its clients.
@@ -48,7 +48,7 @@ struct Limits {
     /// A head is whole so long after the answer before it, or after the connection was made. It is
     /// also how long a connection may idle.
     head: Duration,
-    /// A client that takes nothing for this long is cut off; see also [`BYTES_PER_SECOND_MIN`].
+    /// A client that takes nothing for this long is cut off; see also [`Guarded`].
     stall: Duration,
     /// How long requests in flight may take when the scope stops.
     grace: Duration,
@@ -65,15 +65,11 @@ const LIMITS: Limits = Limits {
     // As long as Kafka's connections are given; both fit into the 30 s after which orchestrators kill.
     grace: Duration::from_secs(10),
 };
-/// The slowest that a client may take an answer, a stall's time aside: as for Kafka's.
-const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 /// Each of the two buffers of a connection, and thereby the largest head. The handler is not asked for
 /// more of its answer while so much waits.
 const BUFFER_BYTES: usize = 64 << 10;
 /// Connections at the same time that came after the scope was stopped: a few probes.
 const LATE_CONNECTIONS: usize = 16;
-/// A fresh socket takes these few bytes at once; who resets it meanwhile is not waited for.
-const REFUSE_WITHIN: Duration = Duration::from_secs(1);
 const REFUSED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\n\
     connection: close\r\ncontent-length: 21\r\n\r\ntoo many connections\n";
 
@@ -120,55 +116,43 @@ impl Serving {
         let Limits {
             connections, grace, ..
         } = self.server.limits;
-        let places = Arc::new(Semaphore::new(connections));
+        let HttpMetrics {
+            connections: open,
+            connections_closed: closed,
+        } = self.server.metrics.clone();
+        let door = Door::new(
+            "http connection",
+            connections,
+            REFUSED,
+            Counts { open, closed },
+        );
         tokio::select! {
             () = self.scope.stopped() => {}
-            () = self.accept(&places, true) => {}
+            never = self.accept(&door, true) => match never {},
         }
-        let all = u32::try_from(connections).expect("a small constant");
-        let late = Arc::new(Semaphore::new(LATE_CONNECTIONS));
+        let late = door.with_places(LATE_CONNECTIONS);
         tokio::select! {
-            _ = places.acquire_many(all) => {}
+            () = door.empty() => {}
             () = sleep(grace) => info!("closing HTTP connections that were not done in time"),
             // Nobody waits for these.
-            () = self.accept(&late, false) => {}
+            never = self.accept(&late, false) => match never {},
         }
         self.over.cancel();
     }
 
-    /// Accepts for ever. A connection that is not kept alive is closed after its first answer.
-    async fn accept(&self, places: &Arc<Semaphore>, keep_alive: bool) {
-        loop {
-            let (stream, peer) = match self.listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of file descriptors, or a peer that hung up in between: go on, slowly.
-                    warn!(%error, "could not accept an HTTP connection");
-                    sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            match Arc::clone(places).try_acquire_owned() {
-                Ok(place) => self.begin(stream, peer, place, keep_alive),
-                Err(_) => self.refuse(stream, peer).await,
-            }
-        }
+    /// A connection that is not kept alive is closed after its first answer.
+    async fn accept(&self, door: &Door, keep_alive: bool) -> Infallible {
+        let serve = |stream, peer| self.connection(stream, peer, keep_alive);
+        door.accept(&self.listener, &self.scope, serve).await
     }
 
-    async fn refuse(&self, mut stream: Stream, peer: SocketAddr) {
-        warn!(%peer, "too many HTTP connections, closing the newest");
-        self.server.metrics.closed("too many connections");
-        // They are told if they still listen.
-        let _ = timeout(REFUSE_WITHIN, stream.write_all(REFUSED)).await;
-    }
-
-    fn begin(
+    /// Serves a connection to its end, and says why it was us who closed it.
+    fn connection(
         &self,
         stream: Stream,
         peer: SocketAddr,
-        place: OwnedSemaphorePermit,
         keep_alive: bool,
-    ) {
+    ) -> impl Future<Output = Option<&'static str>> + Send + 'static {
         let Limits { head, stall, .. } = self.server.limits;
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -176,10 +160,9 @@ impl Serving {
             .max_buf_size(BUFFER_BYTES)
             .keep_alive(keep_alive)
             .serve_connection(
-                TokioIo::new(StallGuard::new(stream, stall)),
+                TokioIo::new(Guarded::new(stream, Pace { stall })),
                 TowerToHyperService::new(self.router.clone()),
             );
-        let metrics = self.server.metrics.clone();
         let over = self.over.clone();
         let stopped = self.scope.stopped();
         let stopped = async move {
@@ -188,8 +171,7 @@ impl Serving {
                 false => pending().await,
             }
         };
-        let task = async move {
-            metrics.connections.inc();
+        async move {
             let mut connection = pin!(connection);
             let answering = async {
                 tokio::select! {
@@ -203,17 +185,17 @@ impl Serving {
                 () = over.cancelled() => Err(Some("stopping")),
             };
             match ended {
-                Ok(()) => {}
+                Ok(()) => None,
                 Err(Some(reason)) => {
                     debug!(%peer, reason, "closed an HTTP connection");
-                    metrics.closed(reason);
+                    Some(reason)
                 }
-                Err(None) => debug!(%peer, "an HTTP connection broke off"),
+                Err(None) => {
+                    debug!(%peer, "an HTTP connection broke off");
+                    None
+                }
             }
-            metrics.connections.dec();
-            drop(place);
-        };
-        drop(self.scope.spawn("http connection", task));
+        }
     }
 }
 
@@ -223,102 +205,7 @@ fn why(error: &hyper::Error) -> Option<&'static str> {
         return Some("no request in time");
     }
     let source = error.source()?.downcast_ref::<io::Error>()?;
-    (source.kind() == io::ErrorKind::TimedOut).then_some("the client does not read")
-}
-
-/// A stream whose peer takes what it is offered, or else writing fails: within the stall's time and, as long
-/// as something still waits, at [`BYTES_PER_SECOND_MIN`] on average.
-#[derive(Debug)]
-struct StallGuard<S> {
-    stream: S,
-    stall: Duration,
-    /// Until when the peer has to take more. Set while something waits.
-    due: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> StallGuard<S> {
-    fn new(stream: S, stall: Duration) -> StallGuard<S> {
-        StallGuard {
-            stream,
-            stall,
-            due: None,
-        }
-    }
-
-    fn check(
-        &mut self,
-        cx: &mut Context<'_>,
-        offered: usize,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        match &written {
-            Poll::Ready(Ok(bytes)) if *bytes < offered => {
-                if let Some(due) = &mut self.due {
-                    let nanos = *bytes as u64 * 1_000_000_000 / BYTES_PER_SECOND_MIN;
-                    let earned = due.deadline() + Duration::from_nanos(nanos);
-                    due.as_mut().reset(earned.min(Instant::now() + self.stall));
-                }
-            }
-            Poll::Ready(_) => self.due = None,
-            Poll::Pending => {
-                let stall = self.stall;
-                let due = self.due.get_or_insert_with(|| Box::pin(sleep(stall)));
-                if due.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-            }
-        }
-        written
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for StallGuard<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.check(cx, buf.len(), written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        let offered = bufs.iter().map(|buf| buf.len()).sum();
-        self.check(cx, offered, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    // A socket keeps nothing back: neither of these waits for the peer.
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
+    why_not_written(source)
 }
 
 crate::metrics! {
@@ -327,14 +214,6 @@ crate::metrics! {
         connections: Gauge = "http_connections";
         /// HTTP connections that were closed from our side, by reason
         connections_closed: Family<ReasonLabel, Counter> = "http_connections_closed";
-    }
-}
-
-impl HttpMetrics {
-    fn closed(&self, reason: &'static str) {
-        self.connections_closed
-            .get_or_create(&ReasonLabel { reason })
-            .inc();
     }
 }
 

@@ -7,6 +7,7 @@
 mod budget;
 mod clock;
 pub mod http;
+pub mod listen;
 mod metrics;
 mod net;
 mod pool;
