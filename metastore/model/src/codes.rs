@@ -167,6 +167,11 @@ codes! {
         remedy: "Cast to a wider type first, as in n::decimal(38,0).",
         hint: "cast to a wider type first, as in n::decimal(38,0)",
     }
+    CANCELLED: "TARN-1212", 503, "Cancelled" {
+        means: "SQL: the query was cancelled",
+        cause: "Somebody ended the query, or the connection that asked for it is gone. Its place and memory are free again.",
+        remedy: "Send the query again if its answer is still wanted.",
+    }
     DEFECT: "TARN-1299", 500, "A defect, or damaged data" {
         means: "a defect of Tarn, or damaged data; the log says more",
         cause: "What should not happen: a file that does not read as it was written, or a mistake of ours.",

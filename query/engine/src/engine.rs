@@ -1,15 +1,16 @@
-//! The engine of a process, and one query from its text to its rows.
+//! The engine of a process: what its queries share, and one query from its text to a plan that runs.
 //!
 //! Holds: a query sees one cut from its first row to its last.
-//! Leaves to others: who asks, and over which wire (`tarn-server`).
+//! Leaves to others: how a query gets its turn and how it ends (`running`), who asks, and over which wire
+//! (`tarn-server`).
 
 use std::any::Any;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{FieldRef, Fields, Schema, SchemaRef};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::DataFusionError;
@@ -20,20 +21,21 @@ use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::{DescribeTable, LogicalPlan};
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement;
-use futures::{FutureExt, StreamExt};
 use tarn_hot::{Cut, HotTier, TableCut};
 use tarn_model::Lsn;
 use tarn_replica::Node;
+use tarn_runtime::Pool;
 use tarn_tables::Catalog;
 use tarn_topics::Reader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument, debug, error, info_span};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
 
 use crate::context::QueryContext;
 use crate::functions::calendar::Zone;
 use crate::limits::{QueryLimits, QueryMemory};
-use crate::metrics::{EngineMetrics, Measured};
+use crate::metrics::EngineMetrics;
 use crate::session;
 use crate::stack::poll_on_large_stack;
 use crate::{EngineSettings, QueryError, names, statement, type_name};
@@ -52,6 +54,8 @@ struct Inner {
     settings: EngineSettings,
     memory: QueryMemory,
     places: Arc<Semaphore>,
+    /// Planning and running queries takes threads for as long as it likes: not those that serve Kafka.
+    pool: Pool,
     footers: Arc<dyn FileMetadataCache>,
     base: SessionState,
     metrics: EngineMetrics,
@@ -81,33 +85,12 @@ pub struct QueryCut {
     pub tables: Vec<TableCut>,
 }
 
-/// A running query: its rows, batch by batch. Dropping it ends the query.
-pub struct QueryResult {
-    schema: SchemaRef,
-    cut: QueryCut,
-    rows: Option<SendableRecordBatchStream>,
-    seen: usize,
-    deadline: Instant,
-    engine: Engine,
-    measured: Measured,
-    _place: OwnedSemaphorePermit,
-}
-
-impl fmt::Debug for QueryResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueryResult")
-            .field("schema", &self.schema)
-            .field("cut", &self.cut.lsn)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Engine {
-    /// The engine of a node. It has no task of its own: queries run where they are awaited, and in
-    /// tasks that DataFusion starts for them and that end with them.
+    /// The engine of a node. Queries run on threads of its own, in tasks that end with them.
     pub fn start(node: &Node, tables: &Catalog, hot: HotTier, settings: EngineSettings) -> Engine {
+        let cores = available_parallelism().map_or(2, NonZero::get);
         let parallelism = match settings.parallelism {
-            0 => available_parallelism().map_or(1, std::num::NonZero::get),
+            0 => cores,
             given => given,
         };
         let base = session::base(parallelism).expect("our functions have names of their own");
@@ -124,6 +107,7 @@ impl Engine {
                 metrics: node.runtime.metrics().register(EngineMetrics::register),
                 base,
                 settings,
+                pool: Pool::new("sql", cores).expect("a process that starts can have threads"),
                 node: node.clone(),
             }),
         }
@@ -138,68 +122,26 @@ impl Engine {
         &self.inner.tables
     }
 
-    /// Begins a query: takes its cut, plans it and starts it. It sees everything that was
-    /// acknowledged before the call.
-    pub async fn query(&self, sql: &str) -> Result<QueryResult, QueryError> {
-        self.query_in(&SqlSession::default(), sql).await
+    /// The threads that queries run on. Who puts their rows into a wire's form does it there, too: it
+    /// computes for as long as there are rows.
+    pub fn pool(&self) -> &Pool {
+        &self.inner.pool
     }
 
-    /// The same within a SQL session: what it has set is what the statement means.
-    pub async fn query_in(
+    /// Takes the query's cut, plans it and starts it.
+    pub(crate) async fn begin(
         &self,
-        sql_session: &SqlSession,
-        sql: &str,
-    ) -> Result<QueryResult, QueryError> {
-        let mut measured = self.inner.metrics.begin();
-        let deadline = Instant::now() + self.inner.settings.time_limit;
-        let span = info_span!("query");
-        let begin = AssertUnwindSafe(
-            Box::pin(self.begin(sql_session, sql, deadline, &mut measured)).instrument(span),
-        );
-        let begun = match timeout_at(deadline, begin.catch_unwind()).await {
-            Ok(Ok(begun)) => begun,
-            Ok(Err(panic)) => Err(self.panicked(panic.as_ref())),
-            Err(_) => Err(self.time_limit()),
-        };
-        match begun {
-            Ok(begun) => Ok(QueryResult {
-                schema: shown(&begun.rows.schema()),
-                cut: begun.cut,
-                rows: Some(begun.rows),
-                seen: 0,
-                deadline,
-                engine: self.clone(),
-                measured,
-                _place: begun.place,
-            }),
-            Err(error) => {
-                measured.failed(&error);
-                Err(error)
-            }
-        }
-    }
-
-    async fn begin(
-        &self,
-        sql_session: &SqlSession,
-        sql: &str,
+        statement: &Statement,
+        zone: &Zone,
         deadline: Instant,
-        measured: &mut Measured,
+        cancel: &CancellationToken,
     ) -> Result<Begun, QueryError> {
         let inner = &self.inner;
-        let zone = sql_session.zone()?;
-        let (mut statement, class) = statement::parse(sql)?;
-        measured.class(class);
-        let place = Arc::clone(&inner.places)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-
         let view = inner.node.metastore.barrier(deadline).await;
         let view = view.map_err(|error| QueryError::Unavailable {
             why: error.to_string(),
         })?;
-        debug!(lsn = %view.lsn(), class = class.label(), "a query begins");
+        debug!(lsn = %view.lsn(), "a query begins");
         let cut = Cut::at(view);
         let lsn = cut.lsn();
         let context = Arc::new(QueryContext::new(
@@ -211,35 +153,46 @@ impl Engine {
             Arc::clone(&inner.footers),
             inner.memory.scans.clone(),
         ));
-        let limits = QueryLimits::new(&inner.memory, inner.settings.time_limit, deadline);
+        let time_limit = inner.settings.time_limit;
+        let limits = QueryLimits::new(&inner.memory, time_limit, deadline, cancel.clone());
         let runtime = &inner.node.runtime;
-        let mut session = session::open(
-            &inner.base,
-            &context,
-            &inner.memory,
-            &limits,
-            &zone,
-            runtime,
-        )
-        .map_err(|error| self.failure(&error))?;
-        let rows = poll_on_large_stack(run(&mut session, &limits, &mut statement))
+        let mut session =
+            session::open(&inner.base, &context, &inner.memory, &limits, zone, runtime)
+                .map_err(|error| self.failure(&error))?;
+        let rows = poll_on_large_stack(run(&mut session, &limits, statement))
             .await
             .map_err(|error| self.failure(&error))?;
         Ok(Begun {
+            schema: shown(&rows.schema()),
             rows,
             cut: QueryCut {
                 lsn,
                 tables: context.tables_read(),
             },
-            place,
         })
     }
 
-    fn failure(&self, error: &DataFusionError) -> QueryError {
+    pub(crate) fn metrics(&self) -> &EngineMetrics {
+        &self.inner.metrics
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.node.scope.is_draining()
+    }
+
+    /// A place among the queries that run at the same time, when there is one.
+    pub(crate) async fn place(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.inner.places)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed")
+    }
+
+    pub(crate) fn failure(&self, error: &DataFusionError) -> QueryError {
         QueryError::of(error, self.inner.settings.memory_limit)
     }
 
-    fn panicked(&self, panic: &(dyn Any + Send)) -> QueryError {
+    pub(crate) fn panicked(&self, panic: &(dyn Any + Send)) -> QueryError {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         // Arrow's way to say that a column would take gigabytes.
@@ -250,12 +203,10 @@ impl Engine {
             };
         }
         error!("a query panicked; this is a defect");
-        QueryError::Internal {
-            why: "a defect in the query engine; the log says more".to_owned(),
-        }
+        QueryError::defect()
     }
 
-    fn time_limit(&self) -> QueryError {
+    pub(crate) fn time_limit(&self) -> QueryError {
         QueryError::TimeLimit {
             limit: self.inner.settings.time_limit,
         }
@@ -263,7 +214,7 @@ impl Engine {
 }
 
 impl SqlSession {
-    fn zone(&self) -> Result<Zone, QueryError> {
+    pub(crate) fn zone(&self) -> Result<Zone, QueryError> {
         let name = self.time_zone.as_deref().unwrap_or("UTC");
         Zone::parse(name).ok_or_else(|| QueryError::Invalid {
             message: format!("invalid value for the time zone: \"{name}\""),
@@ -273,20 +224,21 @@ impl SqlSession {
 }
 
 /// A query whose first row may be asked for.
-struct Begun {
-    rows: SendableRecordBatchStream,
-    cut: QueryCut,
-    place: OwnedSemaphorePermit,
+pub(crate) struct Begun {
+    pub(crate) schema: SchemaRef,
+    pub(crate) rows: SendableRecordBatchStream,
+    pub(crate) cut: QueryCut,
 }
 
 async fn run(
     session: &mut SessionState,
     limits: &QueryLimits,
-    statement: &mut Statement,
+    statement: &Statement,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
-    names::unfold(session, statement).await?;
-    statement::rewrite(statement)?;
-    let plan = session.statement_to_plan(statement.clone()).await?;
+    let mut statement = statement.clone();
+    names::unfold(session, &mut statement).await?;
+    statement::rewrite(&mut statement)?;
+    let plan = session.statement_to_plan(statement).await?;
     if let LogicalPlan::DescribeTable(table) = &plan {
         return describe(table, session);
     }
@@ -340,71 +292,4 @@ fn shown(schema: &SchemaRef) -> SchemaRef {
     };
     let fields: Fields = schema.fields().iter().map(shown).collect();
     Arc::new(Schema::new(fields))
-}
-
-impl QueryResult {
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    pub fn cut(&self) -> &QueryCut {
-        &self.cut
-    }
-
-    /// When the query ends by its time limit.
-    pub fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// The next rows; `None` at the end, and after an error.
-    pub async fn next(&mut self) -> Option<Result<RecordBatch, QueryError>> {
-        loop {
-            let rows = self.rows.as_mut()?;
-            let next = AssertUnwindSafe(rows.next()).catch_unwind();
-            let batch = match timeout_at(self.deadline, next).await {
-                Ok(Ok(Some(Ok(batch)))) => Ok(batch),
-                Ok(Ok(Some(Err(error)))) => Err(self.engine.failure(&error)),
-                Ok(Ok(None)) => {
-                    self.rows = None;
-                    return None;
-                }
-                Ok(Err(panic)) => Err(self.engine.panicked(panic.as_ref())),
-                Err(_) => Err(self.engine.time_limit()),
-            };
-            match batch.and_then(|batch| self.within_limit(batch)) {
-                Ok(batch) if batch.num_rows() == 0 => {}
-                Ok(batch) => return Some(Ok(batch)),
-                Err(error) => {
-                    self.rows = None;
-                    self.measured.failed(&error);
-                    return Some(Err(error));
-                }
-            }
-        }
-    }
-
-    /// All rows that are left.
-    pub async fn collect(mut self) -> Result<Vec<RecordBatch>, QueryError> {
-        let mut batches = Vec::new();
-        while let Some(batch) = self.next().await {
-            batches.push(batch?);
-        }
-        Ok(batches)
-    }
-
-    fn within_limit(&mut self, batch: RecordBatch) -> Result<RecordBatch, QueryError> {
-        let limit = self.engine.inner.settings.row_limit;
-        self.seen = self.seen.saturating_add(batch.num_rows());
-        if self.seen > limit {
-            return Err(QueryError::RowLimit { limit });
-        }
-        self.measured.rows(batch.num_rows());
-        if batch.schema_ref() == &self.schema {
-            return Ok(batch);
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let columns = batch.columns().to_vec();
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
-            .map_err(|error| self.engine.failure(&error.into()))
-    }
 }

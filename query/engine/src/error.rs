@@ -48,6 +48,9 @@ pub enum QueryError {
     MemoryLimit { limit: ByteSize, detail: String },
     #[error("the answer has more than {limit} rows, the limit; select fewer or aggregate")]
     RowLimit { limit: usize },
+    /// Whoever asked does not wait for it any more.
+    #[error("the query was cancelled")]
+    Cancelled,
     /// The same query may succeed in a moment.
     #[error("the query cannot be answered now: {why}")]
     Unavailable { why: String },
@@ -66,7 +69,7 @@ impl QueryError {
             | QueryError::RowLimit { .. } => Kind::Invalid,
             QueryError::NoSuchTable { .. } => Kind::NotFound,
             QueryError::TimeLimit { .. } | QueryError::MemoryLimit { .. } => Kind::Overloaded,
-            QueryError::Unavailable { .. } => Kind::Unavailable,
+            QueryError::Unavailable { .. } | QueryError::Cancelled => Kind::Unavailable,
             QueryError::Internal { .. } => Kind::Internal,
         }
     }
@@ -82,6 +85,7 @@ impl QueryError {
             QueryError::TimeLimit { .. } => "time-limit",
             QueryError::MemoryLimit { .. } => "memory-limit",
             QueryError::RowLimit { .. } => "row-limit",
+            QueryError::Cancelled => "cancelled",
             QueryError::Unavailable { .. } => "unavailable",
             QueryError::Internal { .. } => "internal",
         }
@@ -96,8 +100,15 @@ impl QueryError {
             | QueryError::TimeLimit { .. }
             | QueryError::MemoryLimit { .. }
             | QueryError::RowLimit { .. }
+            | QueryError::Cancelled
             | QueryError::Unavailable { .. }
             | QueryError::Internal { .. } => None,
+        }
+    }
+
+    pub(crate) fn defect() -> QueryError {
+        QueryError::Internal {
+            why: "a defect in the query engine; the log says more".to_owned(),
         }
     }
 

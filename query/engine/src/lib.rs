@@ -1,12 +1,13 @@
 //! SQL over topics and tables with DataFusion; the only crate that knows it.
 //!
 //! ```text
-//! statement ─▶ parse, may it run? ─▶ barrier ─▶ cut ─▶ catalog at the cut ─▶ plan ─▶ rows
+//! prepare ─▶ parse, may it run?
+//! execute ─▶ a place ─▶ barrier ─▶ cut ─▶ catalog at the cut ─▶ plan ─▶ rows
 //! ```
 //!
 //! Holds: a query reads one cut, taken when it starts, of every topic that it names; what is
 //! committed or materialized meanwhile changes nothing in its answer. It is bounded in time, memory
-//! and rows. Nothing can be written through SQL.
+//! and rows, and ends when its caller goes away. Nothing can be written through SQL.
 //! Leaves to others: where the hot rows come from (`tarn-hot`), what a table's files are
 //! (`tarn-tables`), and wire formats (`tarn-server`).
 
@@ -21,6 +22,7 @@ mod limits;
 mod metrics;
 mod names;
 mod ranges;
+mod running;
 mod same_names;
 mod scan;
 mod semantics;
@@ -31,9 +33,11 @@ mod statement;
 mod system;
 mod table;
 mod types;
+mod watch;
 
-pub use engine::{Engine, QueryCut, QueryResult, SqlSession};
+pub use engine::{Engine, QueryCut, SqlSession};
 pub use error::{Position, QueryError};
+pub use running::{Canceller, Prepared, QueryResult};
 pub use settings::EngineSettings;
 pub use types::type_name;
 

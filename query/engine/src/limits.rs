@@ -2,8 +2,10 @@
 //!
 //! Memory is what DataFusion counts, bounded by one budget that all queries share. DataFusion asks
 //! before an operator grows and fails the query that gets nothing. Nothing is spilled to disk, so the
-//! limit is one on memory and not on patience. Functions do not ask: `functions::guard` asks for them,
-//! and looks at the clock, as planning has no place where a query could be ended from outside.
+//! limit is one on memory and not on patience. Functions do not ask: `functions::guard` asks for them.
+//!
+//! A query ends from outside only where it looks whether it shall: functions do, while it is planned, too,
+//! and what makes the batches of a running plan (`watch`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use datafusion::execution::memory_pool::{
 use tarn_model::ByteSize;
 use tarn_runtime::Budget;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::QueryError;
 
@@ -80,6 +83,7 @@ pub(crate) struct QueryLimits {
     total: ByteSize,
     time_limit: Duration,
     deadline: Instant,
+    cancel: CancellationToken,
     runs: AtomicBool,
     widest: AtomicU64,
 }
@@ -89,19 +93,24 @@ impl QueryLimits {
         memory: &QueryMemory,
         time_limit: Duration,
         deadline: Instant,
+        cancel: CancellationToken,
     ) -> Arc<QueryLimits> {
         Arc::new(QueryLimits {
             pool: memory.pool(),
             total: memory.total,
             time_limit,
             deadline,
+            cancel,
             runs: AtomicBool::new(false),
             widest: AtomicU64::new(0),
         })
     }
 
-    /// Is there time left?
-    pub(crate) fn check_time(&self) -> Result<(), DataFusionError> {
+    /// Is there time left, and somebody who waits?
+    pub(crate) fn check(&self) -> Result<(), DataFusionError> {
+        if self.cancel.is_cancelled() {
+            return Err(QueryError::Cancelled.into());
+        }
         match Instant::now() < self.deadline {
             true => Ok(()),
             false => Err(QueryError::TimeLimit {

@@ -18,21 +18,25 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 type Plan = Arc<dyn ExecutionPlan>;
-type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+pub(crate) type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
-/// DataFusion's rules for running plans, those that move filters between walls.
-pub(crate) fn rules() -> Vec<Rule> {
+/// The rule after which DataFusion changes a plan no more; what it still does is to tell scans what running
+/// joins have seen, for which it must find the plan that runs.
+const LAST_CHANGE: &str = "EnsureCooperative";
+
+/// DataFusion's rules for running plans, those that move filters between walls, and one of ours.
+pub(crate) fn rules(last: Rule) -> Vec<Rule> {
     let walled = |rule: Rule| -> Rule {
         match rule.name().starts_with("FilterPushdown") {
             true => Arc::new(Walled(rule)),
             false => rule,
         }
     };
-    PhysicalOptimizer::new()
-        .rules
-        .into_iter()
-        .map(walled)
-        .collect()
+    let rules = PhysicalOptimizer::new().rules.into_iter();
+    let mut rules: Vec<Rule> = rules.map(walled).collect();
+    let place = rules.iter().position(|rule| rule.name() == LAST_CHANGE);
+    rules.insert(place.expect("DataFusion has this rule"), last);
+    rules
 }
 
 /// A rule that sees a wall above each plan whose columns share names.

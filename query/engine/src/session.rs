@@ -34,6 +34,7 @@ use crate::semantics::{
     PostgresOperators,
 };
 use crate::types::SqlTypes;
+use crate::watch::Watch;
 
 /// Rows of one Arrow batch.
 const BATCH_ROWS: usize = 8192;
@@ -62,7 +63,6 @@ pub(crate) fn base(parallelism: usize) -> Result<SessionState, DataFusionError> 
         .with_default_features()
         .with_type_planner(Arc::new(SqlTypes))
         .with_optimizer_rules(optimizer_rules())
-        .with_physical_optimizer_rules(same_names::rules())
         .build();
     functions::register(&mut state)?;
     Ok(state)
@@ -123,6 +123,7 @@ pub(crate) fn open(
             Arc::new(CheckedValues { zone: zone.clone() }),
             Arc::new(GuardFunctions(Arc::clone(limits))),
         ])
+        .with_physical_optimizer_rules(same_names::rules(Arc::new(Watch(Arc::clone(limits)))))
         .with_session_id(runtime.random().uuid().to_string())
         .with_runtime_env(environment)
         .with_catalog_list(Arc::new(catalogs))

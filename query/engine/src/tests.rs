@@ -15,9 +15,12 @@ mod undecodable;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::temporal_conversions::timestamp_ms_to_datetime;
 use expect_test::expect;
 use harness::{CLICKS, Fixture, numbered};
+
+use crate::{QueryError, SqlSession};
 
 const ALL: &str = "SELECT _topic_partition, _offset, json(_value) AS value, _timestamp, _key, _headers, _schema_id \
                    FROM events.clicks ORDER BY _topic_partition, _offset";
@@ -262,5 +265,42 @@ async fn json_in_values_is_read_without_a_schema() {
         | {"page": "/cart", "user": null} |
         +---------------------------------+"#]]
     .assert_eq(&fixture.ask(sql).await);
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn a_prepared_statement_is_executed_at_cuts_of_its_own() {
+    let fixture = Fixture::new().await;
+    let sql = "SELECT _topic_partition, _offset FROM clicks";
+    let prepared = fixture.engine.prepare(sql).await.expect("it may run");
+    let session = SqlSession::default();
+    for produced in [0, 3, 6] {
+        let result = fixture.engine.execute(&prepared, &session).await;
+        let batches = result.expect("it runs").collect().await;
+        let batches = batches.expect("it ends");
+        let rows = batches.iter().map(RecordBatch::num_rows);
+        assert_eq!(rows.sum::<usize>(), produced);
+        fixture.produce(CLICKS, 0, &numbered("a", 3)).await;
+    }
+    // What is there is looked up when it is executed, what is no SQL is said before.
+    let error = fixture.engine.prepare("SELEC 1").await;
+    assert_eq!(error.expect_err("no SQL").label(), "syntax");
+    let nothing = fixture.engine.prepare("SELECT 1 FROM nothing").await;
+    let nothing = nothing.expect("it may run");
+    let error = fixture.engine.execute(&nothing, &session).await;
+    assert_eq!(error.expect_err("no table").label(), "no-such-table");
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn a_query_is_cancelled_from_elsewhere() {
+    let fixture = Fixture::new().await;
+    let endless =
+        "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+    let mut result = fixture.engine.query(endless).await.expect("it begins");
+    result.canceller().cancel();
+    let next = tokio::time::timeout(Duration::from_secs(60), result.next()).await;
+    let ended = next.expect("it ends").expect("it has no rows");
+    assert_eq!(ended, Err(QueryError::Cancelled));
     fixture.node.drain().await;
 }

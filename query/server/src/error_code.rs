@@ -17,6 +17,7 @@ fn code(error: &QueryError) -> &'static Code {
         QueryError::TimeLimit { .. } => &codes::TIME_LIMIT,
         QueryError::MemoryLimit { .. } => &codes::MEMORY_LIMIT,
         QueryError::RowLimit { .. } => &codes::ROW_LIMIT,
+        QueryError::Cancelled => &codes::CANCELLED,
         QueryError::Unavailable { .. } => &codes::SQL_NOT_NOW,
         QueryError::Internal { .. } => &codes::DEFECT,
     }

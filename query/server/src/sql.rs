@@ -18,8 +18,8 @@ use std::io;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::State;
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -27,14 +27,14 @@ use axum::routing::post;
 use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
-use tarn_engine::{Engine, QueryError, QueryResult, SqlSession};
+use tarn_engine::{Canceller, Engine, QueryError, QueryResult, SqlSession};
 use tarn_model::ByteSize;
 use tarn_model::codes;
 use tarn_replica::Node;
-use tarn_runtime::http::Problem;
-use tarn_runtime::{Budget, Permit, Pool, Scope, Task};
+use tarn_runtime::http::{BodyError, Problem, read_body};
+use tarn_runtime::{Budget, Permit};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::error_code::problem;
@@ -42,11 +42,11 @@ use crate::error_code::problem;
 pub use json::json_values;
 
 /// Largest request.
-const REQUEST_BYTES_MAX: usize = 1 << 20;
+const REQUEST_BYTES_MAX: ByteSize = ByteSize::mib(1);
 /// A request arrives within this.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
-/// A query that has not answered so long after its time limit is answered for.
-const PLANNING_GRACE: Duration = Duration::from_millis(500);
+/// An answer that has not begun so long after the query's time limit is answered for.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
 /// Bytes of the answer that are made before its status is sent.
 const FIRST_BYTES: usize = 4 << 20;
 /// Bytes of one chunk, …
@@ -60,141 +60,107 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 struct SqlService {
     engine: Engine,
     budget: Budget,
-    scope: Scope,
-    /// Planning and running queries takes threads for as long as it likes: not those that serve Kafka.
-    pool: Pool,
 }
 
 #[derive(Debug, Deserialize)]
-struct Request {
+struct Question {
     query: String,
     time_zone: Option<String>,
 }
 
 pub(crate) fn router(node: &Node, engine: Engine) -> Router {
-    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let service = SqlService {
         engine,
         budget: node.budget.clone(),
-        scope: node.scope.child("sql"),
-        pool: Pool::new("sql", threads).expect("a process that starts can have threads"),
     };
     Router::new()
         .route("/v1/sql", post(answer))
         .with_state(service)
 }
 
-async fn answer(State(service): State<SqlService>, body: Body) -> Response {
-    Box::pin(service.answer(body))
+async fn answer(State(service): State<SqlService>, request: Request) -> Response {
+    Box::pin(service.answer(request))
         .await
         .unwrap_or_else(Problem::into_response)
 }
 
 impl SqlService {
-    async fn answer(&self, body: Body) -> Result<Response, Problem> {
-        if self.scope.is_draining() {
-            let why = "this process is stopping";
-            return Err(Problem::new(&codes::SQL_NOT_NOW, why));
-        }
-        let (request, permit) = self.request(body).await?;
-        let limit = self.engine.settings().time_limit;
-        let service = self.clone();
-        let work = async move { Box::pin(service.run(request, permit)).await };
-        let mut query = Awaited(self.pool.spawn("sql.query", work));
-        match timeout(limit + PLANNING_GRACE, &mut query.0).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(problem(&QueryError::Internal {
-                why: "a defect in the query engine; the log says more".to_owned(),
-            })),
-            // A step that cannot be interrupted, as in planning. It ends by itself.
-            Err(_) => Err(problem(&QueryError::TimeLimit { limit })),
-        }
-    }
-
-    /// Plans and runs a query on the pool's threads, up to the first bytes of its answer.
-    async fn run(&self, request: Request, permit: Permit) -> Result<Response, Problem> {
+    async fn answer(&self, request: Request) -> Result<Response, Problem> {
+        let (question, permit) = self.question(request).await?;
         let sql_session = SqlSession {
-            time_zone: request.time_zone.clone(),
+            time_zone: question.time_zone.clone(),
         };
-        let result = Box::pin(self.engine.query_in(&sql_session, &request.query))
-            .await
-            .map_err(|error| problem(&error))?;
+        let failed = |error: QueryError| problem(&error);
+        let prepared = self.engine.prepare(&question.query).await.map_err(failed)?;
+        let result = self.engine.execute(&prepared, &sql_session).await;
+        let result = result.map_err(failed)?;
         // The text is not needed any more.
-        drop((request, permit));
-        let mut answer = Answer::new(result, self.engine.settings().memory_limit);
-        let (mut first, mut length) = (VecDeque::new(), 0);
-        let mut is_whole = false;
-        while !is_whole && length < FIRST_BYTES {
-            match answer.chunk().await.map_err(|error| problem(&error))? {
-                Some(chunk) => {
-                    length += chunk.len();
-                    first.push_back(chunk);
-                }
-                None => is_whole = true,
+        drop((question, permit, prepared));
+
+        let deadline = result.deadline() + ANSWER_GRACE;
+        let caller = Caller(result.canceller());
+        let answer = Answer::new(result, self.engine.settings().memory_limit);
+        let first = self.engine.pool().spawn("sql.first", first(answer));
+        let (first, rest) = match timeout_at(deadline, first).await {
+            Ok(Ok(first)) => first.map_err(failed)?,
+            Ok(Err(_)) => {
+                let why = "a defect in the query engine; the log says more".to_owned();
+                return Err(failed(QueryError::Internal { why }));
             }
-        }
-        let body = match is_whole && first.len() == 1 {
+            Err(_) => {
+                let limit = self.engine.settings().time_limit;
+                return Err(failed(QueryError::TimeLimit { limit }));
+            }
+        };
+        let length = rest
+            .stage
+            .is_done()
+            .then(|| first.iter().map(Bytes::len).sum::<usize>());
+        let mut first = first;
+        let body = match length.is_some() && first.len() == 1 {
             // No more than any connection may hold: it needs neither place nor time.
             true => first.pop_front().map_or(Body::empty(), Body::from),
-            false => self.stream(first, answer),
+            false => self.stream(first, rest, caller),
         };
         let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if is_whole {
+        if let Some(length) = length {
             headers.insert(CONTENT_LENGTH, length.into());
         }
         Ok(response)
     }
 
-    async fn request(&self, body: Body) -> Result<(Request, Permit), Problem> {
-        let slow = || {
-            Problem::new(
-                &codes::SQL_BODY_TOO_SLOW,
-                format!("after {} s", REQUEST_WITHIN.as_secs()),
-            )
-        };
-        let permit = timeout(
-            REQUEST_WITHIN,
-            self.budget.acquire(REQUEST_BYTES_MAX as u64),
-        )
-        .await;
-        let permit = permit
-            .map_err(|_| Problem::new(&codes::SQL_NOT_NOW, "no memory is free for the request"))?
-            .map_err(|error| Problem::new(&codes::SQL_NOT_NOW, error.to_string()))?;
-        let read = timeout(REQUEST_WITHIN, to_bytes(body, REQUEST_BYTES_MAX))
-            .await
-            .map_err(|_| slow())?;
-        let bytes = read.map_err(|error| {
-            let source = std::error::Error::source(&error);
-            match source.is_some_and(|source| source.to_string().contains("length limit")) {
-                true => Problem::new(
-                    &codes::SQL_BODY_TOO_LARGE,
-                    format!("more than {REQUEST_BYTES_MAX} bytes"),
-                ),
-                false => Problem::new(
-                    &codes::SQL_REQUEST,
-                    format!("the body could not be read: {error}"),
-                ),
-            }
+    async fn question(&self, request: Request) -> Result<(Question, Permit), Problem> {
+        let deadline = Instant::now() + REQUEST_WITHIN;
+        let read = read_body(request, REQUEST_BYTES_MAX, &self.budget, deadline).await;
+        let (bytes, permit) = read.map_err(|error| {
+            let code = match error {
+                BodyError::TooLarge { .. } => &codes::SQL_BODY_TOO_LARGE,
+                BodyError::Broken => &codes::SQL_REQUEST,
+                BodyError::TooSlow => &codes::SQL_BODY_TOO_SLOW,
+                BodyError::NoMemory => &codes::SQL_NOT_NOW,
+            };
+            Problem::new(code, error.to_string())
         })?;
-        let request = serde_json::from_slice(&bytes).map_err(|error| {
+        let question = serde_json::from_slice(&bytes).map_err(|error| {
             Problem::new(
                 &codes::SQL_REQUEST,
                 format!("the body is not the JSON expected: {error}"),
             )
         })?;
-        Ok((request, permit))
+        Ok((question, permit))
     }
 
     /// What was made and the rest, from a task that the client's reading drives.
-    fn stream(&self, first: VecDeque<Bytes>, answer: Answer) -> Body {
+    fn stream(&self, first: VecDeque<Bytes>, answer: Answer, caller: Caller) -> Body {
         let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
-        drop(self.scope.spawn("sql.answer", send(first, answer, sender)));
-        let chunks = stream::unfold(Some(receiver), async |receiver| {
-            let mut receiver = receiver?;
+        let sending = send(first, answer, sender);
+        drop(self.engine.pool().spawn("sql.answer", sending));
+        let chunks = stream::unfold(Some((receiver, caller)), async |waiting| {
+            let (mut receiver, caller) = waiting?;
             match receiver.recv().await {
-                Some(Chunk::Rows(bytes)) => Some((Ok(bytes), Some(receiver))),
+                Some(Chunk::Rows(bytes)) => Some((Ok(bytes), Some((receiver, caller)))),
                 Some(Chunk::End) => None,
                 Some(Chunk::Failed(error)) => Some((Err(io::Error::other(error)), None)),
                 // The task gave up waiting for the client.
@@ -205,13 +171,28 @@ impl SqlService {
     }
 }
 
-/// A query that ends when nobody waits for it any more: with the request whose client went away.
-struct Awaited<T>(Task<T>);
+/// The client of a query. When it goes away, so does the query, wherever its rows are just being written.
+struct Caller(Canceller);
 
-impl<T> Drop for Awaited<T> {
+impl Drop for Caller {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.cancel();
     }
+}
+
+/// The first chunks of an answer, and what gives the others.
+async fn first(mut answer: Answer) -> Result<(VecDeque<Bytes>, Answer), QueryError> {
+    let (mut first, mut length) = (VecDeque::new(), 0);
+    while length < FIRST_BYTES {
+        match answer.chunk().await? {
+            Some(chunk) => {
+                length += chunk.len();
+                first.push_back(chunk);
+            }
+            None => break,
+        }
+    }
+    Ok((first, answer))
 }
 
 enum Chunk {
@@ -267,6 +248,12 @@ enum Stage {
     FirstRow,
     Rows,
     Done,
+}
+
+impl Stage {
+    fn is_done(self) -> bool {
+        self == Stage::Done
+    }
 }
 
 impl Answer {

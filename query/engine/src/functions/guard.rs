@@ -154,7 +154,7 @@ impl Guarded {
         let mut answers: Vec<ArrayRef> = Vec::new();
         let mut done = 0;
         loop {
-            self.limits.check_time()?;
+            self.limits.check()?;
             let piece = self.piece(&arguments, done..call.number_rows)?;
             let needed = self.limits.reserve(self.name(), piece.bytes)?;
             let answer = self.inner.invoke_with_args(part(call, &piece.rows))?;
@@ -474,6 +474,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::EngineSettings;
@@ -509,7 +510,12 @@ mod tests {
     #[test]
     fn a_part_of_an_array_whose_nulls_are_new_is_held_as_it_is() {
         let memory = QueryMemory::new(EngineSettings::default().memory_limit);
-        let limits = QueryLimits::new(&memory, Duration::from_secs(60), Instant::now());
+        let limits = QueryLimits::new(
+            &memory,
+            Duration::from_secs(60),
+            Instant::now(),
+            CancellationToken::new(),
+        );
         for array in parts() {
             let bytes = size::bytes(&array, 0..array.len());
             let reservation = limits.reserve("nullif", bytes).expect("there is much");
