@@ -9,6 +9,7 @@ mod claim;
 mod clock_guard;
 mod fold;
 mod follower;
+mod health;
 mod joint;
 mod keeper;
 mod metastore;
@@ -27,6 +28,7 @@ mod snapshotter;
 mod tests;
 
 pub use claim::ClaimStep;
+pub use health::health;
 pub use joint::{Found, JointError, Landed, Part};
 pub use metastore::Metastore;
 pub use node::{Node, OpenError, Parts};

@@ -5,7 +5,7 @@
 //! | `POST /v1/sql` | one statement, rows as JSON ([`sql`]) |
 //! | `/catalog/v1/…` | Iceberg's REST catalog, the reading half ([`catalog`]) |
 //! | `/` | a page for people: what is here ([`home`]) |
-//! | `/healthz`, `/readyz`, `/metrics` | every process has them ([`health`]) |
+//! | `/healthz`, `/readyz`, `/metrics` | every process has them ([`tarn_replica::health`]) |
 //!
 //! Holds: an answer that looks complete is complete: one that breaks off in the middle ends its
 //! connection instead.
@@ -13,13 +13,12 @@
 
 mod catalog;
 mod error_code;
-mod health;
 mod home;
 mod sql;
 
 use axum::Router;
 use tarn_engine::Engine;
-use tarn_replica::Node;
+use tarn_replica::{Node, health};
 
 pub use home::{Places, home};
 pub use sql::json_values;
@@ -29,12 +28,7 @@ pub fn router(node: &Node, engine: Engine) -> Router {
     let catalog = catalog::router(node, &engine);
     sql::router(node, engine)
         .nest("/catalog", catalog)
-        .merge(health_router(node))
-}
-
-/// `/healthz`, `/readyz` and `/metrics`: the part of [`router`] that needs no engine.
-pub fn health_router(node: &Node) -> Router {
-    health::router(node)
+        .merge(health(node))
 }
 
 #[cfg(test)]
