@@ -5,6 +5,7 @@ mod addresses;
 mod cli;
 mod folder;
 mod logging;
+mod process;
 mod roles;
 mod settings;
 

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::ConfigFile;
 use super::failure::Failure;
-use crate::roles;
+use crate::process;
 use crate::settings::{self, Flags, Profile};
 
 #[derive(Debug, Args)]
@@ -85,14 +85,14 @@ impl Dev {
         crate::logging::start(&loaded.settings.logging)
             .map_err(|why| Failure::invalid(loaded.refused("logging.level", why)))?;
         super::kafka::block_on(async move {
-            let dev = roles::start(
+            let process = process::start(
                 &loaded.settings,
                 self.ready_file.as_deref(),
                 self.accept_clock,
             )
             .await?;
-            eprint!("{}", dev.banner());
-            dev.run().await
+            eprint!("{}", process.banner());
+            process.run().await
         })
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! It carries bytes and knows no command. [`ObjectLog`] is the embedded default (entries are objects,
 //! up to three processes), [`MemoryLog`] appends like etcd within one process, and [`FaultyLog`] wraps
-//! either for the simulator.
+//! either for the simulator. [`open`] chooses by a URL.
 
 pub mod contract;
 mod faulty;
 mod log;
 mod memory;
 mod object;
+mod open;
 
 pub use faulty::{FaultyLog, LogFaults};
 pub use log::{
@@ -16,3 +17,4 @@ pub use log::{
 };
 pub use memory::MemoryLog;
 pub use object::{ObjectLog, Settings};
+pub use open::{OpenError, open};
