@@ -9,7 +9,6 @@ mod claim;
 mod clock_guard;
 mod fold;
 mod follower;
-mod health;
 mod joint;
 mod keeper;
 mod metastore;
@@ -28,9 +27,8 @@ mod snapshotter;
 mod tests;
 
 pub use claim::ClaimStep;
-pub use health::health;
 pub use joint::{Found, JointError, Landed, Part};
 pub use metastore::Metastore;
-pub use node::{Node, OpenError, Parts};
+pub use node::{Node, OpenError, Parts, health};
 pub use outcome::{BarrierError, Committed, ProposeError, View};
 pub use settings::NodeSettings;

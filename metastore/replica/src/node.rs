@@ -9,6 +9,8 @@
 //! when its clock is more than a day off what the log knows); a node is handed out when its session
 //! is open.
 
+mod health;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,6 +40,8 @@ use crate::proposer::{self, Proposer};
 use crate::shared::{Receivers, Shared, Waiter};
 use crate::snapshotter::Snapshotter;
 use crate::{Metastore, NodeSettings, queue};
+
+pub use health::health;
 
 /// Published views that the proposer has not looked at: the follower waits beyond it.
 const PROGRESS_MAX: usize = 64;
