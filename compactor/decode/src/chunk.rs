@@ -2,15 +2,16 @@
 //! materializer and for the hot tier.
 //!
 //! Holds: the runs lie side by side from the start of the range to [`Chunk::next`], and every offset
-//! in them is a row or is counted with a reason. At any moment no more is open than
-//! [`OPENED_BYTES_MAX`] and one batch, however well the batches were compressed, and the rows are at
+//! in them is a row or a [`Loss`] with its reason. At any moment no more is open than
+//! [`OPENED_BYTES_MAX`] and one batch, however well the batches were compressed, and rows and losses are at
 //! most what was allowed and one run.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
-use bytes::Bytes;
-use tarn_model::{Offset, OffsetRange, PartitionId, Timestamp};
+use tarn_model::{Offset, OffsetRange, PartitionId, SchemaId, Timestamp};
+use tarn_schema::{Framing, schema_reference};
 use tarn_topics::reader::Limits;
 use tarn_topics::{RecordItem, StoredBatch, TopicRecord};
 
@@ -32,17 +33,35 @@ pub struct Run {
     pub rows: RecordBatch,
 }
 
+/// Offsets without a row, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    pub offsets: OffsetRange,
+    pub named: Named,
+    /// A label: [`Reason::label`], [`UNREADABLE_BATCH`] or [`NO_RECORD`].
+    pub reason: &'static str,
+    pub detail: Cow<'static, str>,
+}
+
+/// The schema that a record names, known or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    Nothing,
+    Id(SchemaId),
+    Guid([u8; 16]),
+}
+
 /// What some batches gave.
 #[derive(Debug)]
 pub struct Chunk {
     pub runs: Vec<Run>,
     pub row_count: u64,
-    /// Arrow's bytes.
+    /// Arrow's bytes, and those of what is said of losses.
     pub bytes: u64,
     /// Offsets below it are accounted for.
     pub next: Offset,
-    /// Of offsets without a row, why.
-    pub reasons: BTreeMap<&'static str, u64>,
+    /// In the order of their offsets.
+    pub losses: Vec<Loss>,
     /// Records later than the header of their batch says, …
     pub hidden_timestamps: u64,
     /// … and of each such batch the latest one.
@@ -66,7 +85,7 @@ pub fn decode_batches(
             row_count: 0,
             bytes: 0,
             next: within.start,
-            reasons: BTreeMap::new(),
+            losses: Vec::new(),
             hidden_timestamps: 0,
             hidden: Vec::new(),
             odd: Odd::default(),
@@ -74,7 +93,7 @@ pub fn decode_batches(
         records: Vec::new(),
         bytes: 0,
         bytes_max,
-        unreadable: Vec::new(),
+        unread: Vec::new(),
         hidden: Vec::new(),
     };
     let mut opened_bytes = 0;
@@ -87,6 +106,7 @@ pub fn decode_batches(
         for item in opened {
             match item {
                 RecordItem::Record(record) => {
+                    open.skip(OffsetRange::new(end, record.offset));
                     end = record.offset.advance(1);
                     if record.timestamp.0 > latest {
                         open.hidden.push(Hidden {
@@ -95,31 +115,36 @@ pub fn decode_batches(
                             timestamp: record.timestamp,
                         });
                     }
-                    open.bytes += size(&record);
-                    open.records.push(decode_record(partition, record));
+                    let record = decode_record(partition, record);
+                    open.bytes += record.size();
+                    open.records.push(record);
                 }
-                RecordItem::Undecodable(undecodable) => {
-                    end = undecodable.offsets.end;
-                    open.unreadable.push(undecodable.offsets);
+                RecordItem::Undecodable(unreadable) => {
+                    open.skip(OffsetRange::new(end, unreadable.offsets.start));
+                    end = unreadable.offsets.end;
+                    let why = unreadable.reason.into();
+                    open.leave(unreadable.offsets, UNREADABLE_BATCH, why);
                 }
             }
             if open.records.len() >= BATCH_ROWS_MAX || open.bytes >= BATCH_BYTES_MAX {
                 opened_bytes = batch_bytes;
                 if open.decode(end)? {
-                    return Ok(open.finish(within));
+                    return Ok(open.finish());
                 }
             }
         }
-        end = batch.offsets().end.min(within.end);
+        let batch_end = batch.offsets().end.min(within.end);
+        open.skip(OffsetRange::new(end, batch_end));
+        end = batch_end;
         if opened_bytes >= OPENED_BYTES_MAX {
             opened_bytes = 0;
             if open.decode(end)? {
-                return Ok(open.finish(within));
+                return Ok(open.finish());
             }
         }
     }
     open.decode(end)?;
-    Ok(open.finish(within))
+    Ok(open.finish())
 }
 
 /// A chunk in the making.
@@ -130,9 +155,9 @@ struct Open<'a> {
     records: Vec<DecodeRecord>,
     bytes: usize,
     bytes_max: u64,
-    /// Offsets of batches that could not be read, and of records that their headers hide, wherever the
-    /// chunk ends.
-    unreadable: Vec<OffsetRange>,
+    /// Offsets that no record was read of, and records that the headers of their batches hide, wherever
+    /// the chunk ends.
+    unread: Vec<Loss>,
     hidden: Vec<Hidden>,
 }
 
@@ -145,6 +170,25 @@ struct Hidden {
 }
 
 impl Open<'_> {
+    /// No record has these offsets.
+    fn skip(&mut self, offsets: OffsetRange) {
+        if !offsets.is_empty() {
+            let why = "no record of its batch has this offset";
+            self.leave(offsets, NO_RECORD, why.into());
+        }
+    }
+
+    /// No record was read of these offsets.
+    fn leave(&mut self, offsets: OffsetRange, reason: &'static str, detail: Cow<'static, str>) {
+        let loss = Loss {
+            offsets,
+            named: Named::Nothing,
+            reason,
+            detail,
+        };
+        self.chunk.bytes += lose(&mut self.unread, loss);
+    }
+
     /// Decodes what was read, which accounts for the offsets below `end`, as far as rows are allowed:
     /// have there been as many as are?
     fn decode(&mut self, end: Offset) -> Result<bool, DecodeError> {
@@ -153,11 +197,16 @@ impl Open<'_> {
         let mut rest = records.as_slice();
         while !rest.is_empty() {
             let decoded = self.decoder.decode(rest)?;
-            rest = rest.get(decoded.taken..).unwrap_or_default();
             for undecodable in &decoded.undecodable {
-                let reason = undecodable.reason.label();
-                *self.chunk.reasons.entry(reason).or_default() += 1;
+                let loss = Loss {
+                    offsets: OffsetRange::new(undecodable.offset, undecodable.offset.advance(1)),
+                    named: rest.get(undecodable.index).map_or(Named::Nothing, named),
+                    reason: undecodable.reason.label(),
+                    detail: undecodable.reason.explained().into(),
+                };
+                self.chunk.bytes += lose(&mut self.chunk.losses, loss);
             }
+            rest = rest.get(decoded.taken..).unwrap_or_default();
             let run_end = rest.first().map_or(end, |record| record.offset);
             self.chunk.odd += decoded.odd;
             self.chunk.row_count += decoded.batch.num_rows() as u64;
@@ -174,19 +223,18 @@ impl Open<'_> {
         Ok(self.chunk.bytes >= self.bytes_max)
     }
 
-    fn finish(mut self, within: OffsetRange) -> Chunk {
-        let all = OffsetRange::new(within.start, self.chunk.next);
-        let unreadable = self.unreadable.iter();
-        let lost: u64 = unreadable.map(|lost| lost.intersect(all).len()).sum();
-        if lost > 0 {
-            self.chunk.reasons.insert(UNREADABLE_BATCH, lost);
-        }
+    fn finish(mut self) -> Chunk {
+        // Read ahead of the last run's end is what the next chunk finds again.
+        let end = self.chunk.next;
+        let unread = self.unread.into_iter();
+        let unread = unread.filter(|loss| loss.offsets.start < end);
+        self.chunk.losses.extend(unread.map(|mut loss| {
+            loss.offsets.end = loss.offsets.end.min(end);
+            loss
+        }));
+        self.chunk.losses.sort_by_key(|loss| loss.offsets.start);
         let mut latest: BTreeMap<Offset, (Offset, Timestamp)> = BTreeMap::new();
-        for hidden in self
-            .hidden
-            .iter()
-            .filter(|hidden| all.contains(hidden.offset))
-        {
+        for hidden in self.hidden.iter().filter(|hidden| hidden.offset < end) {
             self.chunk.hidden_timestamps += 1;
             let at = (hidden.offset, hidden.timestamp);
             let latest = latest.entry(hidden.batch).or_insert(at);
@@ -195,16 +243,20 @@ impl Open<'_> {
             }
         }
         self.chunk.hidden = latest.into_values().collect();
-        let accounted = self.chunk.row_count + self.chunk.reasons.values().sum::<u64>();
-        let missing = all.len() - accounted;
-        if missing > 0 {
-            self.chunk.reasons.insert(NO_RECORD, missing);
-        }
         self.chunk
     }
 }
 
 impl Chunk {
+    /// Of offsets without a row, why, and how many each.
+    pub fn reasons(&self) -> BTreeMap<&'static str, u64> {
+        let mut reasons = BTreeMap::new();
+        for loss in &self.losses {
+            *reasons.entry(loss.reason).or_default() += loss.offsets.len();
+        }
+        reasons
+    }
+
     fn push(&mut self, end: Offset, rows: RecordBatch) {
         match self.runs.last_mut() {
             // Offsets without rows need no run of their own.
@@ -218,18 +270,38 @@ impl Chunk {
     }
 }
 
-fn size(record: &TopicRecord) -> usize {
-    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    let headers: usize = record
-        .headers
-        .iter()
-        .map(|header| header.name.len() + length(&header.value))
-        .sum();
-    length(&record.key) + length(&record.value) + headers
+/// Adds a loss, to the last one if it goes on: the bytes that it takes.
+fn lose(losses: &mut Vec<Loss>, loss: Loss) -> u64 {
+    match losses.last_mut() {
+        Some(last)
+            if last.offsets.end == loss.offsets.start
+                && (last.named, last.reason) == (loss.named, loss.reason)
+                && last.detail == loss.detail =>
+        {
+            last.offsets.end = loss.offsets.end;
+            0
+        }
+        _ => {
+            let bytes = size_of::<Loss>() + loss.detail.len();
+            losses.push(loss);
+            bytes as u64
+        }
+    }
+}
+
+fn named(record: &DecodeRecord) -> Named {
+    let headers = record.headers.iter();
+    let headers = headers.map(|(name, value)| (name.as_ref(), value.as_deref()));
+    let value = record.value.as_deref().unwrap_or_default();
+    match schema_reference(value, headers) {
+        Framing::ById(id, _) => Named::Id(id),
+        Framing::ByGuid(guid, _) => Named::Guid(guid),
+        Framing::None => Named::Nothing,
+    }
 }
 
 /// A stored record as the decoder takes it.
-pub fn decode_record(partition: PartitionId, record: TopicRecord) -> DecodeRecord {
+fn decode_record(partition: PartitionId, record: TopicRecord) -> DecodeRecord {
     DecodeRecord {
         partition,
         offset: record.offset,

@@ -37,7 +37,7 @@ mod shape;
 
 pub use arrow_schema::{FIELD_ID_KEY, arrow_schema, data_type};
 pub use chunk::{
-    Chunk, NO_RECORD, OPENED_BYTES_MAX, Run, UNREADABLE_BATCH, decode_batches, decode_record,
+    Chunk, Loss, NO_RECORD, Named, OPENED_BYTES_MAX, Run, UNREADABLE_BATCH, decode_batches,
 };
 pub use decoder::{
     BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeError, DecodeRecord, Decoded, Decoder, Odd, TableShape,

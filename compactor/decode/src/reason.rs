@@ -49,6 +49,24 @@ impl Reason {
             Reason::TooLarge => "too_large",
         }
     }
+
+    /// For whoever asks what is wrong with a record.
+    pub fn explained(self) -> &'static str {
+        match self {
+            Reason::NoSchema => "the topic has a schema, and the value names none",
+            Reason::UnknownSchema => {
+                "the schema that it names was not registered for the topic when the record came"
+            }
+            Reason::UnusableSchema => "the table's columns cannot take the schema that it names",
+            Reason::Truncated => "the value ends before its schema does",
+            Reason::TrailingBytes => "the value goes on behind the end of its schema",
+            Reason::InvalidUtf8 => "a text in it is not UTF-8",
+            Reason::InvalidValue => {
+                "a number, union branch, symbol, boolean, UUID or time of day in it is none"
+            }
+            Reason::TooLarge => "its rows would be out of all proportion to its bytes",
+        }
+    }
 }
 
 impl fmt::Display for Reason {

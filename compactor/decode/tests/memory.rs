@@ -73,7 +73,7 @@ fn batches_of_kilobytes_that_open_to_a_gigabyte_are_not_all_open_at_once() {
     let chunk = decode_batches(&decoder, PartitionId(0), &batches, within, 1 << 30);
     let chunk = chunk.expect("it is decoded");
     assert_eq!((chunk.row_count, chunk.next), (BATCHES, within.end));
-    assert_eq!(chunk.reasons["unreadable_batch"], BATCHES);
+    assert_eq!(chunk.reasons()["unreadable_batch"], BATCHES);
     let taken = peak() - before;
     assert!(taken < 128 << 20, "{} MiB", taken >> 20);
 }

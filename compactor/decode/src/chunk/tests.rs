@@ -60,11 +60,19 @@ fn story(batches: &[StoredBatch], within: OffsetRange, bytes_max: u64) -> String
         at = run.offsets.end;
     }
     assert_eq!(at, chunk.next);
+    let lost: u64 = chunk.losses.iter().map(|loss| loss.offsets.len()).sum();
+    let all = chunk.next.0 - within.start.0;
+    assert_eq!(lost + chunk.row_count, all, "all is accounted for");
+    assert!(
+        chunk.losses.is_sorted_by_key(|loss| loss.offsets.start),
+        "{:?}",
+        chunk.losses
+    );
     let runs = chunk.runs.iter();
     let runs: Vec<String> = runs
         .map(|run| format!("{}:{}", run.offsets, run.rows.num_rows()))
         .collect();
-    format!("{} to {} {:?}", runs.join(" "), chunk.next, chunk.reasons)
+    format!("{} to {} {:?}", runs.join(" "), chunk.next, chunk.reasons())
 }
 
 const ALL: u64 = 1 << 30;
@@ -82,6 +90,16 @@ fn every_offset_is_a_row_or_has_a_reason() {
     assert_eq!(
         story(&batches, range(11, 19), ALL),
         r#"[11, 19):4 to 19 {"no_record": 2, "unreadable_batch": 2}"#
+    );
+    let losses = decode_batches(&decoder(), PartitionId(0), &batches, range(11, 19), ALL);
+    let losses = losses.expect("it is decoded").losses;
+    let told = losses.iter().map(|lost| (lost.offsets, lost.reason));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            (range(13, 15), UNREADABLE_BATCH),
+            (range(16, 18), NO_RECORD)
+        ]
     );
     assert_eq!(
         story(&batches[1..2], range(13, 15), ALL),

@@ -42,11 +42,14 @@ use crate::{storage, summary};
 /// Small manifests of one tier become one when there are this many. A tier are those whose number of
 /// files lies between two powers of it: together they belong to the next one. …
 pub(crate) const FOLD_COUNT: usize = 16;
-/// … Small is less than this …
+/// … Small is less than this in bytes and in files …
 const FOLD_MANIFEST_BYTES: i64 = 1 << 20;
-/// … and no more of them at a time than this, which bounds the memory it takes; so many together are
-/// not small any more.
+const FOLD_MANIFEST_FILES: u64 = 2_048;
+/// … and no more become one at a time than this in either, which bounds the memory that it takes; two
+/// small ones always may. Files count because their entries, all alike, can be a hundred times smaller in a
+/// manifest than in memory: whoever plans holds a manifest whole.
 const FOLD_BYTES: i64 = 8 << 20;
+const FOLD_FILES: u64 = 2 * FOLD_MANIFEST_FILES;
 /// Manifests that are read at the same time for it.
 const FOLD_READS: usize = 8;
 /// Table snapshots that are always kept.
@@ -284,7 +287,8 @@ fn choose_to_fold(
 ) -> (Vec<ManifestFile>, Vec<ManifestFile>) {
     let mut tiers: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (at, manifest) in manifests.iter().enumerate() {
-        let is_small = manifest.manifest_length < FOLD_MANIFEST_BYTES;
+        let is_small =
+            manifest.manifest_length < FOLD_MANIFEST_BYTES && files(manifest) < FOLD_MANIFEST_FILES;
         let is_ours =
             manifest.content == ManifestContentType::Data && manifest.partition_spec_id == spec_id;
         if is_small && is_ours {
@@ -292,12 +296,18 @@ fn choose_to_fold(
         }
     }
     let full = tiers.into_values().find(|tier| tier.len() >= FOLD_COUNT);
-    let mut bytes = 0;
+    let (mut bytes, mut files_chosen) = (0, 0);
     let mut chosen = BTreeSet::new();
     for at in full.unwrap_or_default() {
-        let length = manifests.get(at).map_or(0, |one| one.manifest_length);
-        if bytes + length <= FOLD_BYTES {
-            bytes += length;
+        let Some(manifest) = manifests.get(at) else {
+            continue;
+        };
+        let sum = (
+            bytes + manifest.manifest_length,
+            files_chosen + files(manifest),
+        );
+        if sum.0 <= FOLD_BYTES && sum.1 <= FOLD_FILES {
+            (bytes, files_chosen) = sum;
             chosen.insert(at);
         }
     }
@@ -314,9 +324,13 @@ fn choose_to_fold(
 
 /// By files that are there, how often [`FOLD_COUNT`] goes into them.
 fn tier(manifest: &ManifestFile) -> u32 {
+    files(manifest).max(1).ilog(FOLD_COUNT as u64)
+}
+
+/// Files of it that are there.
+fn files(manifest: &ManifestFile) -> u64 {
     let count = |files: Option<u32>| u64::from(files.unwrap_or(0));
-    let files = count(manifest.added_files_count) + count(manifest.existing_files_count);
-    files.max(1).ilog(FOLD_COUNT as u64)
+    count(manifest.added_files_count) + count(manifest.existing_files_count)
 }
 
 /// One manifest with the live files of several.

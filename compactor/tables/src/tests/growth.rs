@@ -196,6 +196,38 @@ async fn a_file_is_written_again_as_often_as_there_are_tiers() {
     assert_eq!(fixture.offsets().await.len(), commits);
 }
 
+/// Whoever plans holds a manifest whole, and entries that are all alike are next to nothing in its bytes.
+#[tokio::test]
+async fn a_folded_manifest_has_no_more_files_than_fit_into_memory() {
+    let mut fixture = Fixture::new(untyped());
+    fixture.commit(&[EPOCH_MS], &[]).await;
+    let loaded = fixture.load().await;
+    let head = fixture.table.table_snapshot.expect("a snapshot");
+    let plan = loaded.plan(head, None).await.expect("a plan");
+    let file = plan.files.first().expect("a file").data_file().clone();
+    for _ in 0..FOLD_COUNT + 8 {
+        let append = Append {
+            table: Arc::new(fixture.table.clone()),
+            loaded: fixture.load().await,
+            time: fixture.time,
+            files: vec![file.clone(); 600],
+            steps: Vec::new(),
+            hidden: Vec::new(),
+        };
+        let produced = produce(&fixture.catalog, fixture.runtime.random(), &append).await;
+        fixture.keep(produced.expect("a commit"));
+    }
+    let manifests = fixture.manifest_files().await;
+    let count = |count: Option<u32>| count.unwrap_or(0);
+    let files = |one: &ManifestFile| count(one.added_files_count) + count(one.existing_files_count);
+    let files: Vec<u32> = manifests.iter().map(files).collect();
+    assert!(files.iter().all(|files| *files <= 4_096), "{files:?}");
+    assert_eq!(files.iter().sum::<u32>(), 24 * 600 + 1);
+    assert!(files.len() <= FOLD_COUNT + 4, "{files:?}");
+    let most = files.iter().filter(|files| **files > 2_048).count();
+    assert!(most >= 2, "what fits together is one: {files:?}");
+}
+
 /// A day of commits, every ten seconds or every second, of which the last minutes are made: what came
 /// before has expired.
 #[tokio::test]

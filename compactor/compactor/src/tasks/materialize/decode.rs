@@ -169,10 +169,11 @@ impl Decoded {
         partition: PartitionId,
         chunk: Chunk,
     ) -> impl Iterator<Item = RecordBatch> + use<> {
+        let reasons = chunk.reasons();
         if let Some(progress) = self.partitions.get_mut(&partition) {
             let counted = &mut progress.counted;
             counted.rows += chunk.row_count;
-            counted.undecodable += chunk.reasons.values().sum::<u64>();
+            counted.undecodable += reasons.values().sum::<u64>();
             counted.append_timed += chunk.odd.append_timed;
             counted.nulled += chunk.odd.nulled;
             progress.to = chunk.next;
@@ -185,7 +186,7 @@ impl Decoded {
                 offsets: OffsetRange::new(offset, offset.advance(1)),
                 timestamp,
             }));
-        for (reason, count) in chunk.reasons {
+        for (reason, count) in reasons {
             *self.reasons.entry(reason).or_default() += count;
         }
         let batches = chunk.runs.into_iter().map(|run| run.rows);

@@ -11,16 +11,12 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use tarn_decode::{
-    BATCH_BYTES_MAX, BATCH_ROWS_MAX, DecodeRecord, Decoder, NO_RECORD, Reason, TableShape,
-    UNREADABLE_BATCH, decode_record,
-};
+use tarn_decode::{Decoder, Loss, NO_RECORD, Named, TableShape, decode_batches};
 use tarn_hot::HotError;
 use tarn_model::{Offset, OffsetRange, SchemaId, TopicId};
-use tarn_schema::{Framing, schema_reference};
 use tarn_state::State;
 use tarn_topics::reader::Limits;
-use tarn_topics::{Reader, RecordItem, StoredBatch};
+use tarn_topics::{Reader, StoredBatch};
 
 use super::pruning::Piece;
 use crate::QueryError;
@@ -28,17 +24,10 @@ use crate::context::QueryContext;
 
 /// Bytes of batches that are read at a time.
 const READ_BYTES: u64 = 4 << 20;
+/// Bytes of rows, which nobody wants here, that are decoded at a time.
+const ROWS_BYTES: usize = 16 << 20;
 /// Rows of one Arrow batch.
 const ROWS_MAX: usize = 8192;
-
-/// Offsets without a row, and why.
-#[derive(Debug, Clone)]
-struct Lost {
-    offsets: OffsetRange,
-    schema_id: Option<SchemaId>,
-    reason: &'static str,
-    detail: Arc<str>,
-}
 
 pub(super) struct Look {
     context: Arc<QueryContext>,
@@ -52,7 +41,7 @@ pub(super) struct Look {
     /// … batches of it that were read and not opened yet, in their order, …
     batches: VecDeque<StoredBatch>,
     /// … and what was found and not given out yet.
-    lost: VecDeque<Lost>,
+    lost: VecDeque<Loss>,
 }
 
 impl Look {
@@ -111,8 +100,14 @@ impl Look {
         if read.batches.is_empty() {
             // The index has a hole up to the next extent, or to the end.
             let end = hole_end(view, &piece);
+            self.lost.push_back(Loss {
+                offsets: OffsetRange::new(range.start, end),
+                named: Named::Nothing,
+                reason: NO_RECORD,
+                detail: "no batch has this offset".into(),
+            });
             self.piece = Some(piece);
-            self.advance(end);
+            self.pass(end);
             return Ok(true);
         }
         self.batches = read.batches.into();
@@ -120,93 +115,29 @@ impl Look {
         Ok(true)
     }
 
-    /// Everything below `to` was looked at: what was not accounted for until then had no record.
-    fn advance(&mut self, to: Offset) {
-        let Some(piece) = &mut self.piece else { return };
-        if piece.offsets.start < to {
-            self.lost.push_back(Lost {
-                offsets: OffsetRange::new(piece.offsets.start, to),
-                schema_id: None,
-                reason: NO_RECORD,
-                detail: "no record of its batch has this offset".into(),
-            });
-            piece.offsets.start = to;
-        }
-    }
-
+    /// What the tables' own decoder has no row for; the rows go.
     fn open(&mut self, batch: &StoredBatch) -> Result<(), DataFusionError> {
-        let Some(piece) = self.piece.clone() else {
-            return Ok(());
-        };
-        let limits = Limits::default();
-        let stored = batch.batch.records().len();
-        self.memory.try_grow(limits.allowance(stored))?;
-        let within = piece.offsets;
-        let opened = batch.records(within, &limits);
-        self.memory.try_resize(opened.bytes())?;
-        let mut run = Vec::new();
-        let mut bytes = 0;
-        for item in opened {
-            match item {
-                RecordItem::Record(record) => {
-                    let record = decode_record(piece.at.partition, record);
-                    bytes += record.size();
-                    run.push(record);
-                    if run.len() >= BATCH_ROWS_MAX || bytes >= BATCH_BYTES_MAX {
-                        self.decode(&piece, &run)?;
-                        run.clear();
-                        bytes = 0;
-                    }
-                }
-                RecordItem::Undecodable(unreadable) => {
-                    self.decode(&piece, &run)?;
-                    run.clear();
-                    self.lose(Lost {
-                        offsets: unreadable.offsets,
-                        schema_id: None,
-                        reason: UNREADABLE_BATCH,
-                        detail: unreadable.reason.into(),
-                    });
-                }
-            }
+        let allowance = Limits::default().allowance(batch.batch.records().len());
+        while let Some(piece) = self.piece.clone()
+            && piece.offsets.start < batch.offsets().end.min(piece.offsets.end)
+        {
+            self.memory.try_resize(allowance + ROWS_BYTES)?;
+            let batches = std::slice::from_ref(batch);
+            let (partition, within) = (piece.at.partition, piece.offsets);
+            let chunk = decode_batches(
+                self.decoder(&piece),
+                partition,
+                batches,
+                within,
+                ROWS_BYTES as u64,
+            );
+            let chunk = chunk.map_err(|error| QueryError::from(HotError::from(error)))?;
+            self.lost.extend(chunk.losses);
+            self.pass(chunk.next);
         }
-        self.decode(&piece, &run)?;
-        match batch.is_control() {
-            // Its offsets hold a transaction's markers, which are no records.
-            true => self.pass(batch.offsets().end.min(within.end)),
-            false => self.advance(batch.offsets().end.min(within.end)),
-        }
-        Ok(())
-    }
-
-    fn decode(&mut self, piece: &Piece, records: &[DecodeRecord]) -> Result<(), DataFusionError> {
-        let context = Arc::clone(&self.context);
-        let state: &State = &context.cut.view;
-        let mut rest = records;
-        while !rest.is_empty() {
-            let decoded = self.decoder(piece).decode(rest);
-            let decoded = decoded.map_err(|error| QueryError::from(HotError::from(error)))?;
-            let (run, after) = rest.split_at(decoded.taken.min(rest.len()));
-            rest = after;
-            let mut undecodable = decoded.undecodable.iter().peekable();
-            for (index, record) in run.iter().enumerate() {
-                let found = undecodable.next_if(|found| found.index == index);
-                let Some(found) = found else {
-                    self.advance(record.offset);
-                    self.pass(record.offset.advance(1));
-                    continue;
-                };
-                self.lose(Lost {
-                    offsets: OffsetRange::new(record.offset, record.offset.advance(1)),
-                    schema_id: named(state, record),
-                    reason: found.reason.label(),
-                    detail: explained(found.reason).into(),
-                });
-            }
-        }
-        let waiting = self.lost.len() * size_of::<Lost>();
-        let held = self.memory.size().max(waiting);
-        self.memory.try_resize(held)
+        let waiting = self.lost.iter();
+        let waiting = waiting.map(|lost| size_of::<Loss>() + lost.detail.len());
+        self.memory.try_resize(waiting.sum())
     }
 
     fn decoder(&mut self, piece: &Piece) -> &Decoder {
@@ -221,13 +152,6 @@ impl Look {
         }
         let (_, decoder) = self.decoder.as_ref().expect("it was just made");
         decoder
-    }
-
-    fn lose(&mut self, lost: Lost) {
-        let OffsetRange { start, end } = lost.offsets;
-        self.advance(start);
-        self.lost.push_back(lost);
-        self.pass(end);
     }
 
     /// What lies below `to` is accounted for.
@@ -249,9 +173,10 @@ impl Look {
             && let Some(lost) = self.lost.front_mut()
         {
             offsets.push(lost.offsets.start.to_wire());
-            schemas.push(lost.schema_id.map(|id| id.0.cast_signed()));
+            let id = schema_id(&self.context.cut.view, lost.named);
+            schemas.push(id.map(|id| id.0.cast_signed()));
             reasons.push(lost.reason);
-            details.push(Arc::clone(&lost.detail));
+            details.push(lost.detail.clone());
             lost.offsets.start = lost.offsets.start.advance(1);
             if lost.offsets.is_empty() {
                 self.lost.pop_front();
@@ -284,30 +209,11 @@ fn hole_end(state: &State, piece: &Piece) -> Offset {
     })
 }
 
-/// The schema that a record names, known or not.
-fn named(state: &State, record: &DecodeRecord) -> Option<SchemaId> {
-    let headers = record.headers.iter();
-    let headers = headers.map(|(name, value)| (name.as_ref(), value.as_deref()));
-    match schema_reference(record.value.as_deref()?, headers) {
-        Framing::ById(id, _) => Some(id),
-        Framing::ByGuid(guid, _) => state.schema_guids.get(&guid).copied(),
-        Framing::None => None,
-    }
-}
-
-fn explained(reason: Reason) -> &'static str {
-    match reason {
-        Reason::NoSchema => "the topic has a schema, and the value names none",
-        Reason::UnknownSchema => {
-            "the schema that it names was not registered for the topic when the record came"
-        }
-        Reason::UnusableSchema => "the table's columns cannot take the schema that it names",
-        Reason::Truncated => "the value ends before its schema does",
-        Reason::TrailingBytes => "the value goes on behind the end of its schema",
-        Reason::InvalidUtf8 => "a text in it is not UTF-8",
-        Reason::InvalidValue => {
-            "a number, union branch, symbol, boolean, UUID or time of day in it is none"
-        }
-        Reason::TooLarge => "its rows would be out of all proportion to its bytes",
+/// The id of the schema that a record names, known or not.
+fn schema_id(state: &State, named: Named) -> Option<SchemaId> {
+    match named {
+        Named::Id(id) => Some(id),
+        Named::Guid(guid) => state.schema_guids.get(&guid).copied(),
+        Named::Nothing => None,
     }
 }
