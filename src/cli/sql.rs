@@ -20,6 +20,14 @@ use super::output::{Format, plain, print_table};
 pub(crate) struct Sql {
     /// The statement, for instance "SELECT count(*) FROM events.flights".
     query: String,
+    /// A value for $1, the next one for $2, and so on, read as the type that its place has.
+    #[arg(
+        short,
+        long = "parameter",
+        value_name = "VALUE",
+        allow_hyphen_values = true
+    )]
+    parameters: Vec<String>,
     /// HTTP address of a query process.
     #[arg(long, env = "TARN_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
@@ -42,7 +50,7 @@ impl Sql {
             .post(format!("{}/v1/sql", self.url))
             .timeout(Duration::from_secs(self.timeout))
             .header("content-type", "application/json")
-            .body(json!({ "query": self.query }).to_string())
+            .body(json!({ "query": self.query, "parameters": self.parameters }).to_string())
             .send()
             .await
             .map_err(|error| self.unanswered(&error))?;

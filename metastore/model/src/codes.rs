@@ -101,9 +101,9 @@ codes! {
         remedy: "GET /subjects on the registry lists what there is, GET /subjects/{topic}-value/versions the versions.",
     }
     SQL_REQUEST: "TARN-1200", 400, "Not a query request" {
-        means: "SQL: the request is not `{\"query\": \"…\"}`",
-        cause: "The body of POST /v1/sql is no JSON object with a text \"query\".",
-        remedy: "Send {\"query\": \"SELECT …\"}, with quotes in the statement escaped as JSON wants them.",
+        means: "SQL: the request is not `{\"query\": \"…\", \"parameters\": […]}`",
+        cause: "The body of POST /v1/sql is no JSON object with a text \"query\", or one of its \"parameters\" is a list or an object. The detail says which.",
+        remedy: "Send {\"query\": \"SELECT …\"}, with quotes in the statement escaped as JSON wants them. Values for $1, $2 … go into \"parameters\": null, true, false, numbers and texts.",
         hint: "send {\"query\": \"SELECT …\"} as JSON",
     }
     NOT_SQL: "TARN-1201", 400, "Not SQL" {
@@ -171,6 +171,12 @@ codes! {
         means: "SQL: the query was cancelled",
         cause: "Somebody ended the query, or the connection that asked for it is gone. Its place and memory are free again.",
         remedy: "Send the query again if its answer is still wanted.",
+    }
+    PARAMETERS: "TARN-1213", 400, "Wrong number of parameters" {
+        means: "SQL: a statement needs a value for each of its parameters, and no more",
+        cause: "The statement names parameters ($1, $2 …), and another number of values came with it.",
+        remedy: "Send as many values as the highest number in the statement: {\"query\": \"SELECT $1::int + 1\", \"parameters\": [41]}, or tarn sql \"SELECT $1::int + 1\" -p 41.",
+        hint: "send a value for each, as in {\"query\": \"SELECT $1::int + 1\", \"parameters\": [41]}",
     }
     DEFECT: "TARN-1299", 500, "A defect, or damaged data" {
         means: "a defect of Tarn, or damaged data; the log says more",

@@ -38,7 +38,8 @@ use crate::limits::{QueryLimits, QueryMemory};
 use crate::metrics::EngineMetrics;
 use crate::session;
 use crate::stack::poll_on_large_stack;
-use crate::{EngineSettings, QueryError, names, statement, type_name};
+use crate::statement::{Parsed, Values};
+use crate::{EngineSettings, Parameter, QueryError, names, statement, type_name};
 
 /// SQL for one process. Cheap to clone.
 #[derive(Clone)]
@@ -131,12 +132,14 @@ impl Engine {
     /// Takes the query's cut, plans it and starts it.
     pub(crate) async fn begin(
         &self,
-        statement: &Statement,
+        parsed: &Parsed,
+        parameters: &[Parameter],
         zone: &Zone,
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Begun, QueryError> {
         let inner = &self.inner;
+        let parameters = parsed.parameters.bind(parameters)?;
         let view = inner.node.metastore.barrier(deadline).await;
         let view = view.map_err(|error| QueryError::Unavailable {
             why: error.to_string(),
@@ -159,7 +162,7 @@ impl Engine {
         let mut session =
             session::open(&inner.base, &context, &inner.memory, &limits, zone, runtime)
                 .map_err(|error| self.failure(&error))?;
-        let rows = poll_on_large_stack(run(&mut session, &limits, statement))
+        let rows = poll_on_large_stack(run(&mut session, &limits, &parsed.statement, parameters))
             .await
             .map_err(|error| self.failure(&error))?;
         Ok(Begun {
@@ -234,10 +237,11 @@ async fn run(
     session: &mut SessionState,
     limits: &QueryLimits,
     statement: &Statement,
+    parameters: Values<'_>,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
     let mut statement = statement.clone();
     names::unfold(session, &mut statement).await?;
-    statement::rewrite(&mut statement)?;
+    statement::rewrite(&mut statement, parameters)?;
     let plan = session.statement_to_plan(statement).await?;
     if let LogicalPlan::DescribeTable(table) = &plan {
         return describe(table, session);

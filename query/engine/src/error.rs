@@ -38,6 +38,9 @@ pub enum QueryError {
     /// A value that its type cannot hold: SQLSTATE 22003.
     #[error("{message}")]
     OutOfRange { message: String },
+    /// As many values have to come as the statement has parameters: SQLSTATE 08P01.
+    #[error("the statement has {wanted} {}, and {given} {} given", if *.wanted == 1 { "parameter" } else { "parameters" }, if *.given == 1 { "value is" } else { "values are" })]
+    Parameters { wanted: usize, given: usize },
     #[error("there is no table {name}")]
     NoSuchTable { name: String },
     #[error("{what}")]
@@ -65,6 +68,7 @@ impl QueryError {
             QueryError::Syntax { .. }
             | QueryError::Invalid { .. }
             | QueryError::OutOfRange { .. }
+            | QueryError::Parameters { .. }
             | QueryError::NotSupported { .. }
             | QueryError::RowLimit { .. } => Kind::Invalid,
             QueryError::NoSuchTable { .. } => Kind::NotFound,
@@ -80,6 +84,7 @@ impl QueryError {
             QueryError::Syntax { .. } => "syntax",
             QueryError::Invalid { .. } => "invalid",
             QueryError::OutOfRange { .. } => "out-of-range",
+            QueryError::Parameters { .. } => "parameters",
             QueryError::NoSuchTable { .. } => "no-such-table",
             QueryError::NotSupported { .. } => "not-supported",
             QueryError::TimeLimit { .. } => "time-limit",
@@ -95,6 +100,7 @@ impl QueryError {
         match self {
             QueryError::Syntax { position, .. } | QueryError::Invalid { position, .. } => *position,
             QueryError::OutOfRange { .. }
+            | QueryError::Parameters { .. }
             | QueryError::NoSuchTable { .. }
             | QueryError::NotSupported { .. }
             | QueryError::TimeLimit { .. }

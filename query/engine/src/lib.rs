@@ -1,7 +1,7 @@
 //! SQL over topics and tables with DataFusion; the only crate that knows it.
 //!
 //! ```text
-//! prepare ─▶ parse, may it run?
+//! prepare ─▶ parse, may it run, which parameters has it?
 //! execute ─▶ a place ─▶ barrier ─▶ cut ─▶ catalog at the cut ─▶ plan ─▶ rows
 //! ```
 //!
@@ -39,6 +39,7 @@ pub use engine::{Engine, QueryCut, SqlSession};
 pub use error::{Position, QueryError};
 pub use running::{Canceller, Prepared, QueryResult};
 pub use settings::EngineSettings;
+pub use statement::{Number, Parameter};
 pub use types::type_name;
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ use std::time::Duration;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::sql::parser::Statement;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -29,8 +28,8 @@ use tracing::{Instrument, info_span};
 use crate::engine::Begun;
 use crate::functions::calendar::Zone;
 use crate::metrics::Measured;
-use crate::statement::{self, Class};
-use crate::{Engine, QueryCut, QueryError, SqlSession};
+use crate::statement::{self, Parsed};
+use crate::{Engine, Parameter, QueryCut, QueryError, SqlSession};
 
 /// A query that has not answered so long after its time limit is answered for: it is in a step that cannot
 /// be interrupted, and ends by itself.
@@ -41,14 +40,25 @@ const GRACE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct Prepared {
     /// SUBTLE: it may be so deep that a copy is made only where there is a large stack.
-    statement: Arc<Statement>,
-    class: Class,
+    parsed: Arc<Parsed>,
+}
+
+impl Prepared {
+    /// The parameters, `$1` first, each with PostgreSQL's own name of its type (`int4`, `timestamptz`) where the
+    /// statement says it: all casts of the parameter are to this type, or it is a `LIMIT` or `OFFSET`.
+    ///
+    /// For others it is `None`. PostgreSQL infers some more from columns and functions beside them, which are
+    /// known only at a cut, and takes `text` for the rest. Who has to name a type without one names `text`:
+    /// [`Parameter::Text`] is read as whatever its place wants.
+    pub fn parameters(&self) -> impl ExactSizeIterator<Item = Option<&str>> {
+        self.parsed.parameters.types()
+    }
 }
 
 impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prepared")
-            .field("class", &self.class)
+            .field("class", &self.parsed.class)
             .finish_non_exhaustive()
     }
 }
@@ -104,9 +114,8 @@ impl Engine {
         let parse = async move { statement::parse(&sql) };
         let parsed = self.pool().spawn("sql.prepare", parse).await;
         match parsed.unwrap_or_else(|_| Err(QueryError::defect())) {
-            Ok((statement, class)) => Ok(Prepared {
-                statement: Arc::new(statement),
-                class,
+            Ok(parsed) => Ok(Prepared {
+                parsed: Arc::new(parsed),
             }),
             Err(error) => {
                 self.metrics().begin().failed(&error);
@@ -118,18 +127,22 @@ impl Engine {
     /// Prepares and executes a statement, in a SQL session that has set nothing.
     pub async fn query(&self, sql: &str) -> Result<QueryResult, QueryError> {
         let prepared = self.prepare(sql).await?;
-        self.execute(&prepared, &SqlSession::default()).await
+        let no_parameters = Vec::new();
+        self.execute(&prepared, no_parameters, &SqlSession::default())
+            .await
     }
 
     /// Begins a query: waits for a place, takes its cut, plans it and starts it. It sees everything that
-    /// was acknowledged before the call, and means what its SQL session has set.
+    /// was acknowledged before the call, and means what its SQL session has set. A value has to come for each
+    /// of its parameters.
     pub async fn execute(
         &self,
         prepared: &Prepared,
+        parameters: Vec<Parameter>,
         sql_session: &SqlSession,
     ) -> Result<QueryResult, QueryError> {
         let mut measured = self.metrics().begin();
-        measured.class(prepared.class);
+        measured.class(prepared.parsed.class);
         let deadline = Instant::now() + self.settings().time_limit;
         let admitted = self.admit(sql_session, deadline).await;
         let (zone, place) = match admitted {
@@ -153,8 +166,13 @@ impl Engine {
             cancel: cancel.clone(),
             ticket: Arc::clone(&ticket),
         };
-        let span = info_span!("query", class = prepared.class.label());
-        let work = work.run(Arc::clone(&prepared.statement), zone, begin, sender);
+        let asked = Asked {
+            parsed: Arc::clone(&prepared.parsed),
+            parameters,
+            zone,
+        };
+        let span = info_span!("query", class = prepared.parsed.class.label());
+        let work = work.run(asked, begin, sender);
         drop(self.pool().spawn("sql.query", work.instrument(span)));
         let begun = match timeout_at(deadline + GRACE, begun).await {
             Ok(Ok(begun)) => begun,
@@ -202,18 +220,24 @@ struct Work {
     ticket: Arc<Ticket>,
 }
 
+/// What was asked for.
+struct Asked {
+    parsed: Arc<Parsed>,
+    parameters: Vec<Parameter>,
+    zone: Zone,
+}
+
 type Beginning = Result<(SchemaRef, QueryCut), QueryError>;
 
 impl Work {
     async fn run(
         self,
-        statement: Arc<Statement>,
-        zone: Zone,
+        asked: Asked,
         begin: oneshot::Sender<Beginning>,
         sender: mpsc::Sender<Made>,
     ) {
         let working = async {
-            match self.begin(&statement, &zone).await {
+            match self.begin(asked).await {
                 Ok(Begun { schema, rows, cut }) => {
                     // Nobody may be there any more: then the token says so.
                     let _ = begin.send(Ok((Arc::clone(&schema), cut)));
@@ -231,10 +255,15 @@ impl Work {
         }
     }
 
-    async fn begin(&self, statement: &Statement, zone: &Zone) -> Result<Begun, QueryError> {
+    async fn begin(&self, asked: Asked) -> Result<Begun, QueryError> {
+        let Asked {
+            parsed,
+            parameters,
+            zone,
+        } = &asked;
         let begin = self
             .engine
-            .begin(statement, zone, self.deadline, &self.cancel);
+            .begin(parsed, parameters, zone, self.deadline, &self.cancel);
         let begin = AssertUnwindSafe(Box::pin(begin)).catch_unwind();
         match timeout_at(self.deadline, begin).await {
             Ok(Ok(begun)) => begun,

@@ -1,11 +1,16 @@
 //! From text to one statement that may run: SQL reads, and nothing else, and not so deep that a
 //! stack might not hold it.
+//!
+//! Leaves to others: what its names mean, which is looked up when it is executed.
 
 mod depth;
+mod parameters;
 mod rewrite;
 mod signs;
 mod titles;
 
+pub use parameters::{Number, Parameter};
+pub(crate) use parameters::{Parameters, Values};
 pub(crate) use rewrite::rewrite;
 pub(crate) use titles::shown;
 
@@ -38,15 +43,22 @@ impl Class {
     }
 }
 
+/// A statement that may run.
+pub(crate) struct Parsed {
+    pub(crate) statement: Statement,
+    pub(crate) class: Class,
+    pub(crate) parameters: Parameters,
+}
+
 /// The one statement of a text, in PostgreSQL's dialect.
-pub(crate) fn parse(sql: &str) -> Result<(Statement, Class), QueryError> {
+pub(crate) fn parse(sql: &str) -> Result<Parsed, QueryError> {
     let sql = &*signs::apart(sql);
     depth::check_text(sql)?;
     // What is too deep is taken apart again before this returns.
     stack::on_large_stack(|| parse_short(sql))
 }
 
-fn parse_short(sql: &str) -> Result<(Statement, Class), QueryError> {
+fn parse_short(sql: &str) -> Result<Parsed, QueryError> {
     let parsed = DFParserBuilder::new(sql)
         .with_dialect(&PostgreSqlDialect {})
         .with_recursion_limit(NESTING_MAX)
@@ -71,7 +83,12 @@ fn parse_short(sql: &str) -> Result<(Statement, Class), QueryError> {
     };
     let class = class(&statement)?;
     depth::check(&statement)?;
-    Ok((statement, class))
+    let parameters = parameters::find(&statement)?;
+    Ok(Parsed {
+        statement,
+        class,
+        parameters,
+    })
 }
 
 fn class(statement: &Statement) -> Result<Class, QueryError> {
@@ -122,7 +139,7 @@ mod tests {
     #[track_caller]
     fn check(sql: &str, expected: &str) {
         let said = match parse(sql) {
-            Ok((_, class)) => class.label().to_owned(),
+            Ok(parsed) => parsed.class.label().to_owned(),
             Err(error) => format!("{}: {error}", error.label()),
         };
         assert!(said.starts_with(expected), "{sql}\n{said}");

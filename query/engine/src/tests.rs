@@ -7,6 +7,7 @@ mod harness;
 mod hostile;
 mod hot;
 mod names;
+mod parameters;
 mod postgres;
 mod system;
 mod typed;
@@ -275,7 +276,10 @@ async fn a_prepared_statement_is_executed_at_cuts_of_its_own() {
     let prepared = fixture.engine.prepare(sql).await.expect("it may run");
     let session = SqlSession::default();
     for produced in [0, 3, 6] {
-        let result = fixture.engine.execute(&prepared, &session).await;
+        let result = fixture
+            .engine
+            .execute(&prepared, Vec::new(), &session)
+            .await;
         let batches = result.expect("it runs").collect().await;
         let batches = batches.expect("it ends");
         let rows = batches.iter().map(RecordBatch::num_rows);
@@ -287,7 +291,7 @@ async fn a_prepared_statement_is_executed_at_cuts_of_its_own() {
     assert_eq!(error.expect_err("no SQL").label(), "syntax");
     let nothing = fixture.engine.prepare("SELECT 1 FROM nothing").await;
     let nothing = nothing.expect("it may run");
-    let error = fixture.engine.execute(&nothing, &session).await;
+    let error = fixture.engine.execute(&nothing, Vec::new(), &session).await;
     assert_eq!(error.expect_err("no table").label(), "no-such-table");
     fixture.node.drain().await;
 }

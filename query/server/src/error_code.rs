@@ -12,6 +12,7 @@ fn code(error: &QueryError) -> &'static Code {
         QueryError::Syntax { .. } => &codes::NOT_SQL,
         QueryError::Invalid { .. } => &codes::WRONG_SQL,
         QueryError::OutOfRange { .. } => &codes::OUT_OF_RANGE,
+        QueryError::Parameters { .. } => &codes::PARAMETERS,
         QueryError::NoSuchTable { .. } => &codes::NO_SUCH_TABLE,
         QueryError::NotSupported { .. } => &codes::NOT_SUPPORTED,
         QueryError::TimeLimit { .. } => &codes::TIME_LIMIT,

@@ -1,8 +1,12 @@
 //! `POST /v1/sql`: one statement in, rows out as they come.
 //!
 //! ```text
-//! {"query": "SELECT …", "time_zone": "Europe/Oslo"}  ─▶  {"columns": […], "rows": [[…], …], "cut": {…}}
+//! {"query": "SELECT … $1 …", "parameters": [7], "time_zone": "Europe/Oslo"}
+//!     ─▶  {"columns": […], "rows": [[…], …], "cut": {…}}
 //! ```
+//!
+//! A parameter is `null`, a boolean, a number (every digit of it counts) or a text, which is read as whatever
+//! type its place in the statement has: a moment, a uuid, a large number.
 //!
 //! The first megabytes are made before the status is sent, so that nearly every failure has its own.
 //! A later one breaks the connection off: half of an answer is never taken for all of it.
@@ -27,7 +31,8 @@ use axum::routing::post;
 use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
-use tarn_engine::{Canceller, Engine, QueryError, QueryResult, SqlSession};
+use serde_json::value::RawValue;
+use tarn_engine::{Canceller, Engine, Number, Parameter, QueryError, QueryResult, SqlSession};
 use tarn_model::ByteSize;
 use tarn_model::codes;
 use tarn_replica::Node;
@@ -62,10 +67,60 @@ struct SqlService {
     budget: Budget,
 }
 
+/// A request's body. What a parameter is, it says in its own text, where a number has all its digits.
 #[derive(Debug, Deserialize)]
-struct Question {
+struct QuestionBody<'a> {
     query: String,
     time_zone: Option<String>,
+    #[serde(borrow)]
+    parameters: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Debug)]
+struct Question {
+    query: String,
+    parameters: Vec<Parameter>,
+    sql_session: SqlSession,
+}
+
+impl Question {
+    fn parse(body: &[u8]) -> Result<Question, Problem> {
+        let refused = |why: String| Problem::new(&codes::SQL_REQUEST, why);
+        let body: QuestionBody<'_> = serde_json::from_slice(body)
+            .map_err(|error| refused(format!("the body is not the JSON expected: {error}")))?;
+        let values = body.parameters.unwrap_or_default().into_iter().enumerate();
+        let parameters = values.map(|(index, value)| {
+            parameter(value.get())
+                .map_err(|why| refused(format!("parameter ${} is {why}", index + 1)))
+        });
+        Ok(Question {
+            parameters: parameters.collect::<Result<_, _>>()?,
+            query: body.query,
+            sql_session: SqlSession {
+                time_zone: body.time_zone,
+            },
+        })
+    }
+}
+
+fn parameter(json: &str) -> Result<Parameter, String> {
+    let other =
+        |what: &str| format!("{what}; null, true, false, a number or a text may stand there");
+    match json.as_bytes().first() {
+        Some(b'n') => Ok(Parameter::Null),
+        Some(b't') => Ok(Parameter::Bool(true)),
+        Some(b'f') => Ok(Parameter::Bool(false)),
+        Some(b'"') => match serde_json::from_str(json) {
+            Ok(text) => Ok(Parameter::Text(text)),
+            Err(error) => Err(format!("no text: {error}")),
+        },
+        Some(b'[') => Err(other("a list")),
+        Some(b'{') => Err(other("an object")),
+        _ => match Number::parse(json) {
+            Some(number) => Ok(Parameter::Number(number)),
+            None => Err(other("no value")),
+        },
+    }
 }
 
 pub(crate) fn router(node: &Node, engine: Engine) -> Router {
@@ -87,15 +142,17 @@ async fn answer(State(service): State<SqlService>, request: Request) -> Response
 impl SqlService {
     async fn answer(&self, request: Request) -> Result<Response, Problem> {
         let (question, permit) = self.question(request).await?;
-        let sql_session = SqlSession {
-            time_zone: question.time_zone.clone(),
-        };
+        let Question {
+            query,
+            parameters,
+            sql_session,
+        } = question;
         let failed = |error: QueryError| problem(&error);
-        let prepared = self.engine.prepare(&question.query).await.map_err(failed)?;
-        let result = self.engine.execute(&prepared, &sql_session).await;
-        let result = result.map_err(failed)?;
+        let prepared = self.engine.prepare(&query).await.map_err(failed)?;
+        let result = self.engine.execute(&prepared, parameters, &sql_session);
+        let result = result.await.map_err(failed)?;
         // The text is not needed any more.
-        drop((question, permit, prepared));
+        drop((query, permit, prepared));
 
         let deadline = result.deadline() + ANSWER_GRACE;
         let caller = Caller(result.canceller());
@@ -143,12 +200,7 @@ impl SqlService {
             };
             Problem::new(code, error.to_string())
         })?;
-        let question = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem::new(
-                &codes::SQL_REQUEST,
-                format!("the body is not the JSON expected: {error}"),
-            )
-        })?;
+        let question = Question::parse(&bytes)?;
         Ok((question, permit))
     }
 

@@ -31,6 +31,7 @@ use tower::ServiceExt;
 use crate::{Places, home, router};
 
 mod catalog;
+mod parameters;
 mod vanish;
 
 const CLICKS: TopicId = TopicId([7; 16]);

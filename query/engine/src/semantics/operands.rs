@@ -3,7 +3,7 @@
 //! | operands | meet in |
 //! | --- | --- |
 //! | a float and any other number | double: a decimal has no NaN and no 1e300, a real not all integers |
-//! | a constant text and anything | the other one's type, as PostgreSQL reads it |
+//! | a constant text and anything; to calculate with, a number | the other one's type, as PostgreSQL reads it |
 //! | uuid and text | text |
 //! | date and timestamp | timestamp of microseconds |
 //!
@@ -335,10 +335,7 @@ pub(super) fn match_all(
                 if kind.is_string()
                     && let Some(read) = literals::read(operand, &typed, zone)?
                 {
-                    *kind = match is_fixed(&typed) {
-                        true => read.data_type(),
-                        false => typed.clone(),
-                    };
+                    *kind = read.data_type();
                     *operand = Expr::Literal(read, None);
                 }
             }

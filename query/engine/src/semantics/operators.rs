@@ -183,7 +183,9 @@ pub(super) fn met(
     kinds: &[DataType; 2],
     zone: &Zone,
 ) -> Result<Expr, DataFusionError> {
-    let kinds = match_all(&mut sides, kinds, is_comparison(op).then_some(zone))?;
+    let reads_texts =
+        is_comparison(op) || is_arithmetic(op) && kinds.iter().any(DataType::is_numeric);
+    let kinds = match_all(&mut sides, kinds, reads_texts.then_some(zone))?;
     let [mut left, mut right] = sides;
     let with_date = |one: &DataType, other: &DataType| {
         matches!((one, other), (DataType::Date32, DataType::Interval(_)))

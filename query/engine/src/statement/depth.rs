@@ -45,6 +45,7 @@ fn makes_deeper(token: &Token) -> bool {
         | Token::Whitespace(_)
         | Token::Number(..)
         | Token::SingleQuotedString(_)
+        | Token::Placeholder(_)
         | Token::Comma
         | Token::LParen
         | Token::RParen

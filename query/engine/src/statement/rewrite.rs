@@ -10,6 +10,7 @@
 //! | `unnest(items) AS item` in `FROM` | a table and its only column of this name |
 //! | `to_timestamp(text, format)`, `make_date(…)` | casts of the timestamps that `functions::moments` makes |
 //! | `CURRENT_DATE`, `LOCALTIMESTAMP` | casts of `now()`, by the session's time zone |
+//! | `$1` | its value (`parameters`) |
 //! | a column of the answer without a name | one with the name that PostgreSQL gives it (`titles`) |
 
 use std::ops::ControlFlow;
@@ -19,38 +20,55 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, Ident, LimitClause, ObjectName, Query, SetExpr,
-    Statement as SqlStatement, TableAlias, TableAliasColumnDef, TableFactor, TimezoneInfo,
-    UnaryOperator, Value, VisitMut, VisitorMut,
+    TableAlias, TableAliasColumnDef, TableFactor, TimezoneInfo, UnaryOperator, Value, VisitMut,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::parameters::Values;
 use super::titles;
 use crate::QueryError;
 
-/// Rewrites the statement, after its names are known.
-pub(crate) fn rewrite(statement: &mut Statement) -> Result<(), DataFusionError> {
+/// Rewrites the statement, after its names are known, with the values of its parameters.
+pub(crate) fn rewrite(
+    statement: &mut Statement,
+    parameters: Values<'_>,
+) -> Result<(), DataFusionError> {
     match statement {
-        Statement::Statement(statement) => match statement.visit(&mut Rewriter) {
+        Statement::Statement(statement) => match statement.visit(&mut Rewriter { parameters }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(error) => Err(error.into()),
         },
-        Statement::Explain(explain) => rewrite(&mut explain.statement),
+        Statement::Explain(explain) => rewrite(&mut explain.statement, parameters),
         Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => Ok(()),
     }
 }
 
-struct Rewriter;
+struct Rewriter<'a> {
+    parameters: Values<'a>,
+}
 
-impl VisitorMut for Rewriter {
+impl VisitorMut for Rewriter<'_> {
     type Break = QueryError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<QueryError> {
         if let Err(error) = fetch(query) {
             return ControlFlow::Break(error);
         }
+        // SUBTLE: names before values: a parameter gives a column no name, whatever it is.
         titled(&mut query.body);
-        ControlFlow::Continue(())
+        match self.parameters.place_in_query(query) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<QueryError> {
+        match self.parameters.place(expression) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<QueryError> {
@@ -102,18 +120,29 @@ impl VisitorMut for Rewriter {
     }
 }
 
-/// A number that no decimal holds is a double.
+/// A number that no decimal holds is a double; of a large one that a decimal holds, all digits are written out,
+/// since casts make zero of a decimal that keeps fewer.
 fn wide_number(value: &Value) -> Option<Expr> {
     let Value::Number(text, _) = value else {
         return None;
     };
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
-    let exponent: i64 = exponent.parse().unwrap_or(0);
-    let is_wide = digits > 76 || exponent.abs() + i64::try_from(digits).unwrap_or(0) > 38;
-    (is_wide && (digits > 76 || exponent != 0)).then(|| {
+    // More than can be counted is more than any number has.
+    let exponent: i64 = exponent.parse().unwrap_or(i64::MAX);
+    let shown = exponent.unsigned_abs().saturating_add(digits as u64);
+    if digits > 76 || (exponent != 0 && shown > 38) {
         let text = Expr::value(Value::SingleQuotedString(text.clone()));
-        cast(text, DataType::DoublePrecision)
+        return Some(cast(text, DataType::DoublePrecision));
+    }
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let zeros = usize::try_from(exponent)
+        .ok()?
+        .checked_sub(fraction.len())?;
+    // With its point: without, it would be an integer.
+    (exponent > 0).then(|| {
+        let all = format!("{whole}{fraction}{}.", "0".repeat(zeros));
+        Expr::value(Value::Number(all, false))
     })
 }
 
@@ -203,12 +232,24 @@ impl VisitorMut for ExistsAsValue {
         let Expr::Exists { subquery, negated } = expression else {
             return ControlFlow::Continue(());
         };
-        let sign = if *negated { "=" } else { ">" };
-        let sql = format!("SELECT count(*) {sign} 0 FROM ({subquery}) AS some_row");
-        let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &sql);
-        if let Ok([SqlStatement::Query(query)]) = parsed.as_deref() {
-            *expression = Expr::Subquery(query.clone());
+        let sql = match negated {
+            true => "SELECT count(*) = 0 FROM (SELECT 1) AS some_row",
+            false => "SELECT count(*) > 0 FROM (SELECT 1) AS some_row",
+        };
+        let counting = Parser::new(&PostgreSqlDialect {})
+            .try_with_sql(sql)
+            .and_then(|mut parser| parser.parse_query());
+        let mut counting = counting.expect("it is SQL");
+        // SUBTLE: as a tree: a text would be read again, and quotes in it otherwise.
+        if let SetExpr::Select(select) = counting.body.as_mut()
+            && let Some(table) = select.from.first_mut()
+            && let TableFactor::Derived {
+                subquery: nothing, ..
+            } = &mut table.relation
+        {
+            std::mem::swap(nothing, subquery);
         }
+        *expression = Expr::Subquery(counting);
         ControlFlow::Continue(())
     }
 }

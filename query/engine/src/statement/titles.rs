@@ -163,10 +163,14 @@ fn folded(name: &Ident) -> String {
 }
 
 /// PostgreSQL's own name of a type.
-fn type_title(kind: &DataType) -> String {
+pub(super) fn type_title(kind: &DataType) -> String {
     let text = kind.to_string().to_ascii_lowercase();
-    let plain = text.split('(').next().unwrap_or_default().trim();
-    match plain {
+    // Without a length or precision, which may stand within it: `timestamp(3) with time zone`.
+    let plain = match (text.split_once('('), text.rsplit_once(')')) {
+        (Some((before, _)), Some((_, after))) => format!("{}{after}", before.trim()),
+        _ => text,
+    };
+    match plain.trim() {
         "int" | "integer" => "int4",
         "bigint" => "int8",
         "smallint" => "int2",

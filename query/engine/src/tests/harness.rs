@@ -23,7 +23,7 @@ use tarn_tables::Catalog;
 use tarn_topics::{NewBatch, Writer, WriterSettings};
 use tokio::time::Instant;
 
-use crate::{Engine, EngineSettings, QueryError};
+use crate::{Engine, EngineSettings, Parameter, QueryError, SqlSession};
 
 pub(super) const CLICKS: TopicId = TopicId([7; 16]);
 /// 2100-01-01.
@@ -196,8 +196,11 @@ impl Fixture {
     pub(super) async fn named_rows(
         &self,
         sql: &str,
+        parameters: Vec<Parameter>,
     ) -> Result<(Vec<String>, Vec<RecordBatch>), QueryError> {
-        let result = self.engine.query(sql).await?;
+        let prepared = self.engine.prepare(sql).await?;
+        let session = SqlSession::default();
+        let result = self.engine.execute(&prepared, parameters, &session).await?;
         let names = result.schema().fields().iter();
         let names = names.map(|field| field.name().clone()).collect();
         Ok((names, result.collect().await?))

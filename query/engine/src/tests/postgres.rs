@@ -17,8 +17,8 @@ use tarn_model::TopicId;
 use tarn_schema::frame_by_id;
 
 use super::harness::Fixture;
-use crate::QueryError;
 use crate::functions::{calendar, literals};
+use crate::{Number, Parameter, QueryError};
 
 const SCHEMA: &str = r#"{"type": "record", "name": "T", "fields": [
     {"name": "id", "type": ["null", "long"]},
@@ -198,6 +198,7 @@ async fn table(fixture: &Fixture) {
 struct Case {
     file: PathBuf,
     statement: String,
+    parameters: Vec<Parameter>,
     expected: Vec<String>,
 }
 
@@ -215,17 +216,35 @@ fn cases() -> Vec<Case> {
         for block in text.split("\n\n") {
             let is_answer = |line: &&str| line.starts_with(['>', '!']);
             let lines = || block.lines().filter(|line| !line.starts_with(['#', '~']));
-            let statement: Vec<&str> = lines().filter(|line| !is_answer(line)).collect();
+            let given = lines().find_map(|line| line.strip_prefix("$ "));
+            let is_statement = |line: &&str| !is_answer(line) && !line.starts_with("$ ");
+            let statement: Vec<&str> = lines().filter(is_statement).collect();
             if !statement.is_empty() {
                 cases.push(Case {
                     file: file.clone(),
                     statement: statement.join("\n"),
+                    parameters: given.map(parameters).unwrap_or_default(),
                     expected: lines().filter(is_answer).map(str::to_owned).collect(),
                 });
             }
         }
     }
     cases
+}
+
+fn parameters(json: &str) -> Vec<Parameter> {
+    let values: Vec<serde_json::Value> = serde_json::from_str(json).expect("a list of values");
+    let parameter = |value| match value {
+        serde_json::Value::Null => Parameter::Null,
+        serde_json::Value::Bool(value) => Parameter::Bool(value),
+        serde_json::Value::Number(number) => {
+            let number = Number::parse(&number.to_string());
+            Parameter::Number(number.expect("a number of JSON is one"))
+        }
+        serde_json::Value::String(text) => Parameter::Text(text),
+        other => panic!("{other} is no parameter"),
+    };
+    values.into_iter().map(parameter).collect()
 }
 
 /// A value as PostgreSQL shows it.
@@ -348,7 +367,8 @@ fn is_expected(case: &Case, given: &[String]) -> bool {
 async fn differences(fixture: &Fixture, state: &str) -> String {
     let mut said = String::new();
     for case in cases() {
-        let given = answer(fixture.named_rows(&case.statement).await);
+        let parameters = case.parameters.clone();
+        let given = answer(fixture.named_rows(&case.statement, parameters).await);
         if !is_expected(&case, &given) {
             let file = case
                 .file
@@ -360,8 +380,8 @@ async fn differences(fixture: &Fixture, state: &str) -> String {
             let given = given.join("\n    ");
             let _ = writeln!(
                 said,
-                "{state}, {file}: {}\n  PostgreSQL\n    {expected}\n  Tarn\n    {given}",
-                case.statement
+                "{state}, {file}: {} {:?}\n  PostgreSQL\n    {expected}\n  Tarn\n    {given}",
+                case.statement, case.parameters
             );
         }
     }
