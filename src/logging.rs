@@ -12,7 +12,9 @@ pub(crate) fn start(logging: &LoggingSettings) -> Result<(), String> {
         .map_err(|error| format!("{:?} is not a filter: {error}", logging.level))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // It would be told on standard error, which nobody reads by then, and that panics.
+        .log_internal_errors(false);
     // Colors are for eyes: in a file or a pipe they are noise.
     let builder = if std::io::stderr().is_terminal() {
         builder

@@ -226,7 +226,7 @@ impl Process {
         );
         format!(
             "Tarn is ready.\n\n{text}\nTry:\n  echo '{{\"page\": \"/\"}}' | tarn produce clicks --bootstrap {kafka}\n  \
-             tarn sql --url http://{http} \"SELECT _offset, _value::text FROM events.clicks\"\n\n"
+             tarn sql --url http://{http} \"SELECT _offset, _value::text FROM events.clicks\"\n"
         )
     }
 

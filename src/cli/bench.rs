@@ -3,8 +3,6 @@
 //! Holds: what is measured is what was answered.
 //! Leaves to others: comparisons between builds (`bench/`).
 
-#![expect(clippy::print_stdout, reason = "a command line prints")]
-
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +21,7 @@ use tokio::time::Instant;
 use super::Target;
 use super::failure::Failure;
 use super::kafka::{Session, block_on};
+use super::output::print;
 use super::produce::codec;
 
 #[derive(Debug, Subcommand)]
@@ -145,20 +144,20 @@ impl Produce {
                 .copied()
                 .unwrap_or_default()
         };
-        println!(
+        print(format_args!(
             "{} records of {} in {seconds:.2} s: {:.0} records/s, {:.1} MiB/s",
             self.records,
             self.size,
             self.records as f64 / seconds,
             (self.records * self.size.0) as f64 / seconds / f64::from(1 << 20),
-        );
-        println!(
+        ))?;
+        print(format_args!(
             "acknowledged after p50 {:.1?}, p95 {:.1?}, p99 {:.1?}, p99.9 {:.1?}",
             at(500),
             at(950),
             at(990),
             at(999)
-        );
+        ))?;
         Ok(())
     }
 }
@@ -224,11 +223,11 @@ impl Consume {
         let seconds = started.elapsed().as_secs_f64();
         progress.finish_and_clear();
         consumer.close().await?;
-        println!(
+        print(format_args!(
             "{records} records in {seconds:.2} s: {:.0} records/s, {:.1} MiB/s",
             records as f64 / seconds,
             bytes as f64 / seconds / f64::from(1 << 20),
-        );
+        ))?;
         Ok(())
     }
 }

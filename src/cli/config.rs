@@ -43,7 +43,6 @@ impl Config {
             narrow,
             rows,
         }
-        .print(show.output);
-        Ok(())
+        .print(show.output)
     }
 }

@@ -3,12 +3,9 @@
 //! Holds: standard output has records and nothing else; what could not be decoded is told on standard error.
 //! Leaves to others: the decoding (`tarn-decode`).
 
-#![expect(clippy::print_stderr, reason = "a command line prints")]
-
 mod schemas;
 
 use std::borrow::Cow;
-use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
@@ -22,6 +19,7 @@ use tokio::time::Instant;
 use super::Target;
 use super::failure::Failure;
 use super::kafka::{Session, block_on};
+use super::output::{tell, write};
 use schemas::{Schemas, Shown, Side};
 
 /// So many records that could not be decoded are told one by one.
@@ -145,7 +143,7 @@ impl Consume {
         };
         let mut count = 0;
         let mut shown = Printer::new(&self);
-        let mut out = io::stdout().lock();
+        let mut written = Ok(());
         let at_end = |consumer: &Consumer| {
             consumer.assignment().all(|(topic, partition)| {
                 let end = ends.get(&partition).copied().flatten().unwrap_or_default();
@@ -164,15 +162,9 @@ impl Consume {
             }
             count += records.len() as u64;
             let text = shown.render(&records).await?;
-            if let Err(error) = out.write_all(&text).and_then(|()| out.flush()) {
-                // Whoever read our output has seen enough.
-                if error.kind() == io::ErrorKind::BrokenPipe {
-                    return Ok(());
-                }
-                return Err(Failure::new(
-                    Kind::Internal,
-                    format!("standard output: {error}"),
-                ));
+            written = write(&text);
+            if written.is_err() {
+                break;
             }
             if self.exit_at_end && at_end(&consumer) {
                 break;
@@ -180,7 +172,7 @@ impl Consume {
         }
         shown.sum_up();
         consumer.close().await?;
-        Ok(())
+        written
     }
 }
 
@@ -261,17 +253,17 @@ impl<'c> Printer<'c> {
         let ConsumerRecord {
             partition, offset, ..
         } = record;
-        eprintln!(
+        tell(format_args!(
             "tarn: partition {partition}, offset {offset}: the {side} is printed as it is: {why}"
-        );
+        ));
     }
 
     fn sum_up(&self) {
         let more = self.undecodable.saturating_sub(TOLD_MAX);
         if more > 0 {
-            eprintln!(
+            tell(format_args!(
                 "tarn: {more} more were printed as they are; SELECT * FROM system.undecodable says more"
-            );
+            ));
         }
     }
 }

@@ -1,13 +1,12 @@
 //! `tarn dev`: everything in one process on a local folder.
 
-#![expect(clippy::print_stderr, reason = "a command line prints")]
-
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::ConfigFile;
 use super::failure::Failure;
+use super::output::tell;
 use crate::process;
 use crate::settings::{self, Flags, Profile};
 
@@ -91,7 +90,7 @@ impl Dev {
                 self.accept_clock,
             )
             .await?;
-            eprint!("{}", process.banner());
+            tell(process.banner());
             process.run().await
         })
     }

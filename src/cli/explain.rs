@@ -8,7 +8,7 @@ use tarn_model::codes::{self, CODES, Code};
 use tarn_state::topic_configs;
 
 use super::failure::Failure;
-use super::output::{Format, Rows};
+use super::output::{Format, Rows, print};
 use crate::settings;
 
 #[derive(Debug, Args)]
@@ -33,8 +33,7 @@ impl Explain {
                     narrow: 3,
                     rows: CODES.iter().map(|code| row(code).to_vec()).collect(),
                 }
-                .print(self.output);
-                Ok(())
+                .print(self.output)
             }
             Some(named) => {
                 let text = of_code(named)
@@ -46,16 +45,10 @@ impl Explain {
                         let next = "`tarn explain` lists the error codes, `tarn config show` the settings.";
                         Failure::new(Kind::NotFound, why).next(next.to_owned())
                     })?;
-                print(&text);
-                Ok(())
+                print(text)
             }
         }
     }
-}
-
-#[expect(clippy::print_stdout, reason = "the explanation is what was asked for")]
-fn print(text: &str) {
-    println!("{text}");
 }
 
 fn of_code(named: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! Why a command failed, as an exit code that scripts can use, and what to do next where that is known.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 use tarn_model::Kind;
@@ -11,6 +12,7 @@ pub(crate) struct Failure {
     kind: Kind,
     message: String,
     next: Option<String>,
+    is_unread: bool,
 }
 
 impl Failure {
@@ -19,7 +21,21 @@ impl Failure {
             kind,
             message: message.to_string(),
             next: None,
+            is_unread: false,
         }
+    }
+
+    /// Standard output could not be written.
+    pub(crate) fn output(error: &io::Error) -> Failure {
+        Failure {
+            is_unread: error.kind() == io::ErrorKind::BrokenPipe,
+            ..Failure::new(Kind::Internal, format!("standard output: {error}"))
+        }
+    }
+
+    /// Whoever read standard output has seen enough, and nothing is wrong.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.is_unread
     }
 
     /// With the next step, as sentences of their own.

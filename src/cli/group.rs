@@ -1,7 +1,5 @@
 //! `tarn group`: list, describe and delete consumer groups.
 
-#![expect(clippy::print_stderr, reason = "a command line prints")]
-
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
@@ -12,7 +10,7 @@ use tarn_model::{Kind, Offset};
 use super::Target;
 use super::failure::Failure;
 use super::kafka::{Session, block_on};
-use super::output::Rows;
+use super::output::{Rows, tell};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Group {
@@ -68,8 +66,7 @@ impl List {
             narrow: 2,
             rows,
         }
-        .print(self.target.output);
-        Ok(())
+        .print(self.target.output)
     }
 }
 
@@ -120,12 +117,12 @@ impl Named {
                 ]
             })
             .collect();
-        eprintln!(
+        tell(format_args!(
             "group {}: {}, {} members",
             self.name,
             group.state,
             group.members.len()
-        );
+        ));
         let columns = vec![
             "topic",
             "partition",
@@ -139,14 +136,13 @@ impl Named {
             narrow: 6,
             rows,
         }
-        .print(self.target.output);
-        Ok(())
+        .print(self.target.output)
     }
 
     async fn delete(self) -> Result<(), Failure> {
         let session = Session::new(&self.target.bootstrap);
         Admin::new(&session.client).delete_group(&self.name).await?;
-        eprintln!("deleted group {}", self.name);
+        tell(format_args!("deleted group {}", self.name));
         Ok(())
     }
 }

@@ -1,8 +1,34 @@
-//! Rows for people (`table`, `wide`) and for programs (`json`).
+//! What commands print: data on standard output, talk on standard error, rows for people (`table`, `wide`) and
+//! for programs (`json`).
+//!
+//! Holds: who reads standard output may stop reading at any time, as `head` does, and the command ends without a
+//! word; when it cannot be written for another reason, the command fails. Nobody has to listen to talk.
+//! `println!` panics in both cases.
 
-#![expect(clippy::print_stdout, reason = "this is where data is printed")]
+use std::fmt::Display;
+use std::io::{self, Write};
 
 use serde_json::{Map, Value};
+
+use super::failure::Failure;
+
+/// A line of data.
+pub(crate) fn print(line: impl Display) -> Result<(), Failure> {
+    write(format!("{line}\n").as_bytes())
+}
+
+/// Data as it is.
+pub(crate) fn write(data: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(data)
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::output(&error))
+}
+
+/// A line of talk.
+pub(crate) fn tell(line: impl Display) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -24,7 +50,7 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    pub(crate) fn print(&self, format: Format) {
+    pub(crate) fn print(&self, format: Format) -> Result<(), Failure> {
         match format {
             Format::Json => {
                 let objects: Vec<Value> = self
@@ -40,7 +66,7 @@ impl Rows {
                         Value::Object(object)
                     })
                     .collect();
-                println!("{:#}", Value::Array(objects));
+                print(format_args!("{:#}", Value::Array(objects)))
             }
             Format::Table => print_table(&self.names(self.narrow), &self.cells(self.narrow)),
             Format::Wide => print_table(
@@ -76,7 +102,7 @@ pub(crate) fn plain(value: &Value) -> String {
 }
 
 /// Left-aligned columns, two spaces apart.
-pub(crate) fn print_table(names: &[String], rows: &[Vec<String>]) {
+pub(crate) fn print_table(names: &[String], rows: &[Vec<String>]) -> Result<(), Failure> {
     let width = |text: &str| text.chars().count();
     let mut widths: Vec<usize> = names.iter().map(|name| width(name)).collect();
     for row in rows {
@@ -84,12 +110,15 @@ pub(crate) fn print_table(names: &[String], rows: &[Vec<String>]) {
             widths[column] = widths[column].max(width(cell));
         }
     }
+    let mut table = String::new();
     for row in std::iter::once(names).chain(rows.iter().map(Vec::as_slice)) {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             line.push_str(cell);
             line.extend(std::iter::repeat_n(' ', widths[column] - width(cell) + 2));
         }
-        println!("{}", line.trim_end());
+        table.push_str(line.trim_end());
+        table.push('\n');
     }
+    write(table.as_bytes())
 }

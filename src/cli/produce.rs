@@ -1,7 +1,5 @@
 //! `tarn produce`: a record per line of standard input.
 
-#![expect(clippy::print_stderr, reason = "a command line prints")]
-
 use std::collections::VecDeque;
 use std::io::BufRead;
 
@@ -13,6 +11,7 @@ use tarn_model::Kind;
 use super::Target;
 use super::failure::Failure;
 use super::kafka::{Session, block_on};
+use super::output::tell;
 
 #[derive(Debug, Args)]
 pub(crate) struct Produce {
@@ -96,10 +95,10 @@ impl Produce {
             delivery.await?;
         }
         producer.close().await;
-        eprintln!(
+        tell(format_args!(
             "{count} {} acknowledged",
             if count == 1 { "record" } else { "records" }
-        );
+        ));
         Ok(())
     }
 }

@@ -1,11 +1,5 @@
 //! `tarn sql`: one statement over HTTP.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line prints"
-)]
-
 use std::time::Duration;
 
 use clap::Args;
@@ -14,7 +8,7 @@ use tarn_model::Kind;
 use tokio::time::Instant;
 
 use super::failure::{Failure, cause};
-use super::output::{Format, plain, print_table};
+use super::output::{Format, plain, print, print_table, tell};
 
 #[derive(Debug, Args)]
 pub(crate) struct Sql {
@@ -63,8 +57,7 @@ impl Sql {
             return Err(problem(status.as_u16(), &text));
         }
         if self.output == Format::Json {
-            println!("{text}");
-            return Ok(());
+            return print(text);
         }
         let answer: Value = serde_json::from_str(&text).map_err(|error| {
             Failure::new(Kind::Internal, format!("the answer is not JSON: {error}"))
@@ -78,13 +71,13 @@ impl Sql {
             .iter()
             .map(|row| list(row).iter().map(plain).collect())
             .collect();
-        print_table(&names, &rows);
+        print_table(&names, &rows)?;
         let count = rows.len();
-        eprintln!(
+        tell(format_args!(
             "{count} {} in {:.2?}",
             if count == 1 { "row" } else { "rows" },
             started.elapsed()
-        );
+        ));
         Ok(())
     }
 }

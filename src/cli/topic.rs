@@ -3,8 +3,6 @@
 //! Each asks the agents as any Kafka client does.
 //! Leaves to others: which configs there are, and what they mean (the agent).
 
-#![expect(clippy::print_stderr, reason = "a command line prints")]
-
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tarn_client::{Admin, ConfigChange, ConfigResource, Isolation, NewTopic, OffsetSpec};
@@ -12,7 +10,7 @@ use tarn_client::{Admin, ConfigChange, ConfigResource, Isolation, NewTopic, Offs
 use super::Target;
 use super::failure::Failure;
 use super::kafka::{Session, block_on};
-use super::output::Rows;
+use super::output::{Rows, tell};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Topic {
@@ -109,7 +107,7 @@ impl Create {
         Admin::new(&session.client)
             .create_topic(&topic, self.dry_run)
             .await?;
-        eprintln!(
+        tell(format_args!(
             "{} topic {}",
             if self.dry_run {
                 "would create"
@@ -117,7 +115,7 @@ impl Create {
                 "created"
             },
             self.name
-        );
+        ));
         Ok(())
     }
 }
@@ -142,8 +140,7 @@ impl List {
             narrow: 2,
             rows,
         }
-        .print(self.target.output);
-        Ok(())
+        .print(self.target.output)
     }
 }
 
@@ -184,16 +181,16 @@ impl Named {
             narrow: 4,
             rows,
         }
-        .print(self.target.output);
+        .print(self.target.output)?;
         let configs = admin
             .describe_configs(&ConfigResource::Topic(self.name))
             .await?;
         for config in configs.iter().filter(|config| config.is_set) {
-            eprintln!(
+            tell(format_args!(
                 "{} = {}",
                 config.name,
                 config.value.as_deref().unwrap_or("(hidden)")
-            );
+            ));
         }
         Ok(())
     }
@@ -226,7 +223,7 @@ impl Alter {
         if let Some(total) = self.partitions {
             admin.create_partitions(&self.name, total).await?;
         }
-        eprintln!("changed topic {}", self.name);
+        tell(format_args!("changed topic {}", self.name));
         Ok(())
     }
 }
@@ -237,7 +234,7 @@ impl Delete {
         let admin = Admin::new(&session.client);
         for name in &self.names {
             admin.delete_topic(name).await?;
-            eprintln!("deleted topic {name}");
+            tell(format_args!("deleted topic {name}"));
         }
         Ok(())
     }
