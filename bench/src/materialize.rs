@@ -19,7 +19,7 @@ use tarn_compactor::{CompactorSettings, MaterializerHandle};
 use tarn_decode::{Decoders, decode_batches};
 use tarn_kafka::{BatchBuilder, Compression};
 use tarn_model::{
-    ByteSize, OffsetRange, PartitionId, SchemaId, TableUuid, TopicId, TopicPartition,
+    ByteSize, OffsetRange, PartitionId, SchemaFormat, SchemaId, TableUuid, TopicId, TopicPartition,
 };
 use tarn_replica::{Node, NodeSettings, Parts, View};
 use tarn_runtime::{Random, Runtime};
@@ -182,9 +182,10 @@ impl Bench {
         let register = RegisterSchema {
             subject: format!("{name}-value"),
             guid: [5; 16],
-            format: "AVRO".to_owned(),
+            format: SchemaFormat::Avro,
             text: SCHEMA.to_owned(),
             columns: tarn_schema::columns(&parsed)?,
+            references: Vec::new(),
         };
         let id = match self.propose(Command::RegisterSchema(register)).await? {
             Some(Outcome::SchemaRegistered { id, .. }) => id,

@@ -78,7 +78,10 @@ fn of_schema(refusal: &SchemaRefusal) -> ErrorCode {
         SchemaRefusal::NoSuchSubject(_)
         | SchemaRefusal::NoSuchSchemaVersion(_)
         | SchemaRefusal::SchemaVersionDeleted
-        | SchemaRefusal::SchemaVersionNotDeleted => ErrorCode::UnknownServerError,
+        | SchemaRefusal::SchemaVersionNotDeleted
+        | SchemaRefusal::NoSuchReference { .. }
+        | SchemaRefusal::SchemaReferenced { .. }
+        | SchemaRefusal::GuidOfAnother => ErrorCode::UnknownServerError,
     }
 }
 

@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tarn_model::{SchemaId, caps};
+use tarn_model::{SchemaFormat, SchemaId, caps};
 use tarn_runtime::http::BodyError;
-use tarn_schema::AvroSchema;
+use tarn_schema::PayloadSchema;
 use tarn_state::Command;
 use tarn_state::commands::SetCompatibility;
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::body::in_form;
 use crate::registry::Registry;
 use crate::subjects::{
-    AVRO, SchemaError, Version, Which, find_guid, find_subject, find_version, guid, level_name,
+    SchemaError, Version, Which, find_guid, find_subject, find_version, guid, level_name,
     parse_level, parse_schema, versions_of,
 };
 
@@ -49,7 +49,10 @@ pub(super) fn router(registry: Registry) -> Router {
             "/subjects/{subject}/versions/{version}/schema",
             get(get_version_schema),
         )
-        .route("/schemas/types", get(|| async { answer(json!([AVRO])) }))
+        .route(
+            "/schemas/types",
+            get(|| async { answer(json!([SchemaFormat::Avro.name()])) }),
+        )
         .route("/schemas/ids/{id}", get(get_schema))
         .route("/schemas/ids/{id}/schema", get(get_schema_text))
         .route("/schemas/guids/{guid}", get(get_schema_by_guid))
@@ -131,7 +134,9 @@ impl From<SchemaError> for Failure {
             SchemaError::Format(_)
             | SchemaError::References
             | SchemaError::Parse(_)
+            | SchemaError::NoReference { .. }
             | SchemaError::Columns(_) => Failure::new(422, 42201, message),
+            SchemaError::Referenced { .. } => Failure::new(422, 42206, message),
             SchemaError::Incompatible(_) => Failure::new(409, 40901, message),
             SchemaError::NoSubject(_) => Failure::new(404, 40401, message),
             SchemaError::NoVersion(_) => Failure::new(404, 40402, message),
@@ -179,7 +184,7 @@ async fn object(
 }
 
 /// The schema that a body brings, parsed.
-fn schema_of(body: &Map<String, Value>) -> Result<AvroSchema, Failure> {
+fn schema_of(body: &Map<String, Value>) -> Result<PayloadSchema, Failure> {
     let text = match body.get("schema") {
         Some(Value::String(text)) => text,
         Some(_) => return Err(Failure::new(422, 42201, "\"schema\" is not a string")),
@@ -249,7 +254,7 @@ fn body_of(subject: &str, found: &Version) -> Value {
         "version": found.version,
         "id": found.schema.id.0,
         "guid": guid(&found.schema),
-        "schemaType": found.schema.format,
+        "schemaType": found.schema.format.name(),
         "schema": found.schema.text,
     })
 }
@@ -312,7 +317,7 @@ async fn register(
         "id": found.schema.id.0,
         "version": found.version,
         "guid": guid(&found.schema),
-        "schemaType": found.schema.format,
+        "schemaType": found.schema.format.name(),
         "schema": found.schema.text,
     })))
 }
@@ -326,7 +331,9 @@ async fn look_up(
     let body = object(&registry, request, deadline).await?;
     let schema = schema_of(&body)?;
     match registry
-        .find(deadline, |state| find_guid(state, &subject, schema.guid()))
+        .find(deadline, |state| {
+            find_guid(state, &subject, schema.guid(&[]))
+        })
         .await?
     {
         Some(found) => Ok(answer(body_of(&subject, &found))),
@@ -409,7 +416,7 @@ async fn find_schema(
 async fn get_schema(Shared(registry): Shared<Registry>, Path(id): Path<String>) -> Answer {
     let schema = find_schema(&registry, &id).await?;
     Ok(answer(
-        json!({"schema": schema.text, "schemaType": schema.format, "guid": guid(&schema)}),
+        json!({"schema": schema.text, "schemaType": schema.format.name(), "guid": guid(&schema)}),
     ))
 }
 
@@ -433,7 +440,7 @@ async fn get_schema_by_guid(
         "id": schema.id.0,
         "guid": guid,
         "schema": schema.text,
-        "schemaType": schema.format,
+        "schemaType": schema.format.name(),
     })))
 }
 

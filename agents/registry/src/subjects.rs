@@ -5,17 +5,14 @@
 
 use std::sync::Arc;
 
-use tarn_model::SchemaId;
+use tarn_model::{SchemaFormat, SchemaId};
 use tarn_replica::{BarrierError, ProposeError};
-use tarn_schema::{AvroSchema, ColumnsError, ParseError, columns, parse};
+use tarn_schema::{ColumnsError, ParseError, PayloadSchema, PayloadSchemaError};
 use tarn_state::commands::{DeleteSchemaVersions, RegisterSchema, SetCompatibility};
 use tarn_state::{Command, Compatibility, Outcome, Refusal, Schema, SchemaRefusal, State, Subject};
 use tokio::time::Instant;
 
 use crate::registry::Registry;
-
-/// The only format yet.
-pub(super) const AVRO: &str = "AVRO";
 
 /// Why a schema was not registered or found.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -40,11 +37,28 @@ pub(super) enum SchemaError {
     /// It is to be deleted for good, and was not deleted before.
     #[error("it was not deleted before")]
     NotDeleted,
+    /// What is to be deleted.
+    #[error(
+        "One or more references exist to the schema {{magic=1,keytype=SCHEMA,subject={subject},version={version}}}."
+    )]
+    Referenced { subject: String, version: u32 },
+    /// What a schema refers to.
+    #[error("No schema reference found for subject \"{subject}\" and version {version}")]
+    NoReference { subject: String, version: u32 },
     #[error("{0}")]
     Refused(String),
     /// The log did not answer in time.
     #[error("{0}")]
     Late(String),
+}
+
+impl From<PayloadSchemaError> for SchemaError {
+    fn from(error: PayloadSchemaError) -> SchemaError {
+        match error {
+            PayloadSchemaError::Format(format) => SchemaError::Format(format.name().to_owned()),
+            PayloadSchemaError::Parse(error) => SchemaError::Parse(error),
+        }
+    }
 }
 
 impl From<BarrierError> for SchemaError {
@@ -76,6 +90,13 @@ impl From<SchemaRefusal> for SchemaError {
             SchemaRefusal::NoSuchSchemaVersion(version) => SchemaError::NoVersion(version),
             SchemaRefusal::SchemaVersionDeleted => SchemaError::Deleted,
             SchemaRefusal::SchemaVersionNotDeleted => SchemaError::NotDeleted,
+            SchemaRefusal::NoSuchReference { subject, version } => {
+                SchemaError::NoReference { subject, version }
+            }
+            SchemaRefusal::SchemaReferenced { subject, version } => {
+                SchemaError::Referenced { subject, version }
+            }
+            SchemaRefusal::GuidOfAnother => SchemaError::Refused(refusal.to_string()),
         }
     }
 }
@@ -99,15 +120,17 @@ pub(super) fn parse_schema(
     text: &str,
     format: Option<&str>,
     references: usize,
-) -> Result<AvroSchema, SchemaError> {
-    match format {
-        None | Some(AVRO) => {}
-        Some(other) => return Err(SchemaError::Format(other.to_owned())),
-    }
+) -> Result<PayloadSchema, SchemaError> {
+    let format = match format {
+        None => SchemaFormat::Avro,
+        Some(name) => {
+            SchemaFormat::named(name).ok_or_else(|| SchemaError::Format(name.to_owned()))?
+        }
+    };
     if references > 0 {
         return Err(SchemaError::References);
     }
-    Ok(parse(text, &[])?)
+    Ok(PayloadSchema::parse(format, text, &[])?)
 }
 
 impl Registry {
@@ -116,17 +139,17 @@ impl Registry {
     pub(super) async fn register(
         &self,
         subject: &str,
-        schema: &AvroSchema,
+        schema: &PayloadSchema,
         compatibility: Option<Compatibility>,
         deadline: Instant,
     ) -> Result<Version, SchemaError> {
         let view = self.metastore().view();
         if compatibility.is_none()
-            && let Some(found) = find_guid(&view, subject, schema.guid())
+            && let Some(found) = find_guid(&view, subject, schema.guid(&[]))
         {
             return Ok(found);
         }
-        let columns = match columns(schema) {
+        let columns = match schema.columns() {
             Ok(columns) => columns,
             // Only a table needs columns: keys and topics without a table may be anything.
             Err(error) if has_table(&view, subject) => return Err(error.into()),
@@ -135,10 +158,11 @@ impl Registry {
         let mut commands = Vec::new();
         let register = Command::RegisterSchema(RegisterSchema {
             subject: subject.to_owned(),
-            guid: schema.guid(),
-            format: AVRO.to_owned(),
+            guid: schema.guid(&[]),
+            format: schema.format(),
             text: schema.canonical().to_owned(),
             columns,
+            references: Vec::new(),
         });
         commands.push(register);
         if compatibility.is_some() {

@@ -20,6 +20,8 @@ use tower::ServiceExt;
 
 use crate::{Registry, RegistrySettings, confluent, v1_schemas};
 
+mod references;
+
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -55,16 +55,17 @@ impl IntoResponse for V1Error {
 impl From<SchemaError> for V1Error {
     fn from(error: SchemaError) -> V1Error {
         let code = match &error {
-            SchemaError::Format(_) | SchemaError::References | SchemaError::Parse(_) => {
-                &codes::SCHEMA_INVALID
-            }
+            SchemaError::Format(_)
+            | SchemaError::References
+            | SchemaError::NoReference { .. }
+            | SchemaError::Parse(_) => &codes::SCHEMA_INVALID,
             SchemaError::Columns(_) => &codes::SCHEMA_COLUMNS,
             SchemaError::Incompatible(_) => &codes::SCHEMA_INCOMPATIBLE,
             SchemaError::NoVersion(_)
             | SchemaError::Deleted
             | SchemaError::NotDeleted
             | SchemaError::NoSubject(_) => &codes::NO_SUCH_SCHEMA,
-            SchemaError::Refused(_) => &codes::SCHEMA_REFUSED,
+            SchemaError::Refused(_) | SchemaError::Referenced { .. } => &codes::SCHEMA_REFUSED,
             SchemaError::Late(_) => &codes::REGISTRY_NOT_NOW,
         };
         V1Error::new(code, error.to_string())

@@ -12,7 +12,9 @@
 mod avro;
 mod columns;
 mod framing;
+mod guid;
 mod meta_columns;
+mod payload;
 
 pub use avro::{
     AvroSchema, DEPTH_MAX, EnumType, FixedLogical, FixedType, NamedId, NamedType, ParseError,
@@ -26,3 +28,4 @@ pub use meta_columns::{
     COMMITTED, EVENT_TIME, FIRST_PAYLOAD_FIELD_ID, HEADERS, KEY, LSN, META_NAMES, OFFSET,
     PARTITION, SCHEMA_ID, TIMESTAMP, VALUE, column_name, field_name, meta_columns, table_columns,
 };
+pub use payload::{PayloadSchema, PayloadSchemaError};

@@ -10,7 +10,9 @@ use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use tarn_commit_log::{CommitLog, FaultyLog, LogFaults, MemoryLog};
 use tarn_kafka::{BatchBuilder, Compression, ValidBatch};
-use tarn_model::{ByteSize, Fate, Offset, PartitionId, SchemaId, TableUuid, TopicId, plant_defect};
+use tarn_model::{
+    ByteSize, Fate, Offset, PartitionId, SchemaFormat, SchemaId, TableUuid, TopicId, plant_defect,
+};
 use tarn_replica::{Node, NodeSettings, Parts, View};
 use tarn_runtime::{Runtime, SimulatedHost};
 use tarn_schema::frame_by_id;
@@ -346,9 +348,10 @@ impl Fixture {
         let register = RegisterSchema {
             subject: "clicks-value".to_owned(),
             guid: [5; 16],
-            format: "AVRO".to_owned(),
+            format: SchemaFormat::Avro,
             text: text.to_owned(),
             columns: tarn_schema::columns(&parsed).expect("columns"),
+            references: Vec::new(),
         };
         let committed = self
             .node

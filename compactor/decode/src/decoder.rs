@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::ops::AddAssign;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -23,15 +23,15 @@ use meta::MetaColumns;
 use tarn_model::{ClusterTime, Field, Kind, Lsn, Offset, PartitionId, SchemaId};
 use tarn_schema::{Framing, schema_reference, table_columns};
 use tarn_state::Schema;
+use writer::Writer;
 
 use crate::arrow_schema::arrow_schema;
 use crate::column::{Column, row_width};
-use crate::cursor::Cursor;
 use crate::event_time::{EventTimes, believed, micros};
-use crate::plan::{RecordPlan, compile};
 use crate::reason::{Reason, UnusableSchema};
 
 mod meta;
+mod writer;
 
 /// Most rows of one [`Decoder::decode`], and about the most bytes of its columns: a batch is full with
 /// the record that reaches them. Together with the budget of a record they keep Arrow's 32-bit
@@ -90,8 +90,8 @@ pub struct TableShape {
 #[derive(Debug, Clone)]
 pub struct WriterSchema {
     pub schema: Arc<Schema>,
-    /// Texts of the schemas that it refers to, each after those that it uses itself.
-    pub references: Vec<String>,
+    /// All that it refers to, directly or by others, each after those that it needs itself.
+    pub needed: Vec<Arc<Schema>>,
     /// The entry that registered it.
     pub registered: Lsn,
     /// Why its columns are not in the table, if they could not be.
@@ -162,14 +162,6 @@ pub struct Decoder {
     /// The earliest registered first.
     by_guid: HashMap<[u8; 16], Vec<SchemaId>>,
     schema: SchemaRef,
-}
-
-#[derive(Debug)]
-struct Writer {
-    schema: WriterSchema,
-    /// Compiled when a record first names the schema: a table may have hundreds, and its new records
-    /// name the newest.
-    plan: OnceLock<Result<RecordPlan, UnusableSchema>>,
 }
 
 impl Decoder {
@@ -326,16 +318,12 @@ impl Decoder {
         let writer = writer.ok_or(Reason::UnknownSchema)?;
         let plan = writer.plan(&self.columns).as_ref();
         let plan = plan.map_err(|_| Reason::UnusableSchema)?;
-        let mut cursor = Cursor::new(bytes);
-        plan.read(&mut cursor, payload)?;
-        if cursor.remaining() > 0 {
-            return Err(Reason::TrailingBytes);
-        }
+        let spent = plan.read(bytes, payload)?;
         Ok(Origin {
             schema_id: Some(id),
             value: None,
-            spent: cursor.spent(),
-            nulled: cursor.nulled(),
+            spent: spent.bytes,
+            nulled: spent.nulled,
         })
     }
 
@@ -354,28 +342,6 @@ struct Origin<'r> {
     value: Option<&'r Bytes>,
     spent: usize,
     nulled: u64,
-}
-
-impl Writer {
-    fn new(schema: &WriterSchema) -> Writer {
-        Writer {
-            schema: schema.clone(),
-            plan: OnceLock::new(),
-        }
-    }
-
-    fn plan(&self, columns: &[Field]) -> &Result<RecordPlan, UnusableSchema> {
-        self.plan.get_or_init(|| {
-            if let Some(why) = &self.schema.unfit {
-                return Err(UnusableSchema::Unfit(why.clone()));
-            }
-            let references: Vec<&str> = self.schema.references.iter().map(String::as_str).collect();
-            compile(
-                &tarn_schema::parse(&self.schema.schema.text, &references)?,
-                columns,
-            )
-        })
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tarn_schema::{ColumnsError, ParseError};
+use tarn_schema::{ColumnsError, PayloadSchemaError};
 
 /// Why a record has no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,7 +80,7 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum UnusableSchema {
     #[error(transparent)]
-    Parse(#[from] ParseError),
+    Schema(#[from] PayloadSchemaError),
     #[error(transparent)]
     Columns(#[from] ColumnsError),
     #[error("field {field} does not fit its column of type {column}")]

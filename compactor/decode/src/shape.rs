@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tarn_model::{ClusterTime, Lsn, SchemaId};
+use tarn_model::{ClusterTime, Lsn, SchemaFormat, SchemaId};
 use tarn_state::{Schema, State, Table};
 
 use crate::{TableShape, WriterSchema};
@@ -12,9 +12,10 @@ impl TableShape {
     /// its event time.
     pub fn of(state: &State, table: &Table) -> TableShape {
         let schemas = table.schemas.iter().filter_map(|(id, registered)| {
+            let schema = state.schema(*id)?;
             Some(WriterSchema {
-                schema: Arc::clone(state.schema(*id)?),
-                references: Vec::new(),
+                schema: Arc::clone(schema),
+                needed: state.referenced_schemas(schema),
                 registered: *registered,
                 unfit: table.unfit.get(id).cloned(),
             })
@@ -34,19 +35,26 @@ impl TableShape {
 
 impl WriterSchema {
     /// A schema that no state has.
-    pub fn of_text(id: SchemaId, guid: [u8; 16], text: &str, registered: Lsn) -> WriterSchema {
+    pub fn of_text(
+        id: SchemaId,
+        guid: [u8; 16],
+        format: SchemaFormat,
+        text: &str,
+        registered: Lsn,
+    ) -> WriterSchema {
         let schema = Schema {
             id,
             guid,
-            format: "AVRO".to_owned(),
+            format,
             text: text.to_owned(),
             columns: Vec::new(),
             registered_at: registered,
             registered_time: ClusterTime::default(),
+            references: Vec::new(),
         };
         WriterSchema {
             schema: Arc::new(schema),
-            references: Vec::new(),
+            needed: Vec::new(),
             registered,
             unfit: None,
         }

@@ -76,12 +76,15 @@ pub const DETACHED_TABLES_MAX: usize = 10_000;
 pub const EMPTY_TABLE_KEPT: Duration = Duration::from_secs(600);
 /// A deleted topic's records wait so long for its table to take them.
 pub const DETACHED_PARTITIONS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Longest schema text.
+/// Longest schema text, with the names of what it refers to, and likewise with the texts of all that it
+/// refers to.
 pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
+/// Schemas that one refers to, directly or by others.
+pub const SCHEMA_REFERENCES_MAX: usize = 256;
 /// Registered schemas in a cluster; one more is refused until some are deleted for good: versions of
 /// subjects by request, and those of a topic's table with the topic.
 pub const SCHEMAS_MAX: usize = 100_000;
-/// Bytes of the texts of all registered schemas; likewise.
+/// Bytes of the texts of all registered schemas, and of the names of what they refer to; likewise.
 pub const SCHEMAS_BYTES_MAX: u64 = 256 << 20;
 /// Columns that one registered schema may flatten to, nested ones counted.
 pub const SCHEMA_COLUMNS_MAX: usize = 2_000;

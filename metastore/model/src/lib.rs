@@ -14,10 +14,15 @@ mod error;
 mod hash;
 mod id;
 mod lsn;
+pub mod names;
+mod nesting;
 mod offset;
+mod schema;
 mod section;
 mod size;
 mod time;
+mod topic;
+pub mod topic_configs;
 
 pub use codec::{DecodeError, decode, encode};
 pub use column::{ColumnType, Field, FieldId};
@@ -31,10 +36,13 @@ pub use id::{
     SessionId, TableUuid, TopicId, TopicPartition,
 };
 pub use lsn::{Generation, Lsn, ParseLsnError};
+pub use nesting::decode_shallow;
 pub use offset::{Offset, OffsetRange};
+pub use schema::{SchemaFormat, SchemaReference};
 pub use section::{Section, Shown, within};
 pub use size::{ByteSize, ParseSizeError};
 pub use time::{
     ClusterTime, LivenessTime, Monotonic, ParseDurationError, Timestamp, format_duration,
     parse_duration,
 };
+pub use topic::Topic;

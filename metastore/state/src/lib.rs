@@ -44,19 +44,19 @@ pub use outcome::{Outcome, ProposalOutcome};
 pub use refusal::Refusal;
 #[cfg(debug_assertions)]
 pub use rehearsal::Rehearse;
-pub use schemas::{Compatibility, Schema, SchemaRefusal, Subject};
+pub use schemas::{Compatibility, ResolvedReference, Schema, SchemaRefusal, Subject};
 pub use sessions::{Advertised, ClockTrust, Session, SessionRefusal, Tombstone};
 pub use snapshot::section::SnapshotError;
 pub use state::State;
 pub use tables::{
     Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError, TableRefusal,
 };
+pub use tarn_model::{names as topic_names, topic_configs};
 pub use tasks::{Claim, ClaimEpoch, TaskRefusal};
 pub use topics::{
     BatchOutcome, Extent, GroupCursor, Partition, Position, Producer, RememberedBatch, Segment,
     Topic, TopicRefusal, Window, past_commit_deadline,
 };
-pub use topics::{configs as topic_configs, names as topic_names};
 
 /// What a proposal is made of. Each is a file of its area, with its bytes and its `apply`.
 pub mod commands {

@@ -7,7 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use tarn_model::{
-    ColumnType, Field, NodeId, Offset, OffsetRange, PartitionId, Timestamp, TopicPartition, encode,
+    ColumnType, Field, NodeId, Offset, OffsetRange, PartitionId, SchemaFormat, SchemaReference,
+    Timestamp, TopicPartition, encode,
 };
 
 use crate::BatchOutcome;
@@ -186,14 +187,22 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
             let kind = kinds[usize::from(c) % kinds.len()].clone();
             let columns = vec![Field::new(pick(&["x", "y"], b), kind)];
             let subject = format!("{}-value", pick(&["a", "b"], a));
-            let guid = [b % 2 * 4 + u8::try_from(c % 4).unwrap(); 16];
-            let (format, text) = ("AVRO".into(), String::new());
+            let number = b % 2 * 4 + u8::try_from(c % 4).unwrap();
+            let guid = [number; 16];
+            // Some refer to others; which ones is the schema's, as its guid is.
+            let references = (5..8).contains(&number).then(|| SchemaReference {
+                name: "r".into(),
+                subject: format!("{}-value", pick(&["a", "b"], number)),
+                version: u32::from(number - 4),
+            });
+            let (format, text) = (SchemaFormat::Avro, String::new());
             Command::RegisterSchema(RegisterSchema {
                 subject,
                 guid,
                 format,
                 text,
                 columns,
+                references: references.into_iter().collect(),
             })
         }
         21 | 22 => {

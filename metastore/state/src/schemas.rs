@@ -2,15 +2,17 @@
 
 mod delete_schema_versions;
 mod invariants;
+mod references;
 mod refusal;
 mod register_schema;
 mod section;
 mod set_compatibility;
 mod types;
 
+pub(crate) use references::SubjectVersion;
 pub use refusal::SchemaRefusal;
 pub(crate) use section::SECTIONS;
-pub use types::{Compatibility, Schema, Subject};
+pub use types::{Compatibility, ResolvedReference, Schema, Subject};
 
 /// What proposals about them are made of.
 pub(crate) mod commands {

@@ -10,6 +10,7 @@ use tarn_model::{
     SchemaId, SegmentId, SessionId, TopicId, TopicPartition,
 };
 
+use crate::schemas::SubjectVersion;
 use crate::{
     Claim, ClaimEpoch, Compatibility, FeatureLevel, Group, GroupCursor, Partition, Producer,
     Schema, Segment, Session, Subject, Table, Tombstone, Topic,
@@ -73,9 +74,11 @@ pub struct State {
     pub next_schema: SchemaId,
     pub schemas: OrdMap<SchemaId, Arc<Schema>>,
     pub schema_guids: OrdMap<[u8; 16], SchemaId>,
-    /// How many versions and tables name each; follows from `subjects` and `tables`.
+    /// How many versions, tables and schemas name each; follows from `subjects`, `tables` and `schemas`.
     pub schema_uses: OrdMap<SchemaId, u64>,
-    /// Bytes of all texts; follows from `schemas`.
+    /// How many living versions refer to each version of a subject; follows from `subjects` and `schemas`.
+    pub schema_references: OrdMap<SubjectVersion, u64>,
+    /// Bytes of all texts and references; follows from `schemas`.
     pub schema_bytes: u64,
     pub subjects: OrdMap<String, Arc<Subject>>,
     pub compatibility: Compatibility,
@@ -131,6 +134,7 @@ impl State {
             schemas: OrdMap::new(),
             schema_guids: OrdMap::new(),
             schema_uses: OrdMap::new(),
+            schema_references: OrdMap::new(),
             schema_bytes: 0,
             subjects: OrdMap::new(),
             compatibility: Compatibility::Backward,

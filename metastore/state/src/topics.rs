@@ -3,14 +3,12 @@
 mod allocate_producer_id;
 mod alter_topic_configs;
 mod commit_segment;
-pub mod configs;
 mod create_partitions;
 mod create_topic;
 mod delete_records;
 mod delete_topic;
 mod invariants;
 mod leftovers;
-pub mod names;
 mod outcome;
 mod producers;
 mod refusal;

@@ -15,7 +15,7 @@ use tarn_compactor::{CompactorSettings, MaterializerHandle};
 use tarn_engine::{Engine, EngineSettings};
 use tarn_hot::{HotSettings, HotTier};
 use tarn_kafka::{BatchBuilder, Compression};
-use tarn_model::{ByteSize, ColumnType, Field, PartitionId, TableUuid, TopicId};
+use tarn_model::{ByteSize, ColumnType, Field, PartitionId, SchemaFormat, TableUuid, TopicId};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::Runtime;
 use tarn_state::Command;
@@ -146,9 +146,10 @@ impl Fixture {
         let register = RegisterSchema {
             subject: "clicks-value".to_owned(),
             guid: [if kind == ColumnType::Int { 1 } else { 2 }; 16],
-            format: "AVRO".to_owned(),
+            format: SchemaFormat::Avro,
             text: format!("{kind:?}"),
             columns: vec![Field::new("n", kind)],
+            references: Vec::new(),
         };
         let command = Command::RegisterSchema(register);
         self.node

@@ -14,7 +14,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use tarn_client::ConsumerRecord;
 use tarn_decode::{DecodeRecord, Decoder, TableShape, WriterSchema};
-use tarn_model::{ClusterTime, Field, FieldId, Kind, Lsn, Offset, PartitionId, SchemaId};
+use tarn_model::{
+    ClusterTime, Field, FieldId, Kind, Lsn, Offset, PartitionId, SchemaFormat, SchemaId,
+};
 use tarn_schema::{
     Framing, NamedType, Type, VALUE_SCHEMA_ID_HEADER, field_name, header_by_guid, schema_reference,
 };
@@ -259,6 +261,7 @@ impl Decoding {
             schemas: vec![WriterSchema::of_text(
                 SchemaId(1),
                 parsed.guid(),
+                SchemaFormat::Avro,
                 text,
                 REGISTERED,
             )],

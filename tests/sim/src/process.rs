@@ -6,7 +6,7 @@ use std::time::Duration;
 use tarn_agent::AgentSettings;
 use tarn_compactor::CompactorSettings;
 use tarn_hot::{HotSettings, HotTier};
-use tarn_model::{ByteSize, PartitionId, caps};
+use tarn_model::{ByteSize, PartitionId, SchemaFormat, caps};
 use tarn_replica::{Node, NodeSettings, Parts, ProposeError};
 use tarn_runtime::Runtime;
 use tarn_schema::{columns, parse};
@@ -280,8 +280,9 @@ fn order_schema() -> RegisterSchema {
     RegisterSchema {
         subject: format!("{ORDERS}-value"),
         guid: schema.guid(),
-        format: "AVRO".to_owned(),
+        format: SchemaFormat::Avro,
         text: schema.canonical().to_owned(),
         columns: columns(&schema).expect("a record of strings has columns"),
+        references: Vec::new(),
     }
 }

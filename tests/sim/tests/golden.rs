@@ -14,8 +14,8 @@ use tarn_commit_log::{Floor, SnapshotRef};
 use tarn_kafka::{BatchBuilder, Compression};
 use tarn_model::{
     ByteSize, ClusterId, ClusterTime, ColumnType, Field, Generation, Hash, Lsn, Monotonic, NodeId,
-    Offset, OffsetRange, PartitionId, ProducerEpoch, ProducerId, SegmentId, SessionId, TableUuid,
-    Timestamp, TopicId, TopicPartition, decode, encode,
+    Offset, OffsetRange, PartitionId, ProducerEpoch, ProducerId, SchemaFormat, SegmentId,
+    SessionId, TableUuid, Timestamp, TopicId, TopicPartition, decode, encode,
 };
 use tarn_state::commands::{
     AllocateProducerId, AlterTopicConfigs, ClaimTask, CloseSession, Closes, CommitGroupOffsets,
@@ -318,9 +318,10 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::RegisterSchema(RegisterSchema {
                 subject: "orders-value".into(),
                 guid: [6; 16],
-                format: "AVRO".into(),
+                format: SchemaFormat::Avro,
                 text: "\"long\"".into(),
                 columns: columns(),
+                references: Vec::new(),
             }),
         ),
         (
@@ -481,6 +482,17 @@ fn refusals() -> Vec<(&'static str, Vec<Refusal>)> {
                 SchemaRefusal::NoSuchSchemaVersion(2).into(),
                 SchemaRefusal::SchemaVersionDeleted.into(),
                 SchemaRefusal::SchemaVersionNotDeleted.into(),
+                SchemaRefusal::NoSuchReference {
+                    subject: "lines".into(),
+                    version: 3,
+                }
+                .into(),
+                SchemaRefusal::SchemaReferenced {
+                    subject: "lines".into(),
+                    version: 3,
+                }
+                .into(),
+                SchemaRefusal::GuidOfAnother.into(),
             ],
         ),
         (

@@ -21,6 +21,7 @@ use super::error::{DEPTH_MAX, ParseError, Problem, Twice};
 use super::kinds::{base_name, logical, primitive};
 use super::names::{is_name, join, split};
 use super::types::{AvroSchema, NamedId, NamedType, Type};
+use crate::guid::{guid, hash_text};
 
 /// Keys that mean something to Avro in a schema's object; the others are kept as properties.
 const SCHEMA_KEYS: [&str; 10] = [
@@ -61,22 +62,6 @@ pub fn parse(text: &str, references: &[&str]) -> Result<AvroSchema, ParseError> 
         canonical,
         guid: guid(&hash.finalize().into()),
     })
-}
-
-/// The length goes first, so that no two lists of texts hash alike.
-fn hash_text(hash: &mut Sha256, text: &str) {
-    hash.update((text.len() as u64).to_be_bytes());
-    hash.update(text.as_bytes());
-}
-
-/// The hash's first half with the version and variant bits of a UUIDv8, RFC 9562 §5.8.
-fn guid(hash: &[u8; 32]) -> [u8; 16] {
-    let mut guid = [0; 16];
-    guid.copy_from_slice(hash.split_at(16).0);
-    let [_, _, _, _, _, _, version, _, variant, ..] = &mut guid;
-    *version = (*version & 0x0f) | 0x80;
-    *variant = (*variant & 0x3f) | 0x80;
-    guid
 }
 
 #[derive(Default)]

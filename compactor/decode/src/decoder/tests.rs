@@ -8,7 +8,7 @@ use arrow::datatypes::{
     Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use expect_test::expect;
-use tarn_model::{ColumnType, FieldId, Generation};
+use tarn_model::{ColumnType, FieldId, Generation, SchemaFormat};
 use tarn_schema::{VALUE_SCHEMA_ID_HEADER, columns, frame_by_id, header_by_guid, parse};
 
 use super::*;
@@ -43,7 +43,7 @@ fn payload_columns(text: &str) -> Vec<Field> {
 fn shape(texts: &[&str]) -> TableShape {
     let schemas = texts.iter().zip(1_u32..).map(|(text, id)| WriterSchema {
         schema: registered(id, parse(text, &[]).expect("a schema").guid(), text),
-        references: Vec::new(),
+        needed: Vec::new(),
         registered: lsn(u64::from(id) * 10),
         unfit: None,
     });
@@ -61,11 +61,12 @@ fn registered(id: u32, guid: [u8; 16], text: &str) -> Arc<Schema> {
     Arc::new(Schema {
         id: SchemaId(id),
         guid,
-        format: String::new(),
+        format: SchemaFormat::Avro,
         text: text.to_owned(),
         columns: Vec::new(),
         registered_at: lsn(0),
         registered_time: ClusterTime(0),
+        references: Vec::new(),
     })
 }
 
@@ -836,7 +837,7 @@ fn a_schema_that_the_table_cannot_take_costs_only_its_own_records() {
         let guid = [u8::try_from(id).expect("small"); 16];
         shape.schemas.push(WriterSchema {
             schema: registered(id, guid, text),
-            references: vec![],
+            needed: vec![],
             registered: lsn(1),
             unfit: None,
         });
@@ -876,13 +877,31 @@ fn referenced_schemas_are_used() {
         event_times: Vec::new(),
         schemas: vec![WriterSchema {
             schema: registered(1, schema.guid(), order),
-            references: vec![line.to_owned()],
+            needed: vec![registered(2, [2; 16], line)],
             registered: lsn(0),
             unfit: None,
         }],
     };
     let decoded = decode(&shape, &records([framed(1, &[2, b'a'])]));
     expect![[r#"line: {sku: "a"}, _offset: 0, _schema_id: 1"#]].assert_eq(&show(&decoded, &PLAIN));
+}
+
+#[test]
+fn a_schema_of_a_format_that_is_not_served_is_never_read_as_avro() {
+    for format in [SchemaFormat::Json, SchemaFormat::Protobuf] {
+        let mut shape = shape(&[r#""string""#]);
+        let schema = Arc::make_mut(&mut shape.schemas[0].schema);
+        schema.format = format;
+        let decoder = Decoder::new(&shape);
+        let said = decoder.unusable()[0].1.to_string();
+        assert_eq!(
+            said,
+            format!("schemas of type {format} are not served, only AVRO")
+        );
+        let decoded = decoder.decode(&records([framed(1, &[2, b'a'])]));
+        let lost = decoded.expect("a batch").undecodable;
+        assert_eq!(lost[0].reason, Reason::UnusableSchema);
+    }
 }
 
 /// The whole batch, batch by batch: rows and what each took.

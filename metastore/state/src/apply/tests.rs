@@ -6,7 +6,7 @@ use crate::commands::{
 };
 use crate::harness::{Cluster, NOON, at, batch, create_topic, open_command, session, topic};
 use crate::{Observed, TopicRefusal};
-use tarn_model::{ClusterId, Generation, Monotonic, encode};
+use tarn_model::{ClusterId, Generation, Monotonic, SchemaFormat, encode};
 
 fn allocate() -> Command {
     Command::AllocateProducerId(AllocateProducerId {})
@@ -306,9 +306,10 @@ mod proposals {
         let register = RegisterSchema {
             subject: "typed-value".into(),
             guid: [1; 16],
-            format: "AVRO".into(),
+            format: SchemaFormat::Avro,
             text: "1".into(),
             columns: Vec::new(),
+            references: Vec::new(),
         };
         cluster.run(Command::RegisterSchema(register)).unwrap();
         cluster.state.schemas.clear();

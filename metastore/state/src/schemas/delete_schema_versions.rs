@@ -1,7 +1,8 @@
 //! Deletes versions of a subject, in two steps as in Confluent's registry: a deleted version is no
 //! longer listed and registers anew, but whoever has its number or its schema's id still finds it; a
-//! version that is deleted for good is gone, and so is its schema once no other version and no table
-//! names it. A table names the schemas of its topic's records for as long as it may have to read them.
+//! version that is deleted for good is gone, and so is its schema once no other version, no table and no
+//! other schema names it. A table names the schemas of its topic's records for as long as it may have to
+//! read them. A version that a living one refers to cannot be deleted, in neither step.
 
 use std::sync::Arc;
 
@@ -25,11 +26,18 @@ pub struct DeleteSchemaVersions {
 impl DeleteSchemaVersions {
     pub(crate) fn apply(&self, state: &mut State, _ctx: &Context) -> Result<Outcome, Refusal> {
         let unknown = || Refusal::Schema(SchemaRefusal::NoSuchSubject(self.subject.clone()));
-        let subject = state.subjects.get_mut(&self.subject).ok_or_else(unknown)?;
-        let subject = Arc::make_mut(subject);
+        let subject = state.subjects.get(&self.subject).ok_or_else(unknown)?;
         if subject.versions.is_empty() && subject.deleted.is_empty() {
             return Err(unknown());
         }
+        let deleted = subject.deleted.keys().filter(|_| self.permanent);
+        for version in subject.versions.keys().chain(deleted) {
+            if self.version.is_none_or(|asked| asked == *version) {
+                state.ensure_unreferenced(&self.subject, *version)?;
+            }
+        }
+        let subject = state.subjects.get_mut(&self.subject);
+        let subject = Arc::make_mut(subject.expect("it was just found"));
         let (from, other) = match self.permanent {
             true => (&mut subject.deleted, &mut subject.versions),
             false => (&mut subject.versions, &mut subject.deleted),
@@ -60,9 +68,10 @@ impl DeleteSchemaVersions {
         if subject.is_empty() {
             state.subjects.remove(&self.subject);
         }
-        if self.permanent {
-            for (_, (schema, _)) in taken {
-                state.release_schema(schema);
+        for (_, (schema, _)) in taken {
+            match self.permanent {
+                true => state.release_schema(schema),
+                false => state.refer_no_more_from(schema),
             }
         }
         Ok(Outcome::SchemaVersionsDeleted(versions))
@@ -75,15 +84,16 @@ mod tests {
     use crate::Command;
     use crate::commands::{DeleteTopic, RegisterSchema};
     use crate::harness::{Cluster, topic};
-    use tarn_model::{SchemaId, caps};
+    use tarn_model::{SchemaFormat, SchemaId, caps};
 
     fn register(cluster: &mut Cluster, subject: &str, guid: u8) -> Result<(u32, u32), Refusal> {
         let command = RegisterSchema {
             subject: subject.into(),
             guid: [guid; 16],
-            format: "AVRO".into(),
+            format: SchemaFormat::Avro,
             text: guid.to_string(),
             columns: Vec::new(),
+            references: Vec::new(),
         };
         match cluster.run(Command::RegisterSchema(command))? {
             Outcome::SchemaRegistered { id, version } => Ok((id.0, version)),

@@ -15,6 +15,12 @@ impl State {
                 && *id < self.next_schema
                 && self.schema_guids.get(&schema.guid) == Some(id);
             ensure("schemas", known, || format!("schema {id}"))?;
+            // Older than itself, so that following them comes to an end.
+            let mut needed = schema.references.iter().map(|at| at.schema);
+            let is_whole = needed.all(|needed| needed < *id && self.schemas.contains_key(&needed));
+            ensure("schema-references", is_whole, || {
+                format!("schema {id} refers to what is not there")
+            })?;
         }
         for (name, subject) in &self.subjects {
             let known = subject
@@ -26,10 +32,20 @@ impl State {
                 format!("subject {name:?} names one that is not there")
             })?;
         }
-        let texts = self.schemas.values().map(|schema| schema.text.len() as u64);
+        for (name, version) in self.schema_references.keys() {
+            let subject = self.subjects.get(name);
+            let known = subject.is_some_and(|subject| {
+                subject.versions.contains_key(version) || subject.deleted.contains_key(version)
+            });
+            ensure("schema-references", known, || {
+                format!("version {version} of {name:?} is referred to and not there")
+            })?;
+        }
+        let sizes = self.schemas.values().map(|schema| schema.size());
         let counted = self.schema_uses == self.counted_schema_uses()
             && self.schema_uses.len() == self.schemas.len()
-            && self.schema_bytes == texts.sum();
+            && self.schema_bytes == sizes.sum()
+            && self.schema_references == self.counted_schema_references();
         ensure("schemas", counted, || "their counts differ".into())
     }
 }

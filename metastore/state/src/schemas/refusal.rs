@@ -19,4 +19,25 @@ pub enum SchemaRefusal {
     #[error("it was not deleted before it is to be deleted for good")]
     #[n(4)]
     SchemaVersionNotDeleted,
+    /// What the schema refers to.
+    #[error("there is no version {version} of subject {subject:?}, which it refers to")]
+    #[n(5)]
+    NoSuchReference {
+        #[n(0)]
+        subject: String,
+        #[n(1)]
+        version: u32,
+    },
+    #[error("others refer to version {version} of subject {subject:?}")]
+    #[n(6)]
+    SchemaReferenced {
+        #[n(0)]
+        subject: String,
+        #[n(1)]
+        version: u32,
+    },
+    /// A defect of whoever derived the guid.
+    #[error("its guid is that of another schema")]
+    #[n(7)]
+    GuidOfAnother,
 }

@@ -1,15 +1,17 @@
 //! Registers a schema under a subject and gives new columns their field ids.
 //!
-//! The same schema (by guid) under the same subject gives the version that is there; under another
-//! subject the same id. When the subject is `<topic>-value` of a topic with a table, the table's
+//! The same schema (by guid: format, text and references) under the same subject gives the version that
+//! is there; under another subject the same id. What it refers to has to be there. When the subject is `<topic>-value` of a topic with a table, the table's
 //! columns grow in the same entry, or the registration is refused with what does not fit.
 
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::{ByteSize, Field, SchemaId, caps};
+use tarn_model::{ByteSize, Field, SchemaFormat, SchemaId, SchemaReference, caps};
 
+use super::refusal::SchemaRefusal;
+use super::types::ResolvedReference;
 use crate::tables::{Columns, check_columns};
 use crate::{Context, Outcome, Refusal, Schema, State};
 
@@ -21,18 +23,21 @@ pub struct RegisterSchema {
     #[cbor(with = "minicbor::bytes")]
     pub guid: [u8; 16],
     #[n(2)]
-    pub format: String,
+    pub format: SchemaFormat,
     #[n(3)]
     pub text: String,
     /// As columns, without ids.
     #[n(4)]
     pub columns: Vec<Field>,
+    /// What the text takes from other schemas.
+    #[n(5)]
+    pub references: Vec<SchemaReference>,
 }
 
 impl RegisterSchema {
     pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
         self.check()?;
-        let known = state.schema_guids.get(&self.guid).copied();
+        let known = self.known(state)?;
         if let (Some(id), Some(subject)) = (known, state.subjects.get(&self.subject))
             && let Some((version, _)) = subject
                 .versions
@@ -44,22 +49,45 @@ impl RegisterSchema {
                 version: *version,
             });
         }
+        let references = state.resolve_references(&self.text, &self.references)?;
         let id = match known {
             Some(id) => id,
-            None => self.add_schema(state, ctx)?,
+            None => self.add_schema(references, state, ctx)?,
         };
         let version = self.add_version(id, state, ctx)?;
         self.grow_table(id, state, ctx)?;
         Ok(Outcome::SchemaRegistered { id, version })
     }
 
+    /// The same schema, if it is registered.
+    fn known(&self, state: &State) -> Result<Option<SchemaId>, SchemaRefusal> {
+        let Some(id) = state.schema_guids.get(&self.guid) else {
+            return Ok(None);
+        };
+        let is_same = state.schemas.get(id).is_some_and(|schema| {
+            schema.format == self.format
+                && schema.text == self.text
+                && schema.references().eq(&self.references)
+        });
+        is_same
+            .then_some(Some(*id))
+            .ok_or(SchemaRefusal::GuidOfAnother)
+    }
+
     fn check(&self) -> Result<(), Refusal> {
-        if self.text.len() > caps::SCHEMA_BYTES_MAX {
+        let names = self.references.iter().map(SchemaReference::size);
+        if names.fold(self.text.len(), usize::saturating_add) > caps::SCHEMA_BYTES_MAX {
             return Err(Refusal::TooLong {
                 max: ByteSize::bytes(caps::SCHEMA_BYTES_MAX as u64),
             });
         }
-        if self.subject.len().max(self.format.len()) > caps::NAME_BYTES_MAX {
+        if self.references.len() > caps::SCHEMA_REFERENCES_MAX {
+            return Err(Refusal::Full {
+                what: "references of a schema".into(),
+                max: caps::SCHEMA_REFERENCES_MAX as u64,
+            });
+        }
+        if self.subject.len() > caps::NAME_BYTES_MAX {
             return Err(Refusal::TooLong {
                 max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
             });
@@ -67,7 +95,12 @@ impl RegisterSchema {
         Ok(check_columns(&self.columns)?)
     }
 
-    fn add_schema(&self, state: &mut State, ctx: &Context) -> Result<SchemaId, Refusal> {
+    fn add_schema(
+        &self,
+        references: Vec<ResolvedReference>,
+        state: &mut State,
+        ctx: &Context,
+    ) -> Result<SchemaId, Refusal> {
         let full = || Refusal::Full {
             what: "schemas".into(),
             max: caps::SCHEMAS_MAX as u64,
@@ -75,7 +108,18 @@ impl RegisterSchema {
         if state.schemas.len() >= caps::SCHEMAS_MAX {
             return Err(full());
         }
-        let bytes = state.schema_bytes.saturating_add(self.text.len() as u64);
+        let id = state.next_schema;
+        let schema = Schema {
+            id,
+            guid: self.guid,
+            format: self.format,
+            text: self.text.clone(),
+            columns: self.columns.clone(),
+            registered_at: ctx.lsn,
+            registered_time: ctx.cluster_time,
+            references,
+        };
+        let bytes = state.schema_bytes.saturating_add(schema.size());
         if bytes > caps::SCHEMAS_BYTES_MAX {
             return Err(Refusal::Full {
                 what: "bytes of schemas".into(),
@@ -83,17 +127,10 @@ impl RegisterSchema {
             });
         }
         state.schema_bytes = bytes;
-        let id = state.next_schema;
         state.next_schema = SchemaId(id.0.checked_add(1).ok_or_else(full)?);
-        let schema = Schema {
-            id,
-            guid: self.guid,
-            format: self.format.clone(),
-            text: self.text.clone(),
-            columns: self.columns.clone(),
-            registered_at: ctx.lsn,
-            registered_time: ctx.cluster_time,
-        };
+        for needed in &schema.references {
+            state.use_schema(needed.schema);
+        }
         state.schemas.insert(id, Arc::new(schema));
         state.schema_guids.insert(self.guid, id);
         Ok(id)
@@ -112,6 +149,7 @@ impl RegisterSchema {
         let version = subject.next_version();
         subject.versions.insert(version, (id, ctx.lsn));
         state.use_schema(id);
+        state.refer_from(id);
         Ok(version)
     }
 
@@ -151,13 +189,14 @@ mod tests {
         guid: u8,
         columns: Vec<Field>,
     ) -> Result<Outcome, Refusal> {
-        let (subject, format, text) = (subject.into(), "AVRO".into(), guid.to_string());
+        let (subject, format, text) = (subject.into(), SchemaFormat::Avro, guid.to_string());
         cluster.run(Command::RegisterSchema(RegisterSchema {
             subject,
             guid: [guid; 16],
             format,
             text,
             columns,
+            references: Vec::new(),
         }))
     }
 
@@ -246,13 +285,14 @@ mod tests {
     fn too_long_a_text_is_refused() {
         let mut cluster = Cluster::one();
         let text = "x".repeat(caps::SCHEMA_BYTES_MAX + 1);
-        let (subject, format) = ("s".into(), "AVRO".into());
+        let (subject, format) = ("s".into(), SchemaFormat::Avro);
         let schema = RegisterSchema {
             subject,
             guid: [1; 16],
             format,
             text,
             columns: Vec::new(),
+            references: Vec::new(),
         };
         assert!(matches!(
             cluster.run(Command::RegisterSchema(schema)),

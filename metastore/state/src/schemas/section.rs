@@ -63,8 +63,8 @@ impl State {
         if self.schema_guids.len() != self.schemas.len() {
             return Err(SnapshotError::Torn("two schemas have one guid"));
         }
-        let texts = self.schemas.values().map(|schema| schema.text.len() as u64);
-        self.schema_bytes = texts.sum();
+        self.schema_bytes = self.schemas.values().map(|schema| schema.size()).sum();
+        self.schema_references = self.counted_schema_references();
         self.schema_uses = self.counted_schema_uses();
         Ok(())
     }

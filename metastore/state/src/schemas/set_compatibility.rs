@@ -49,6 +49,8 @@ impl SetCompatibility {
 
 #[cfg(test)]
 mod tests {
+    use tarn_model::SchemaFormat;
+
     use super::*;
     use crate::Command;
     use crate::commands::RegisterSchema;
@@ -72,13 +74,14 @@ mod tests {
             refused,
             Err(Refusal::Schema(SchemaRefusal::NoSuchSubject("s".into())))
         );
-        let (subject, format, text) = ("s".into(), "AVRO".into(), "1".into());
+        let (subject, format, text) = ("s".into(), SchemaFormat::Avro, "1".into());
         let register = RegisterSchema {
             subject,
             guid: [1; 16],
             format,
             text,
             columns: Vec::new(),
+            references: Vec::new(),
         };
         cluster.run(Command::RegisterSchema(register)).unwrap();
         cluster

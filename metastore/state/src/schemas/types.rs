@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use minicbor::{Decode, Encode};
-use tarn_model::{ClusterTime, Field, Lsn, SchemaId, TopicId, caps};
+use tarn_model::{ClusterTime, Field, Lsn, SchemaFormat, SchemaId, SchemaReference, TopicId, caps};
 
 use crate::{Refusal, State, Table};
 
@@ -33,13 +33,13 @@ pub enum Compatibility {
 pub struct Schema {
     #[n(0)]
     pub id: SchemaId,
-    /// Derived from the text by the agent; equal texts have equal guids and so equal ids.
+    /// Derived by the agent from format, text and references; equal ones have equal guids and so
+    /// equal ids.
     #[n(1)]
     #[cbor(with = "minicbor::bytes")]
     pub guid: [u8; 16],
-    /// `AVRO`.
     #[n(2)]
-    pub format: String,
+    pub format: SchemaFormat,
     #[n(3)]
     pub text: String,
     /// As columns, without ids.
@@ -49,6 +49,31 @@ pub struct Schema {
     pub registered_at: Lsn,
     #[n(6)]
     pub registered_time: ClusterTime,
+    /// In the order in which its text was registered with them.
+    #[n(7)]
+    pub references: Vec<ResolvedReference>,
+}
+
+/// What a schema refers to, and the schema that this was when it was registered: that stays as long as
+/// the one that refers to it, whatever becomes of the version.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ResolvedReference {
+    #[n(0)]
+    pub reference: SchemaReference,
+    #[n(1)]
+    pub schema: SchemaId,
+}
+
+impl Schema {
+    /// What it counts towards the bytes of all schemas.
+    pub(crate) fn size(&self) -> u64 {
+        let names = self.references.iter().map(|at| at.reference.size() as u64);
+        names.fold(self.text.len() as u64, u64::saturating_add)
+    }
+
+    pub fn references(&self) -> impl Iterator<Item = &SchemaReference> {
+        self.references.iter().map(|at| &at.reference)
+    }
 }
 
 /// A subject's versions. One without any has a level, which a client set before, or deleted ones.
@@ -92,20 +117,24 @@ impl State {
         *self.schema_uses.entry(id).or_insert(0) += 1;
     }
 
-    /// One less does. What nobody names is gone.
+    /// One less does. What nobody names is gone, and with it its own uses of others.
     pub(crate) fn release_schema(&mut self, id: SchemaId) {
-        let Some(uses) = self.schema_uses.get_mut(&id) else {
-            debug_assert!(false, "every schema is counted");
-            return;
-        };
-        *uses = uses.saturating_sub(1);
-        if *uses > 0 {
-            return;
-        }
-        self.schema_uses.remove(&id);
-        if let Some(schema) = self.schemas.remove(&id) {
-            self.schema_guids.remove(&schema.guid);
-            self.schema_bytes = self.schema_bytes.saturating_sub(schema.text.len() as u64);
+        let mut released = vec![id];
+        while let Some(id) = released.pop() {
+            let Some(uses) = self.schema_uses.get_mut(&id) else {
+                debug_assert!(false, "every schema is counted");
+                continue;
+            };
+            *uses = uses.saturating_sub(1);
+            if *uses > 0 {
+                continue;
+            }
+            self.schema_uses.remove(&id);
+            if let Some(schema) = self.schemas.remove(&id) {
+                self.schema_guids.remove(&schema.guid);
+                self.schema_bytes = self.schema_bytes.saturating_sub(schema.size());
+                released.extend(schema.references.iter().map(|at| at.schema));
+            }
         }
     }
 
@@ -121,6 +150,11 @@ impl State {
         for table in self.tables.values() {
             for id in self.schemas_to_read(table) {
                 *uses.entry(id).or_insert(0) += 1;
+            }
+        }
+        for schema in self.schemas.values() {
+            for reference in &schema.references {
+                *uses.entry(reference.schema).or_insert(0) += 1;
             }
         }
         uses.into_iter().collect()

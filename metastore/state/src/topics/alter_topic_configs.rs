@@ -7,10 +7,11 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tarn_model::TopicId;
 
-use super::configs;
 use super::refusal::TopicRefusal;
 use crate::tables::check_event_time;
 use crate::{Context, Outcome, Refusal, State};
+use tarn_model::topic_configs as configs;
+use tarn_model::{ByteSize, caps};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct AlterTopicConfigs {
@@ -50,7 +51,7 @@ impl AlterTopicConfigs {
                 None => topic.configs.remove(name),
             };
         }
-        configs::check(&topic.configs)?;
+        check_configs(&topic.configs)?;
         if topic.wants_table() != had_table {
             return Err(TopicRefusal::InvalidConfig {
                 name: configs::TABLE.name.into(),
@@ -101,6 +102,27 @@ fn split(list: &str) -> Vec<&str> {
         .map(str::trim)
         .filter(|item| !item.is_empty())
         .collect()
+}
+
+/// Configs of one topic; more are refused.
+const CONFIGS_PER_TOPIC_MAX: usize = 256;
+
+pub(super) fn check_configs(configs: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    if configs.len() > CONFIGS_PER_TOPIC_MAX {
+        return Err(Refusal::Full {
+            what: "configs of a topic".into(),
+            max: CONFIGS_PER_TOPIC_MAX as u64,
+        });
+    }
+    if configs
+        .iter()
+        .any(|(name, value)| name.len().max(value.len()) > caps::NAME_BYTES_MAX)
+    {
+        return Err(Refusal::TooLong {
+            max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
+        });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

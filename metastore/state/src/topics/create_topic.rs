@@ -10,12 +10,13 @@ use tarn_model::{
     ClusterTime, Lsn, PartitionId, SchemaId, TableUuid, TopicId, TopicPartition, caps,
 };
 
-use super::configs::{self, wants_table};
-use super::names::{self, EVENTS_NAMESPACE};
+use super::alter_topic_configs::check_configs;
 use super::refusal::TopicRefusal;
 use super::types::{Partition, Topic};
 use crate::tables::{Columns, Table, check_event_time, short_reason};
 use crate::{Context, Outcome, Refusal, State};
+use tarn_model::names::{self, EVENTS_NAMESPACE};
+use tarn_model::topic_configs::wants_table;
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CreateTopic {
@@ -55,7 +56,7 @@ impl CreateTopic {
             }
             .into());
         }
-        configs::check(&self.configs)?;
+        check_configs(&self.configs)?;
         if state.topics.len() >= caps::TOPICS_MAX {
             return Err(Refusal::Full {
                 what: "topics".into(),
@@ -150,7 +151,7 @@ mod tests {
     use crate::Command;
     use crate::commands::{DeleteTopic, RegisterSchema};
     use crate::harness::{Cluster, at, create_topic, topic};
-    use tarn_model::{ColumnType, Field, FieldId};
+    use tarn_model::{ColumnType, Field, FieldId, SchemaFormat};
 
     fn create(cluster: &mut Cluster, name: &str) -> Result<Outcome, Refusal> {
         let id = 100 + cluster.state.n;
@@ -243,13 +244,15 @@ mod tests {
         let mut cluster = Cluster::one();
         for (guid, kind) in [(1, ColumnType::Int), (2, ColumnType::Long)] {
             let columns = vec![Field::new("id", kind)];
-            let (subject, format, text) = ("orders-value".into(), "AVRO".into(), format!("{guid}"));
+            let (subject, format, text) =
+                ("orders-value".into(), SchemaFormat::Avro, format!("{guid}"));
             let register = RegisterSchema {
                 subject,
                 guid: [guid; 16],
                 format,
                 text,
                 columns,
+                references: Vec::new(),
             };
             cluster.run(Command::RegisterSchema(register)).unwrap();
         }
@@ -284,9 +287,10 @@ mod tests {
             let register = RegisterSchema {
                 subject: "orders-value".into(),
                 guid: [guid; 16],
-                format: "AVRO".into(),
+                format: SchemaFormat::Avro,
                 text: guid.to_string(),
                 columns,
+                references: Vec::new(),
             };
             cluster.run(Command::RegisterSchema(register)).unwrap();
         }
@@ -329,12 +333,13 @@ mod tests {
         let register = RegisterSchema {
             subject: "orders-value".into(),
             guid: [1; 16],
-            format: "AVRO".into(),
+            format: SchemaFormat::Avro,
             text: "1".into(),
             columns: vec![
                 Field::new("id", ColumnType::Long),
                 Field::new("at", ColumnType::TimestampTz),
             ],
+            references: Vec::new(),
         };
         cluster.run(Command::RegisterSchema(register)).unwrap();
         let mut with = |named: &str| {

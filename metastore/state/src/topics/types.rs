@@ -3,35 +3,15 @@
 //! Holds: the runs of a partition are dense, and none overlaps another.
 //! Leaves to others: the records, which lie in segments in object storage.
 
-use std::collections::BTreeMap;
-
 use imbl::OrdMap;
 use minicbor::{Decode, Encode};
 use tarn_model::{
-    ClusterTime, Generation, Lsn, Offset, OffsetRange, ProducerId, SegmentId, Timestamp, TopicId,
-    caps,
+    ClusterTime, Generation, Lsn, Offset, OffsetRange, ProducerId, SegmentId, Timestamp, caps,
 };
 
-use crate::{Refusal, State};
+pub use tarn_model::Topic;
 
-/// A topic. Its partitions are in [`crate::State::partition`].
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Topic {
-    #[n(0)]
-    pub id: TopicId,
-    #[n(1)]
-    pub name: String,
-    #[n(2)]
-    pub partitions: i32,
-    /// What was set for this topic; the rest has defaults, see [`super::configs`].
-    #[n(3)]
-    pub configs: BTreeMap<String, String>,
-    #[n(4)]
-    pub created_at: ClusterTime,
-    /// Producer ids from here on were given out after the topic was made.
-    #[n(5)]
-    pub first_producer: ProducerId,
-}
+use crate::{Refusal, State};
 
 /// Bytes within an object: `[start, start + length)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]

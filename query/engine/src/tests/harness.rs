@@ -12,7 +12,7 @@ use tarn_commit_log::MemoryLog;
 use tarn_compactor::{CompactorSettings, MaterializerHandle};
 use tarn_hot::{HotSettings, HotTier};
 use tarn_kafka::{BatchBuilder, Compression, ValidBatch};
-use tarn_model::{ByteSize, PartitionId, SchemaId, TableUuid, TopicId};
+use tarn_model::{ByteSize, PartitionId, SchemaFormat, SchemaId, TableUuid, TopicId};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::Runtime;
 use tarn_state::commands::{CreateTopic, DeleteTopic, RegisterSchema};
@@ -121,9 +121,10 @@ impl Fixture {
         let register = RegisterSchema {
             subject: format!("{topic}-value"),
             guid: [version; 16],
-            format: "AVRO".to_owned(),
+            format: SchemaFormat::Avro,
             text: text.to_owned(),
             columns: tarn_schema::columns(&parsed).expect("columns"),
+            references: Vec::new(),
         };
         match self.propose(Command::RegisterSchema(register)).await {
             Outcome::SchemaRegistered { id, .. } => id,

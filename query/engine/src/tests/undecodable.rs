@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use expect_test::expect;
 use tarn_kafka::{BatchBuilder, Compression, ValidBatch};
-use tarn_model::{ByteSize, PartitionId, SchemaId, TopicId, TopicPartition};
+use tarn_model::{ByteSize, PartitionId, SchemaFormat, SchemaId, TopicId, TopicPartition};
 use tarn_schema::frame_by_id;
 use tarn_state::commands::RegisterSchema;
 use tarn_state::{Command, Outcome};
@@ -65,9 +65,10 @@ async fn register_nonsense(fixture: &Fixture) -> SchemaId {
     let register = RegisterSchema {
         subject: "clicks-value".to_owned(),
         guid: [9; 16],
-        format: "AVRO".to_owned(),
+        format: SchemaFormat::Avro,
         text: "no schema".to_owned(),
         columns: tarn_schema::columns(&parsed).expect("columns"),
+        references: Vec::new(),
     };
     match fixture.propose(Command::RegisterSchema(register)).await {
         Outcome::SchemaRegistered { id, .. } => id,

@@ -54,6 +54,47 @@ fn a_decoder_is_kept_while_its_table_has_the_same_shape() {
     assert!(!Arc::ptr_eq(&first, &decoders.of(&state, &other)));
 }
 
+#[test]
+fn a_table_knows_the_format_and_the_references_of_its_schemas() {
+    let refers = |schema: Schema, to: &[u32]| {
+        let references = to.iter().map(|id| tarn_state::ResolvedReference {
+            reference: tarn_model::SchemaReference {
+                name: format!("import {id}"),
+                subject: format!("subject {id}"),
+                version: 1,
+            },
+            schema: SchemaId(*id),
+        });
+        Arc::new(Schema {
+            references: references.collect(),
+            ..schema
+        })
+    };
+    let unit = r#"{"type":"enum","name":"Unit","symbols":["g","kg"]}"#;
+    let line = r#"{"type":"record","name":"Line","fields":[{"name":"unit","type":"Unit"}]}"#;
+    let order = r#"{"type":"record","name":"Order","fields":[{"name":"line","type":"Line"},{"name":"unit","type":"Unit"}]}"#;
+    let mut state = tarn_state::State::new(tarn_model::ClusterId::from_u128(1));
+    let texts = [(unit, vec![]), (line, vec![1]), (order, vec![2, 1])];
+    for (id, (text, to)) in (1..).zip(texts) {
+        let schema = Arc::unwrap_or_clone(registered(id, [0; 16], text));
+        state.schemas.insert(SchemaId(id), refers(schema, &to));
+    }
+    let schema = parse(order, &[unit, line]).expect("a schema");
+    let mut table = a_table();
+    table.columns = columns(&schema).expect("columns");
+    assign_ids(&mut table.columns, &mut 100);
+    table.schemas.insert(SchemaId(3), lsn(1));
+    let shape = TableShape::of(&state, &table);
+    let decoded = decode(&shape, &records([framed(3, &[2, 0])]));
+    expect![[r#"line: {unit: "kg"}, unit: "g", _offset: 0, _schema_id: 3, _value: null"#]]
+        .assert_eq(&show(&decoded, &PLAIN));
+
+    let schema = state.schemas.get_mut(&SchemaId(3)).expect("it is there");
+    Arc::make_mut(schema).format = SchemaFormat::Protobuf;
+    let shape = TableShape::of(&state, &table);
+    assert_eq!(shape.schemas[0].schema.format, SchemaFormat::Protobuf);
+}
+
 fn compiled(decoder: &Decoder) -> usize {
     let writers = decoder.writers.values();
     writers.filter(|writer| writer.plan.get().is_some()).count()

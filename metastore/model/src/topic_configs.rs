@@ -13,11 +13,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tarn_model::{ByteSize, caps, settings};
-
-use super::names::{is_internal, is_ours};
-use super::types::Topic;
-use crate::Refusal;
+use crate::names::{is_internal, is_ours};
+use crate::topic::Topic;
+use crate::{caps, settings};
 
 /// How a config's value reads, with Kafka's number for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +84,7 @@ settings! {
     pub struct TableSettings {
         /// How often records that wait become files of their table; `tarn.table.interval.ms` of a topic
         /// overrides it.
-        #[serde(with = "tarn_model::duration_text")]
+        #[serde(with = "crate::duration_text")]
         pub interval: Duration = Duration::from_secs(60), within Duration::from_millis(100)..;
     }
 }
@@ -243,36 +241,15 @@ impl TopicConfig {
     }
 }
 
-/// Configs of one topic; more are refused.
-const CONFIGS_PER_TOPIC_MAX: usize = 256;
-
-pub(crate) fn check(configs: &BTreeMap<String, String>) -> Result<(), Refusal> {
-    if configs.len() > CONFIGS_PER_TOPIC_MAX {
-        return Err(Refusal::Full {
-            what: "configs of a topic".into(),
-            max: CONFIGS_PER_TOPIC_MAX as u64,
-        });
-    }
-    if configs
-        .iter()
-        .any(|(name, value)| name.len().max(value.len()) > caps::NAME_BYTES_MAX)
-    {
-        return Err(Refusal::TooLong {
-            max: ByteSize::bytes(caps::NAME_BYTES_MAX as u64),
-        });
-    }
-    Ok(())
-}
-
 // ---- what they read as ----
 
 /// Does a topic of this name, with these configs, have a table? Kafka's own topics and ours have none.
-pub(crate) fn wants_table(name: &str, configs: &BTreeMap<String, String>) -> bool {
+pub fn wants_table(name: &str, configs: &BTreeMap<String, String>) -> bool {
     TABLE.value_in(configs) != "off" && !is_internal(name) && !is_ours(name)
 }
 
 /// The payload's column that says when an event happened; `None` is the record's timestamp.
-pub(crate) fn event_time(configs: &BTreeMap<String, String>) -> Option<&str> {
+pub fn event_time(configs: &BTreeMap<String, String>) -> Option<&str> {
     let named = EVENT_TIME.value_in(configs);
     (!named.is_empty()).then_some(named)
 }
@@ -358,7 +335,7 @@ impl Topic {
 mod tests {
     use std::cell::Cell;
 
-    use tarn_model::{ClusterTime, TopicId};
+    use crate::{ClusterTime, ProducerId, TopicId};
 
     use super::*;
 
@@ -387,7 +364,7 @@ mod tests {
                 .map(|(config, value)| (config.name.to_owned(), (*value).to_owned()))
                 .collect::<BTreeMap<_, _>>(),
             created_at: ClusterTime(0),
-            first_producer: tarn_model::ProducerId(1),
+            first_producer: ProducerId(1),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What names mean: which ones a topic may have, whose they are, and where their tables are.
 
-use tarn_model::caps::TOPIC_NAME_MAX;
+use crate::caps::TOPIC_NAME_MAX;
 
 /// Where the tables of topics are.
 pub const EVENTS_NAMESPACE: &str = "events";
