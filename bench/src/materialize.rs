@@ -237,7 +237,8 @@ impl Bench {
                 .barrier(Instant::now() + PATIENCE)
                 .await?;
             let table = view.table(*topic).context("a table")?;
-            let decoder = self.decoders.of(&view, table);
+            let of = table.of_topic().context("a topic's")?;
+            let decoder = self.decoders.of(&view, table, of);
             let loaded = self.catalog.load(table).await?;
             let parts = self.read(&view, *topic).await?;
             let uuid = self.node.runtime.random().uuid();

@@ -146,12 +146,10 @@ impl Fixture {
 
     fn all_counters(&self, partition: i32) -> Counters {
         let view = self.node.metastore.view();
-        view.table(TOPIC)
-            .expect("a table")
-            .counters
-            .get(&PartitionId(partition))
-            .copied()
-            .unwrap_or_default()
+        let table = view.table(TOPIC).expect("a table");
+        let of = table.of_topic().expect("a topic's");
+        let counters = of.counters.get(&PartitionId(partition));
+        counters.copied().unwrap_or_default()
     }
 
     /// Rows, undecodable, deleted.

@@ -8,18 +8,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tarn_model::TopicId;
-use tarn_state::{State, Table};
+use tarn_model::TableUuid;
+use tarn_state::{State, Table, TopicTable};
 
 use crate::{Decoder, TableShape};
 
 /// Tables whose decoders are kept. Another costs making one again.
 const DECODERS_MAX: usize = 4_096;
 
-/// Decoders by topic.
+/// Decoders by table.
 #[derive(Debug, Default)]
 pub struct Decoders {
-    known: Mutex<BTreeMap<TopicId, Known>>,
+    known: Mutex<BTreeMap<TableUuid, Known>>,
 }
 
 #[derive(Debug, Clone)]
@@ -30,27 +30,27 @@ struct Known {
 }
 
 impl Decoders {
-    /// The decoder of a table as a state has it.
-    pub fn of(&self, state: &State, table: &Arc<Table>) -> Arc<Decoder> {
-        let known = self.known().get(&table.topic).cloned();
+    /// The decoder of a topic's table as a state has it.
+    pub fn of(&self, state: &State, table: &Arc<Table>, of: &TopicTable) -> Arc<Decoder> {
+        let known = self.known().get(&table.uuid).cloned();
         let decoder = match &known {
             Some(known) if Arc::ptr_eq(&known.table, table) => return Arc::clone(&known.decoder),
             Some(known) if is_same_shape(&known.table, table) => Arc::clone(&known.decoder),
             _ => {
                 let before = known.as_ref().map(|known| known.decoder.as_ref());
-                Arc::new(Decoder::grown(&TableShape::of(state, table), before))
+                Arc::new(Decoder::grown(&TableShape::of(state, table, of), before))
             }
         };
         // A query at an older cut must not take the place of the newest shape.
-        if known.is_none_or(|known| known.table.schemas.len() <= table.schemas.len()) {
+        if known.is_none_or(|known| known.schemas() <= of.schemas.len()) {
             let mut all = self.known();
             let made = Known {
                 table: Arc::clone(table),
                 decoder: Arc::clone(&decoder),
             };
-            all.insert(table.topic, made);
+            all.insert(table.uuid, made);
             if all.len() > DECODERS_MAX
-                && let Some(other) = all.keys().find(|topic| **topic != table.topic).copied()
+                && let Some(other) = all.keys().find(|uuid| **uuid != table.uuid).copied()
             {
                 all.remove(&other);
             }
@@ -58,16 +58,24 @@ impl Decoders {
         decoder
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<TopicId, Known>> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<TableUuid, Known>> {
         self.known.lock().expect("nobody panics while holding it")
     }
 }
 
+impl Known {
+    fn schemas(&self) -> usize {
+        self.table.of_topic().map_or(0, |of| of.schemas.len())
+    }
+}
+
 fn is_same_shape(one: &Table, other: &Table) -> bool {
-    one.uuid == other.uuid
-        && one.with_value == other.with_value
-        && one.schemas == other.schemas
+    let (Some(of_one), Some(of_other)) = (one.of_topic(), other.of_topic()) else {
+        return false;
+    };
+    of_one.with_value == of_other.with_value
+        && of_one.schemas == of_other.schemas
         && one.columns == other.columns
-        && one.event_times == other.event_times
-        && one.unfit == other.unfit
+        && of_one.event_times == of_other.event_times
+        && of_one.unfit == of_other.unfit
 }

@@ -3,28 +3,28 @@
 use std::sync::Arc;
 
 use tarn_model::{ClusterTime, Lsn, SchemaFormat, SchemaId};
-use tarn_state::{Schema, State, Table};
+use tarn_state::{Schema, State, Table, TopicTable};
 
 use crate::{TableShape, WriterSchema};
 
 impl TableShape {
-    /// The shape of a table at a state. Equal for all states between two changes of its schemas or of
-    /// its event time.
-    pub fn of(state: &State, table: &Table) -> TableShape {
-        let schemas = table.schemas.iter().filter_map(|(id, registered)| {
+    /// The shape of a topic's table at a state. Equal for all states between two changes of its schemas or
+    /// of its event time.
+    pub fn of(state: &State, table: &Table, of: &TopicTable) -> TableShape {
+        let schemas = of.schemas.iter().filter_map(|(id, registered)| {
             let schema = state.schema(*id)?;
             Some(WriterSchema {
                 schema: Arc::clone(schema),
                 needed: state.referenced_schemas(schema),
                 registered: *registered,
-                unfit: table.unfit.get(id).cloned(),
+                unfit: of.unfit.get(id).cloned(),
             })
         });
-        let event_times = table.event_times.iter();
+        let event_times = of.event_times.iter();
         TableShape {
             columns: table.columns.clone(),
-            with_value: table.with_value,
-            typed_since: table.typed_since(),
+            with_value: of.with_value,
+            typed_since: of.typed_since(),
             event_times: event_times
                 .map(|named| (named.since, named.column.clone()))
                 .collect(),

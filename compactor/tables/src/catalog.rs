@@ -1,4 +1,4 @@
-//! Loads a topic's table as Iceberg sees it.
+//! Loads a table as Iceberg sees it.
 //!
 //! Holds: what [`Catalog::load`] gives has the columns of the state that was asked for. A table
 //! without a pointer gives fresh metadata that no file holds yet; one whose columns have grown since
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tarn_model::{ByteSize, Kind};
 use tarn_replica::Node;
+use tarn_state::{PlainTable, TableKind};
 use tarn_store::{Path, Store, StoreError, paths};
 
 use crate::columns::table_schema;
@@ -207,8 +208,7 @@ impl Catalog {
                 let shown = self.grow(table, &known)?;
                 let grown = Grown {
                     columns: table.columns.clone(),
-                    with_value: table.with_value,
-                    schemas: table.schemas.len(),
+                    schema_id: table.schema_id,
                     table: shown.clone(),
                 };
                 *known.grown.lock().expect("nobody panics while holding it") = Some(grown);
@@ -221,8 +221,16 @@ impl Catalog {
     fn load_fresh(&self, table: &tarn_state::Table) -> Result<Loaded, LoadError> {
         let name = || format!("{}.{}", table.namespace, table.name);
         let wanted = table_schema(table).map_err(|source| metadata_error(name(), source))?;
-        let folder = paths::table(&table.namespace, &table.name, table.uuid);
-        let location = storage::url(&self.inner.store, &folder);
+        let location = match &table.kind {
+            TableKind::Plain(PlainTable {
+                location: Some(location),
+                ..
+            }) => location.clone(),
+            _ => {
+                let folder = paths::table(&table.namespace, &table.name, table.uuid);
+                storage::url(&self.inner.store, &folder)
+            }
+        };
         let metadata = fresh(table, &wanted, &location).map_err(|source| LoadError::Json {
             table: name(),
             source,

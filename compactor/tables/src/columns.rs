@@ -4,7 +4,7 @@
 //! that has a column of Iceberg's type time (ADR 15).
 //!
 //! Field ids are the state's: a payload column has the id that `apply` gave it, the metadata columns
-//! have theirs for ever. Rows are partitioned by the day of `_event_time`, under the name
+//! have theirs for ever. Rows of topics are partitioned by the day of `_event_time`, under the name
 //! [`EVENT_DATE`], or that name with a number where the payload has a column of this name:
 //! Iceberg allows no column and partition field of one name.
 
@@ -25,10 +25,17 @@ const TIME_DOC: &str = "time of day: microseconds since midnight";
 /// Iceberg numbers partition fields from here.
 pub(crate) const FIRST_PARTITION_FIELD_ID: i32 = 1000;
 
+/// All columns of a table: of a topic's, its metadata columns too.
+pub fn all_columns(table: &tarn_state::Table) -> Vec<Field> {
+    match table.of_topic() {
+        Some(of) => table_columns(&table.columns, of.with_value),
+        None => table.columns.clone(),
+    }
+}
+
 /// All columns of a table as Iceberg's schema.
 pub fn table_schema(table: &tarn_state::Table) -> iceberg::Result<Schema> {
-    let columns = table_columns(&table.columns, table.with_value);
-    let fields: Vec<NestedFieldRef> = columns.iter().map(nested_field).collect();
+    let fields: Vec<NestedFieldRef> = all_columns(table).iter().map(nested_field).collect();
     Schema::builder()
         .with_schema_id(0)
         .with_fields(fields)
@@ -89,10 +96,10 @@ fn field_type(kind: &ColumnType) -> Type {
     Type::Primitive(primitive)
 }
 
-/// The column whose day is the table partition.
+/// The column whose day is the table partition, of a topic's table.
 pub(crate) fn event_time_column(schema: &Schema) -> &NestedFieldRef {
     let column = schema.as_struct().field_by_name(EVENT_TIME);
-    column.expect("every table has the metadata columns")
+    column.expect("the table of a topic has the metadata columns")
 }
 
 /// A partition field's name that no column has.

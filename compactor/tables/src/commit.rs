@@ -16,7 +16,7 @@ use iceberg::spec::TableMetadata;
 use tarn_model::{Fate, Kind};
 use tarn_replica::{Found, JointError, Node, Part, View};
 use tarn_runtime::Runtime;
-use tarn_state::commands::CommitTable;
+use tarn_state::commands::{CommitTables, MaterializedChange, TableCommit};
 use tarn_state::{Command, Refusal, Table, TableRefusal};
 use tarn_store::StoreError;
 use tracing::debug;
@@ -37,7 +37,7 @@ pub struct Committer {
 pub struct Prepared {
     catalog: Catalog,
     table: Arc<Table>,
-    command: CommitTable,
+    commit: TableCommit,
     produced: Produced,
 }
 
@@ -180,18 +180,22 @@ impl Committer {
             &append,
         ))
         .await?;
-        let command = CommitTable {
-            topic: append.table.topic,
+        let Append { steps, hidden, .. } = append;
+        let commit = TableCommit {
+            table: append.table.uuid,
             expected: append.loaded.pointer().map(str::to_owned),
             pointer: produced.pointer.clone(),
             table_snapshot: Some(produced.table_snapshot),
-            steps: append.steps,
-            hidden: append.hidden,
+            materialized: match append.table.topic() {
+                Some(_) => MaterializedChange::Move { steps, hidden },
+                None => MaterializedChange::Keep,
+            },
+            schema: None,
         };
         Ok(Prepared {
             catalog: self.catalog.clone(),
             table: append.table,
-            command,
+            commit,
             produced,
         })
     }
@@ -199,7 +203,9 @@ impl Committer {
 
 impl Part for Prepared {
     fn commands(&self) -> Vec<Command> {
-        vec![Command::CommitTable(self.command.clone())]
+        vec![Command::CommitTables(CommitTables::one(
+            self.commit.clone(),
+        ))]
     }
 
     fn find<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Found> {
@@ -209,13 +215,13 @@ impl Part for Prepared {
 
 impl Prepared {
     async fn find_in(&self, view: &View) -> Found {
-        let table = view.tables.get(&self.command.topic);
-        let expected = self.command.expected.as_deref();
-        match standing(table.map(|table| &**table), expected, &self.command.pointer) {
+        let table = view.tables.get(&self.commit.table);
+        let expected = self.commit.expected.as_deref();
+        match standing(table.map(|table| &**table), expected, &self.commit.pointer) {
             Standing::Ours => Found::There,
             Standing::Open => Found::NotYet,
             Standing::Elsewhere => self.below(table).await.unwrap_or_else(|error| {
-                debug!(topic = %self.command.topic, %error, "a commit is looked for in vain");
+                debug!(table = %self.commit.table, %error, "a commit is looked for in vain");
                 Found::Untold
             }),
         }
@@ -252,7 +258,7 @@ impl Prepared {
             .remember(&self.table, &pointer, metadata, refs, bytes);
         if let Err(error) = remembered {
             // The commit stands.
-            debug!(topic = %self.table.topic, %error, "new metadata is not cached");
+            debug!(table = %self.table.uuid, %error, "new metadata is not cached");
         }
         Committed {
             view,

@@ -2,8 +2,8 @@
 //!
 //! Holds: a column is known by its field id. What another engine did to a table's schema stays (its
 //! columns, its order, its wider types, its identifier fields); what the state says is added to it.
-//! A schema id stands for one schema: it counts the schemas that were registered for the table, so
-//! that two readers between two commits never see one id for two schemas.
+//! A schema id stands for one schema: `apply` gives one for each version of the columns, so that two readers
+//! between two commits never see one id for two schemas, and two committers write the same.
 //!
 //! Metadata is built and changed as its JSON: Iceberg's specification of it is stable, while the
 //! crate's builder would give new tables other field ids and take times and uuids of its own.
@@ -15,14 +15,10 @@ use iceberg::spec::{
     TableMetadata, Type,
 };
 use serde_json::{Value, json};
-use tarn_state::Table;
+use tarn_model::TopicId;
+use tarn_state::{PlainTable, SqlView, Table, TableKind};
 
 use crate::columns::{FIRST_PARTITION_FIELD_ID, event_time_column, free_partition_name};
-
-/// The id of the schema that the state's columns make.
-fn schema_id(table: &Table) -> i32 {
-    i32::try_from(table.schemas.len()).unwrap_or(i32::MAX)
-}
 
 /// Metadata of a table that has no file yet.
 pub(crate) fn fresh(
@@ -30,9 +26,16 @@ pub(crate) fn fresh(
     schema: &Schema,
     location: &str,
 ) -> Result<TableMetadata, serde_json::Error> {
-    let source = event_time_column(schema);
-    let name = free_partition_name(|name| schema.field_id_by_name(name).is_some());
-    let id = schema_id(table);
+    let id = table.schema_id;
+    let (partition, properties) = match &table.kind {
+        TableKind::Topic(of) => (by_day(schema), topic_properties(of.topic)),
+        TableKind::Plain(PlainTable { properties, .. })
+        | TableKind::View(SqlView { properties, .. }) => (Vec::new(), json!(properties)),
+    };
+    let last_partition = match partition.is_empty() {
+        true => FIRST_PARTITION_FIELD_ID - 1,
+        false => FIRST_PARTITION_FIELD_ID,
+    };
     let metadata = json!({
         "format-version": 2,
         "table-uuid": table.uuid.uuid(),
@@ -45,27 +48,37 @@ pub(crate) fn fresh(
         "default-spec-id": 0,
         "partition-specs": [{
             "spec-id": 0,
-            "fields": [{
-                "source-id": source.id,
-                "field-id": FIRST_PARTITION_FIELD_ID,
-                "name": name,
-                "transform": "day",
-            }],
+            "fields": partition,
         }],
-        "last-partition-id": FIRST_PARTITION_FIELD_ID,
+        "last-partition-id": last_partition,
         "default-sort-order-id": 0,
         "sort-orders": [{ "order-id": 0, "fields": [] }],
-        "properties": {
-            "tarn.topic": table.topic.to_string(),
-            "write.format.default": "parquet",
-            "write.parquet.compression-codec": "zstd",
-        },
+        "properties": properties,
         "snapshots": [],
         "snapshot-log": [],
         "metadata-log": [],
         "refs": {},
     });
     reread(&metadata)
+}
+
+fn topic_properties(topic: TopicId) -> Value {
+    json!({
+        "tarn.topic": topic.to_string(),
+        "write.format.default": "parquet",
+        "write.parquet.compression-codec": "zstd",
+    })
+}
+
+/// Rows of topics are partitioned by the day of their event time.
+fn by_day(schema: &Schema) -> Vec<Value> {
+    let name = free_partition_name(|name| schema.field_id_by_name(name).is_some());
+    vec![json!({
+        "source-id": event_time_column(schema).id,
+        "field-id": FIRST_PARTITION_FIELD_ID,
+        "name": name,
+        "transform": "day",
+    })]
 }
 
 /// The metadata with the columns of `wanted` in its current schema; `None` if it has them already.
@@ -89,7 +102,7 @@ pub(crate) fn evolved(
     let id = match known {
         Some(schema) => schema.schema_id(),
         None => {
-            let id = free_schema_id(metadata, schema_id(table));
+            let id = free_schema_id(metadata, table.schema_id);
             let mut schema = serde_json::to_value(current.as_ref())?;
             schema["fields"] = serde_json::to_value(&merged)?["fields"].take();
             schema["schema-id"] = json!(id);

@@ -21,9 +21,7 @@ pub(crate) struct Known {
 #[derive(Debug, Clone)]
 pub(crate) struct Grown {
     pub(crate) columns: Vec<Field>,
-    pub(crate) with_value: bool,
-    /// Schemas that were registered for it.
-    pub(crate) schemas: usize,
+    pub(crate) schema_id: i32,
     pub(crate) table: Table,
 }
 
@@ -50,9 +48,7 @@ impl Known {
     pub(crate) fn grown(&self, table: &tarn_state::Table) -> Option<Table> {
         let grown = self.grown.lock().expect("nobody panics while holding it");
         let grown = grown.as_ref()?;
-        let is_same = grown.with_value == table.with_value
-            && grown.schemas == table.schemas.len()
-            && grown.columns == table.columns;
+        let is_same = grown.schema_id == table.schema_id && grown.columns == table.columns;
         is_same.then(|| grown.table.clone())
     }
 }

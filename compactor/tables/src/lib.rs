@@ -26,7 +26,7 @@ mod storage;
 mod summary;
 
 pub use catalog::{Catalog, LoadError, Loaded};
-pub use columns::{EVENT_DATE, table_schema};
+pub use columns::{EVENT_DATE, all_columns, table_schema};
 pub use commit::append::Append;
 pub use commit::{CommitError, Committed, Committer, Garbage, Prepared};
 pub use parquet_file::{FILE_BYTES_TARGET, FileWriter, ParquetError, ParquetFile};

@@ -20,8 +20,8 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use iceberg::spec::{DataFile, Snapshot, SnapshotRef, TableMetadata};
 use serde::{Deserialize, Serialize};
 use tarn_model::{Offset, PartitionId, TopicId};
-use tarn_state::Table;
 use tarn_state::commands::MaterializedStep;
+use tarn_state::{Table, TopicTable};
 
 /// JSON: the topic's id, and per partition the offset below which the table is complete.
 pub const MATERIALIZED_OFFSETS: &str = "tarn.materialized-offsets";
@@ -84,7 +84,7 @@ pub fn materialized_of(metadata: &TableMetadata, snapshot: i64, topic: TopicId) 
     None
 }
 
-/// The properties of an append: ours, and the totals that every engine shows.
+/// The properties of an append: ours, of a topic's table, and the totals that every engine shows.
 pub(crate) fn of_append(
     table: &Table,
     steps: &[MaterializedStep],
@@ -92,31 +92,18 @@ pub(crate) fn of_append(
     files: &[DataFile],
 ) -> HashMap<String, String> {
     let parent = metadata.current_snapshot();
-    let since_whole = ancestry(metadata, parent).take_while(|older| !is_whole(older, table.topic));
-    let since_whole = since_whole.count();
-    let reaches_whole = ancestry(metadata, parent).nth(since_whole).is_some();
-    let whole = !reaches_whole || since_whole + 1 >= WHOLE_EVERY;
-    let mut offsets = match whole {
-        true => table.materialized.clone(),
-        false => Offsets::new(),
-    };
-    offsets.extend(steps.iter().map(|step| (step.partition, step.to)));
-    let materialized = Materialized {
-        topic: table.topic.to_string(),
-        whole,
-        offsets: encode(&offsets),
-    };
-    let materialized = serde_json::to_string(&materialized).expect("two texts and a bool are JSON");
-
     let rows: u64 = files.iter().map(DataFile::record_count).sum();
     let bytes: u64 = files.iter().map(DataFile::file_size_in_bytes).sum();
     let count = files.len() as u64;
     let mut properties = HashMap::from([
-        (MATERIALIZED_OFFSETS.to_owned(), materialized),
         ("added-data-files".to_owned(), count.to_string()),
         ("added-records".to_owned(), rows.to_string()),
         ("added-files-size".to_owned(), bytes.to_string()),
     ]);
+    if let Some(of) = table.of_topic() {
+        let said = materialized(of, steps, metadata);
+        properties.insert(MATERIALIZED_OFFSETS.to_owned(), said);
+    }
     let before = |key: &str| -> u64 {
         let text = parent.and_then(|parent| parent.summary().additional_properties.get(key));
         text.and_then(|text| text.parse().ok()).unwrap_or(0)
@@ -133,6 +120,27 @@ pub(crate) fn of_append(
         properties.insert(key.to_owned(), (before(key) + added).to_string());
     }
     properties
+}
+
+/// What [`MATERIALIZED_OFFSETS`] says of the next snapshot.
+fn materialized(of: &TopicTable, steps: &[MaterializedStep], metadata: &TableMetadata) -> String {
+    let older = || ancestry(metadata, metadata.current_snapshot());
+    let since_whole = older()
+        .take_while(|older| !is_whole(older, of.topic))
+        .count();
+    let reaches_whole = older().nth(since_whole).is_some();
+    let whole = !reaches_whole || since_whole + 1 >= WHOLE_EVERY;
+    let mut offsets = match whole {
+        true => of.materialized.clone(),
+        false => Offsets::new(),
+    };
+    offsets.extend(steps.iter().map(|step| (step.partition, step.to)));
+    let materialized = Materialized {
+        topic: of.topic.to_string(),
+        whole,
+        offsets: encode(&offsets),
+    };
+    serde_json::to_string(&materialized).expect("two texts and a bool are JSON")
 }
 
 fn encode(offsets: &Offsets) -> String {

@@ -12,11 +12,11 @@ use futures::TryStreamExt;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::ManifestFile;
 use tarn_model::{
-    ByteSize, ClusterTime, ColumnType, Field, FieldId, Lsn, Offset, PartitionId, TableUuid, TopicId,
+    ByteSize, ClusterTime, ColumnType, Field, FieldId, Offset, PartitionId, TableUuid, TopicId,
 };
 use tarn_runtime::{Runtime, SimulatedHost};
 use tarn_state::commands::MaterializedStep;
-use tarn_state::{Counters, Table};
+use tarn_state::{Counters, Table, TableKind, TopicTable};
 use tarn_store::Store;
 
 use crate::commit::append::{FOLD_COUNT, Produced, produce};
@@ -58,31 +58,27 @@ fn column(id: i32, name: &str, kind: ColumnType) -> Field {
     }
 }
 
+const TOPIC: TopicId = TopicId([7; 16]);
+
 fn a_table(columns: Vec<Field>, typed: bool) -> Table {
-    Table {
-        uuid: TableUuid::from_u128(0xfeed << 100 | 4),
-        topic: TopicId::from_u128(7),
-        namespace: "events".to_owned(),
-        name: "orders".to_owned(),
-        last_field_id: columns
-            .iter()
-            .map(|column| column.id.0)
-            .max()
-            .unwrap_or(100),
-        columns,
-        typed,
-        schemas: BTreeMap::new(),
-        pointer: None,
-        table_snapshot: None,
-        materialized: BTreeMap::new(),
-        counters: BTreeMap::new(),
-        committed: None,
-        detached: false,
-        with_value: !typed,
-        detached_at: ClusterTime::default(),
-        event_times: Vec::new(),
-        unfit: BTreeMap::new(),
-        problem: None,
+    let mut of = TopicTable::new(TOPIC);
+    of.typed = typed;
+    of.with_value = !typed;
+    let uuid = TableUuid::from_u128(0xfeed << 100 | 4);
+    let mut table = Table::new(uuid, "events", "orders", TableKind::Topic(of));
+    table.last_field_id = columns
+        .iter()
+        .map(|column| column.id.0)
+        .max()
+        .unwrap_or(100);
+    table.columns = columns;
+    table
+}
+
+fn of_topic(table: &mut Table) -> &mut TopicTable {
+    match &mut table.kind {
+        TableKind::Topic(of) => of,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -209,8 +205,9 @@ impl Fixture {
             .await
             .expect("a commit");
         self.keep(produced);
-        self.table.materialized.insert(PartitionId(0), step.to);
-        self.table.counters.entry(PartitionId(0)).or_default().rows += rows;
+        let of = of_topic(&mut self.table);
+        of.materialized.insert(PartitionId(0), step.to);
+        of.counters.entry(PartitionId(0)).or_default().rows += rows;
     }
 
     /// What the log and the committer do with a commit.
@@ -291,8 +288,8 @@ async fn rows_of_two_commits_are_read_back_each_once() {
 
     let loaded = fixture.load().await;
     let head = loaded.metadata().current_snapshot().expect("a snapshot");
-    let materialized = materialized_of(loaded.metadata(), head.snapshot_id(), fixture.table.topic)
-        .expect("M is in the summary");
+    let materialized =
+        materialized_of(loaded.metadata(), head.snapshot_id(), TOPIC).expect("M is in the summary");
     assert_eq!(materialized, BTreeMap::from([(PartitionId(0), Offset(3))]));
     assert_eq!(
         materialized_of(loaded.metadata(), head.snapshot_id(), TopicId::from_u128(8)),
@@ -373,7 +370,8 @@ async fn a_column_is_there_as_soon_as_the_state_has_it() {
         .table
         .columns
         .push(column(101, "event_date", ColumnType::Date));
-    fixture.table.typed = true;
+    fixture.table.schema_id += 1;
+    of_topic(&mut fixture.table).typed = true;
     let loaded = fixture.load().await;
     assert!(
         loaded

@@ -70,6 +70,18 @@ pub const GROUP_OFFSETS_MAX: usize = 100_000;
 pub const OFFSETS_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A group with neither members nor offsets stays for so long.
 pub const EMPTY_GROUP_KEPT: Duration = Duration::from_secs(600);
+/// Tables that no topic has, and SQL views.
+pub const TABLES_MAX: usize = 10_000;
+/// Namespaces that have a table.
+pub const NAMESPACES_MAX: usize = 1_000;
+/// Characters of a namespace's name.
+pub const NAMESPACE_NAME_MAX: usize = 128;
+/// Bytes of the properties of a table, names and values.
+pub const TABLE_PROPERTIES_BYTES_MAX: usize = 64 << 10;
+/// Bytes of the text of a SQL view.
+pub const VIEW_BYTES_MAX: usize = 64 << 10;
+/// Tables that one commit moves together.
+pub const COMMIT_TABLES_MAX: usize = 64;
 /// Tables of deleted topics. Beyond it the one that was detached first is forgotten.
 pub const DETACHED_TABLES_MAX: usize = 10_000;
 /// The table of a deleted topic that never had a row is known for so long.

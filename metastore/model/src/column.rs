@@ -4,6 +4,8 @@
 //! gives each one its id when the schema is registered, as it gives records their offsets. Ids
 //! follow Iceberg: unique in a table, never reused, also on list elements, map keys and values.
 
+pub(crate) mod growth;
+
 use std::fmt;
 
 use minicbor::{Decode, Encode};

@@ -11,11 +11,11 @@ mod column;
 mod defect;
 pub mod duration_text;
 mod error;
+pub mod frames;
 mod hash;
 mod id;
 mod lsn;
 pub mod names;
-mod nesting;
 mod offset;
 mod schema;
 mod section;
@@ -25,18 +25,22 @@ mod topic;
 pub mod topic_configs;
 
 pub use codec::{DecodeError, decode, encode};
+pub use column::growth::{
+    COLUMN_DEPTH_MAX, Columns, FIRST_PAYLOAD_FIELD_ID, TableColumnsError, check_columns, check_ids,
+    collect_ids, is_deeper_than,
+};
 pub use column::{ColumnType, Field, FieldId};
 #[cfg(debug_assertions)]
 pub use defect::plant_defect;
 pub use defect::{DEFECTS, defect};
 pub use error::{Fate, Kind};
+pub use frames::nesting::{COLUMN_LEVELS_MAX, decode_bounded};
 pub use hash::Hash;
 pub use id::{
     ClusterId, NodeId, ParseIdError, PartitionId, ProducerEpoch, ProducerId, SchemaId, SegmentId,
     SessionId, TableUuid, TopicId, TopicPartition,
 };
 pub use lsn::{Generation, Lsn, ParseLsnError};
-pub use nesting::decode_shallow;
 pub use offset::{Offset, OffsetRange};
 pub use schema::{SchemaFormat, SchemaReference};
 pub use section::{Section, Shown, within};

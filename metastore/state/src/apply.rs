@@ -12,11 +12,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use minicbor::Encode;
 use sha2::{Digest, Sha256};
 use tarn_model::{
-    ClusterTime, DecodeError, Hash, LivenessTime, Lsn, NodeId, SessionId, Timestamp, caps, defect,
+    ClusterTime, DecodeError, Hash, LivenessTime, Lsn, NodeId, SessionId, Timestamp, caps,
+    decode_bounded, defect,
 };
 
 use crate::commands::OpenSession;
-use crate::nesting::decode_bounded;
 use crate::{
     BrokenInvariant, ClockTrust, Command, Context, Entry, FeatureLevel, Outcome, Proposal,
     ProposalOutcome, Refusal, Session, SessionContext, SessionRefusal, State,

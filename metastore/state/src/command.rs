@@ -5,12 +5,11 @@
 //! Unknown numbers are refused when an entry is decoded.
 
 use minicbor::{Decode, Encode};
+use tarn_model::{COLUMN_LEVELS_MAX, Field, is_deeper_than};
 
 use crate::level::FeatureLevel;
-use crate::nesting::COLUMN_LEVELS_MAX;
 use crate::outcome::Outcome;
 use crate::refusal::Refusal;
-use crate::tables::is_deeper_than;
 use crate::{Context, State};
 
 /// A line of the list.
@@ -81,8 +80,10 @@ commands! {
     40 RegisterSchema(schemas) since ONE;
     41 SetCompatibility(schemas) since ONE;
     42 DeleteSchemaVersions(schemas) since ONE;
-    50 CommitTable(tables) since ONE;
+    50 CommitTables(tables) since ONE;
     51 ReportTable(tables) since ONE;
+    52 CreateTable(tables) since ONE;
+    53 DropTable(tables) since ONE;
     60 ClaimTask(tasks) since ONE;
     61 RenewClaim(tasks) since ONE;
     62 ReleaseClaim(tasks) since ONE;
@@ -91,13 +92,20 @@ commands! {
 }
 
 impl Command {
-    /// Would replicas refuse to read it? See `nesting.rs`; only columns can contain themselves.
+    /// Would replicas refuse to read it? See `tarn_model::decode_bounded`; only columns can contain themselves.
     pub(crate) fn is_unreadable(&self) -> bool {
+        let is_too_deep = |columns: &[Field]| {
+            let mut columns = columns.iter();
+            columns.any(|column| is_deeper_than(column, COLUMN_LEVELS_MAX))
+        };
         match self {
-            Command::RegisterSchema(command) => command
-                .columns
-                .iter()
-                .any(|column| is_deeper_than(column, COLUMN_LEVELS_MAX)),
+            Command::RegisterSchema(command) => is_too_deep(&command.columns),
+            Command::CreateTable(command) => is_too_deep(&command.columns),
+            Command::CommitTables(command) => {
+                let changes = command.tables.iter().filter_map(|one| one.schema.as_ref());
+                let mut columns = changes.filter_map(|change| change.columns.as_deref());
+                columns.any(is_too_deep)
+            }
             _ => false,
         }
     }

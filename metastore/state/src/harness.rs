@@ -9,11 +9,12 @@ use tarn_model::{
 };
 
 use crate::commands::{
-    Closes, CommitMode, CommitSegment, CreateTopic, NewBatch, NewExtent, OpenSession, ProducerStamp,
+    Closes, CommitMode, CommitSegment, CommitTables, CreateTopic, MaterializedChange,
+    MaterializedStep, NewBatch, NewExtent, OpenSession, ProducerStamp, TableCommit,
 };
 use crate::{
     Advertised, Applied, ApplyError, Command, Entry, FeatureLevel, Outcome, Position, Proposal,
-    ProposalOutcome, Refusal, State,
+    ProposalOutcome, Refusal, State, TopicTable,
 };
 
 /// Where the tests' wall clocks start.
@@ -41,6 +42,31 @@ pub(crate) fn at(id: u128, partition: i32) -> TopicPartition {
     TopicPartition::new(topic(id), PartitionId(partition))
 }
 
+/// Of the topic of this number.
+pub(crate) fn table(id: u128) -> TableUuid {
+    TableUuid::from_u128(id << 96)
+}
+
+/// A commit of one table that moves M.
+pub(crate) fn commit(
+    id: u128,
+    expected: Option<&str>,
+    pointer: &str,
+    steps: Vec<MaterializedStep>,
+) -> Command {
+    Command::CommitTables(CommitTables::one(TableCommit {
+        table: table(id),
+        expected: expected.map(str::to_owned),
+        pointer: pointer.into(),
+        table_snapshot: Some(1),
+        materialized: MaterializedChange::Move {
+            steps,
+            hidden: Vec::new(),
+        },
+        schema: None,
+    }))
+}
+
 pub(crate) fn open_command(closes: Closes) -> Command {
     Command::OpenSession(OpenSession {
         closes,
@@ -60,7 +86,7 @@ pub(crate) fn create_topic(id: u128, name: &str, partitions: i32) -> CreateTopic
         name: name.into(),
         partitions,
         configs: BTreeMap::new(),
-        table: TableUuid::from_u128(id << 96),
+        table: table(id),
     }
 }
 
@@ -240,6 +266,12 @@ impl Cluster {
     pub(crate) fn produce(&mut self, at: TopicPartition, batches: Vec<NewBatch>) -> Outcome {
         let command = self.segment(CommitMode::Each, vec![(at, batches)]);
         self.run(Command::CommitSegment(command)).unwrap()
+    }
+
+    /// What only the table of this topic has.
+    pub(crate) fn of_topic(&self, id: u128) -> &TopicTable {
+        let table = self.state.table_of(topic(id)).expect("a table");
+        table.of_topic().expect("a topic's")
     }
 
     pub(crate) fn high_watermark(&self, at: TopicPartition) -> Offset {

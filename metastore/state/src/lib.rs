@@ -13,7 +13,6 @@ mod entry;
 mod groups;
 mod invariants;
 mod level;
-mod nesting;
 mod outcome;
 mod refusal;
 #[cfg(debug_assertions)]
@@ -49,7 +48,7 @@ pub use sessions::{Advertised, ClockTrust, Session, SessionRefusal, Tombstone};
 pub use snapshot::section::SnapshotError;
 pub use state::State;
 pub use tables::{
-    Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError, TableRefusal,
+    Counters, EventTime, PlainTable, SqlView, Table, TableKind, TableName, TableRefusal, TopicTable,
 };
 pub use tarn_model::{names as topic_names, topic_configs};
 pub use tasks::{Claim, ClaimEpoch, TaskRefusal};

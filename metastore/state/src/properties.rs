@@ -8,21 +8,22 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use tarn_model::{
     ColumnType, Field, NodeId, Offset, OffsetRange, PartitionId, SchemaFormat, SchemaReference,
-    Timestamp, TopicPartition, encode,
+    TableUuid, Timestamp, TopicPartition, encode,
 };
 
 use crate::BatchOutcome;
 use crate::commands::{
     AllocateProducerId, AlterTopicConfigs, ClaimTask, CloseSession, Closes, CommitGroupOffsets,
-    CommitMode, CommitTable, CompleteGroup, ConfigChange, CreatePartitions, DeleteGroup,
-    DeleteGroupOffsets, DeleteRecords, DeleteSchemaVersions, DeleteTopic, ExpireSession,
-    GroupOffset, HiddenTimestamp, MaterializedStep, RecordsBelow, RegisterSchema, ReleaseClaim,
-    RemoveGroupMembers, RenewClaim,
+    CommitMode, CommitTables, CompleteGroup, ConfigChange, CreatePartitions, CreateTable,
+    DeleteGroup, DeleteGroupOffsets, DeleteRecords, DeleteSchemaVersions, DeleteTopic, DropTable,
+    ExpireSession, GroupOffset, HiddenTimestamp, LastIds, MaterializedChange, MaterializedStep,
+    NewTable, RecordsBelow, RegisterSchema, ReleaseClaim, RemoveGroupMembers, RenewClaim,
+    SchemaChange, TableCommit,
 };
 use crate::harness::{Cluster, at, batch, create_topic, idempotent, open_command, session, topic};
 use crate::{
-    ClaimEpoch, Command, Counters, Entry, FeatureLevel, GroupMember, Outcome, ProposalOutcome,
-    State,
+    ClaimEpoch, Command, Counters, Entry, FeatureLevel, GroupMember, Outcome, PlainTable,
+    ProposalOutcome, SqlView, State,
 };
 
 /// What happens next, as numbers that a story is made of.
@@ -62,7 +63,7 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
                 pick(&["a", "b", "a.b", "a_b", "c"], b),
                 i32::from(c % 4),
             );
-            create.table = tarn_model::TableUuid::from_u128(id << 96);
+            create.table = TableUuid::from_u128(id << 96);
             Command::CreateTopic(create)
         }
         2 => Command::DeleteTopic(DeleteTopic { id: topic(id) }),
@@ -205,32 +206,7 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
                 references: references.into_iter().collect(),
             })
         }
-        21 | 22 => {
-            let table = cluster.state.tables.get(&topic(id));
-            let from = table.map_or(Offset::ZERO, |table| table.materialized(partition));
-            let rows = u64::from(c % 4);
-            let counted = Counters {
-                rows,
-                ..Counters::default()
-            };
-            Command::CommitTable(CommitTable {
-                topic: topic(id),
-                expected: table.and_then(|table| table.pointer.clone()),
-                pointer: format!("v{c}"),
-                table_snapshot: None,
-                steps: vec![MaterializedStep {
-                    partition,
-                    from,
-                    to: from.advance(rows),
-                    counted,
-                }],
-                hidden: vec![HiddenTimestamp {
-                    partition,
-                    offsets: OffsetRange::new(from, from.advance(rows)),
-                    timestamp: Timestamp(i64::from(c)),
-                }],
-            })
-        }
+        21 | 22 => table_command(cluster, (a, b, c)),
         23 | 24 => claim_command(cluster, (a, b, c)),
         _ => match cluster.state.silent_sessions().next() {
             Some(silent) => Command::ExpireSession(ExpireSession { session: silent }),
@@ -239,6 +215,89 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
                 session: session(u128::from(a % 8)),
             }),
         },
+    }
+}
+
+/// One table of two namespaces is made, dropped, or committed to together with a topic's.
+fn table_command(cluster: &Cluster, (a, b, c): (u8, u8, u16)) -> Command {
+    let own = TableUuid::from_u128(u128::from(b % 4));
+    match a % 8 {
+        0 => Command::CreateTable(CreateTable {
+            uuid: own,
+            namespace: pick(&["sales", "system"], b / 128).into(),
+            name: pick(&["x", "y", "X", "z"], b).into(),
+            columns: vec![Field::new("n", ColumnType::Long)],
+            kind: match c % 8 {
+                0 => NewTable::View(SqlView {
+                    sql: "SELECT 1".into(),
+                    properties: BTreeMap::new(),
+                }),
+                _ => NewTable::Plain(PlainTable::default()),
+            },
+        }),
+        1 if c.is_multiple_of(4) => Command::DropTable(DropTable { uuid: own }),
+        2 | 3 => Command::CommitTables(CommitTables {
+            tables: vec![
+                topic_commit(cluster, (a, b, c)),
+                own_commit(cluster, own, c),
+            ],
+        }),
+        4 => Command::CommitTables(CommitTables::one(own_commit(cluster, own, c))),
+        _ => Command::CommitTables(CommitTables::one(topic_commit(cluster, (a, b, c)))),
+    }
+}
+
+fn topic_commit(cluster: &Cluster, (a, b, c): (u8, u8, u16)) -> TableCommit {
+    let partition = PartitionId(i32::from(b % 3));
+    let table = cluster.state.table_of(topic(u128::from(a / 8 % 4) + 10));
+    let from = table.map_or(Offset::ZERO, |table| table.materialized(partition));
+    let rows = u64::from(c % 4);
+    let counted = Counters {
+        rows,
+        ..Counters::default()
+    };
+    TableCommit {
+        table: table.map_or(TableUuid::from_u128(9), |table| table.uuid),
+        expected: table.and_then(|table| table.pointer.clone()),
+        pointer: format!("v{c}"),
+        table_snapshot: None,
+        materialized: MaterializedChange::Move {
+            steps: vec![MaterializedStep {
+                partition,
+                from,
+                to: from.advance(rows),
+                counted,
+            }],
+            hidden: vec![HiddenTimestamp {
+                partition,
+                offsets: OffsetRange::new(from, from.advance(rows)),
+                timestamp: Timestamp(i64::from(c)),
+            }],
+        },
+        schema: None,
+    }
+}
+
+fn own_commit(cluster: &Cluster, own: TableUuid, c: u16) -> TableCommit {
+    let table = cluster.state.tables.get(&own);
+    let on = LastIds {
+        field: table.map_or(0, |table| table.last_field_id),
+        schema: table.map_or(0, |table| table.schema_id),
+    };
+    TableCommit {
+        table: own,
+        expected: table.and_then(|table| table.pointer.clone()),
+        pointer: format!("p{c}"),
+        table_snapshot: None,
+        materialized: MaterializedChange::Keep,
+        schema: c.is_multiple_of(3).then_some(SchemaChange {
+            on,
+            last: LastIds {
+                field: on.field + i32::from(c % 4 == 1),
+                schema: on.schema + 1,
+            },
+            columns: None,
+        }),
     }
 }
 
@@ -439,7 +498,7 @@ proptest! {
 #[test]
 fn stories_reach_what_they_are_about() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let mut most = [0; 11];
+    let mut most = [0; 12];
     for _ in 0..48 {
         let story = story().new_tree(&mut runner).expect("a story").current();
         let state = play(&story).state;
@@ -457,9 +516,15 @@ fn stories_reach_what_they_are_about() {
             state
                 .tables
                 .values()
-                .filter(|table| table.typed && !table.materialized.is_empty())
+                .filter_map(|table| table.of_topic())
+                .filter(|of| of.typed && !of.materialized.is_empty())
                 .count(),
-            state.tables.values().filter(|table| table.detached).count(),
+            state.detached_tables.len(),
+            state
+                .tables
+                .values()
+                .filter(|table| table.topic().is_none() && table.pointer.is_some())
+                .count(),
             state.claims.len(),
             usize::try_from(state.next_claim.0 - 1).expect("few"),
             state

@@ -7,9 +7,10 @@ use crate::groups::GroupRefusal;
 use crate::level::FeatureLevel;
 use crate::schemas::SchemaRefusal;
 use crate::sessions::SessionRefusal;
-use crate::tables::{TableColumnsError, TableRefusal};
+use crate::tables::TableRefusal;
 use crate::tasks::TaskRefusal;
 use crate::topics::TopicRefusal;
+use tarn_model::TableColumnsError;
 
 /// Why a command refused its proposal. Wire codes are chosen from these, so each says one thing.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Encode, Decode)]

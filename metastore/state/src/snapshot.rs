@@ -66,7 +66,7 @@ const LOG_SECTIONS: &[Section] = &[
         },
         read: |state, reader| {
             state.recent_hashes = Vector::new();
-            while let Some(hashes) = reader.next()? {
+            while let Some(hashes) = reader.value()? {
                 state.recent_hashes.push_back(hashes);
             }
             Ok(())
@@ -178,7 +178,9 @@ impl State {
         out(&self.n.to_be_bytes());
         let mut frames = Frames::new(out);
         for section in sections_of(sections, self.level) {
-            frames.section(section, self);
+            frames.section(section.number, section.since.0, |frames| {
+                (section.write)(self, frames);
+            });
         }
     }
 

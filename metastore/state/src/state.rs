@@ -7,13 +7,13 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet, Vector};
 use tarn_model::{
     ClusterId, ClusterTime, Generation, Hash, LivenessTime, Lsn, NodeId, PartitionId, ProducerId,
-    SchemaId, SegmentId, SessionId, TopicId, TopicPartition,
+    SchemaId, SegmentId, SessionId, TableUuid, TopicId, TopicPartition,
 };
 
 use crate::schemas::SubjectVersion;
 use crate::{
     Claim, ClaimEpoch, Compatibility, FeatureLevel, Group, GroupCursor, Partition, Producer,
-    Schema, Segment, Session, Subject, Table, Tombstone, Topic,
+    Schema, Segment, Session, Subject, Table, TableName, Tombstone, Topic,
 };
 
 /// The state at an Lsn. A clone costs a few pointers; a view is an `Arc<State>`.
@@ -83,9 +83,12 @@ pub struct State {
     pub subjects: OrdMap<String, Arc<Subject>>,
     pub compatibility: Compatibility,
 
-    /// By the topic's id; also of topics that were deleted.
-    pub tables: OrdMap<TopicId, Arc<Table>>,
-    /// Those of deleted topics, by the time of that; follows from `tables`.
+    /// Also of topics that were deleted.
+    pub tables: OrdMap<TableUuid, Arc<Table>>,
+    /// Follows from `tables`, as do the next two.
+    pub table_names: OrdMap<TableName, TableUuid>,
+    pub topic_tables: OrdMap<TopicId, TableUuid>,
+    /// Those of deleted topics, by the time of that.
     pub detached_tables: OrdSet<(ClusterTime, TopicId)>,
 
     pub next_claim: ClaimEpoch,
@@ -139,6 +142,8 @@ impl State {
             subjects: OrdMap::new(),
             compatibility: Compatibility::Backward,
             tables: OrdMap::new(),
+            table_names: OrdMap::new(),
+            topic_tables: OrdMap::new(),
             detached_tables: OrdSet::new(),
             next_claim: ClaimEpoch(1),
             claims: OrdMap::new(),
@@ -181,26 +186,6 @@ impl State {
 
     pub fn producer(&self, at: TopicPartition, producer: ProducerId) -> Option<&Producer> {
         self.producers.get(&(at, producer)).map(Arc::as_ref)
-    }
-
-    /// The table of a topic that lives.
-    pub fn table(&self, topic: TopicId) -> Option<&Arc<Table>> {
-        self.tables.get(&topic).filter(|table| !table.detached)
-    }
-
-    pub fn table_named(&self, namespace: &str, name: &str) -> Option<&Arc<Table>> {
-        let is_meant = |table: &&Arc<Table>| table.namespace == namespace && table.name == name;
-        // A living topic's table has its name.
-        let living = self
-            .topic_names
-            .get(name)
-            .and_then(|id| self.tables.get(id));
-        living.filter(is_meant).or_else(|| {
-            let detached = self.detached_tables.iter();
-            detached
-                .filter_map(|(_, topic)| self.tables.get(topic))
-                .find(is_meant)
-        })
     }
 
     pub fn schema(&self, id: SchemaId) -> Option<&Arc<Schema>> {

@@ -1,25 +1,32 @@
-//! Tables: where their metadata lies, how far they hold their topics, and which columns they have.
+//! Tables: of topics, plain ones and views. Where their metadata lies, which columns they have, and how far
+//! those of topics hold their topics.
 
-mod columns;
-mod commit_table;
+mod commit_tables;
+mod create_table;
+mod detach;
+mod drop_table;
+mod index;
 mod invariants;
+mod of_topic;
 mod refusal;
 mod report_table;
 mod section;
 mod types;
 
-#[cfg(test)]
-pub(crate) use columns::DEPTH_MAX;
-pub(crate) use columns::{Columns, check_columns, is_deeper_than};
+pub use index::TableName;
+pub use of_topic::{Counters, EventTime, TopicTable};
 pub use refusal::TableRefusal;
 pub(crate) use section::SECTIONS;
-pub use types::{Counters, EventTime, FIRST_PAYLOAD_FIELD_ID, Table, TableColumnsError};
+pub use types::{PlainTable, SqlView, Table, TableKind};
 pub(crate) use types::{check_event_time, short_reason};
 
 /// What proposals about them are made of.
 pub(crate) mod commands {
-    pub use super::commit_table::{
-        CommitTable, HIDDEN_TIMESTAMPS_MAX, HiddenTimestamp, MaterializedStep,
+    pub use super::commit_tables::{
+        CommitTables, HIDDEN_TIMESTAMPS_MAX, HiddenTimestamp, LastIds, MaterializedChange,
+        MaterializedStep, SchemaChange, TableCommit,
     };
+    pub use super::create_table::{CreateTable, NewTable};
+    pub use super::drop_table::DropTable;
     pub use super::report_table::ReportTable;
 }

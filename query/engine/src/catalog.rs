@@ -1,9 +1,8 @@
-//! Names in SQL, resolved at one cut: `events` holds a table per topic, and its halves as
+//! Names in SQL, resolved at one cut: a namespace holds tables, `events` one per topic, with its halves as
 //! `"<topic>$hot"` and `"<topic>$cold"`; `system` tells of the cluster.
 //!
-//! Nothing is built before it is named: 20,000 topics cost a query nothing. Topic names keep their
-//! case, dots and dashes; what SQL has folded to lower case finds a topic of another case if there is
-//! only one.
+//! Nothing is built before it is named: 20,000 topics cost a query nothing. Names keep their case, dots and
+//! dashes; what SQL has folded to lower case finds a name of another case if there is only one.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,15 +11,13 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
-use tarn_hot::TableCut;
-use tarn_model::TopicId;
-use tarn_state::State;
 use tarn_state::topic_names::EVENTS_NAMESPACE;
+use tarn_state::{State, Table, TableKind};
 
 use crate::QueryError;
 use crate::context::QueryContext;
 use crate::system::{self, SystemTable, UNDECODABLE, UndecodableTable};
-use crate::table::{Part, TopicTable};
+use crate::table::{CutTable, Part};
 
 pub(crate) const CATALOG: &str = "tarn";
 pub(crate) const SYSTEM: &str = "system";
@@ -30,13 +27,14 @@ const COLD_SUFFIX: &str = "$cold";
 /// The schemas.
 #[derive(Debug)]
 pub(crate) struct CutCatalog {
-    events: Arc<EventsSchema>,
-    system: Arc<SystemSchema>,
+    context: Arc<QueryContext>,
 }
 
+/// The tables of a namespace.
 #[derive(Debug)]
-struct EventsSchema {
+struct NamespaceSchema {
     context: Arc<QueryContext>,
+    namespace: String,
 }
 
 #[derive(Debug)]
@@ -47,14 +45,29 @@ struct SystemSchema {
 impl CutCatalog {
     pub(crate) fn new(context: &Arc<QueryContext>) -> CutCatalog {
         CutCatalog {
-            events: Arc::new(EventsSchema {
-                context: Arc::clone(context),
-            }),
-            system: Arc::new(SystemSchema {
-                context: Arc::clone(context),
-            }),
+            context: Arc::clone(context),
         }
     }
+
+    /// The namespace of this name, or the only one that differs from it in upper and lower case.
+    fn namespace(&self, name: &str) -> Option<String> {
+        let all = || namespaces(&self.context.cut.view);
+        let exact = all().find(|namespace| *namespace == name);
+        let mut alike = all().filter(|namespace| namespace.eq_ignore_ascii_case(name));
+        let found = exact.or_else(|| match (alike.next(), alike.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        });
+        found.map(str::to_owned)
+    }
+}
+
+/// Those that have tables, and the one of topics.
+fn namespaces(state: &State) -> impl Iterator<Item = &str> {
+    let others = state.table_namespaces();
+    [EVENTS_NAMESPACE]
+        .into_iter()
+        .chain(others.filter(|namespace| *namespace != EVENTS_NAMESPACE))
 }
 
 impl CatalogProvider for CutCatalog {
@@ -63,15 +76,17 @@ impl CatalogProvider for CutCatalog {
     }
 
     fn schema_names(&self) -> Vec<String> {
-        vec![EVENTS_NAMESPACE.to_owned(), SYSTEM.to_owned()]
+        let all = namespaces(&self.context.cut.view);
+        all.chain([SYSTEM]).map(str::to_owned).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        match name {
-            EVENTS_NAMESPACE => Some(Arc::clone(&self.events) as Arc<dyn SchemaProvider>),
-            SYSTEM => Some(Arc::clone(&self.system) as Arc<dyn SchemaProvider>),
-            _ => None,
+        let context = Arc::clone(&self.context);
+        if name == SYSTEM {
+            return Some(Arc::new(SystemSchema { context }));
         }
+        let namespace = self.namespace(name)?;
+        Some(Arc::new(NamespaceSchema { context, namespace }))
     }
 }
 
@@ -86,24 +101,20 @@ fn split(name: &str) -> (&str, Part) {
     }
 }
 
-/// The topic whose table has this name.
-fn find(state: &State, name: &str) -> Result<Option<TopicId>, QueryError> {
-    if let Some(topic) = state.topic_named(name)
-        && state.table(topic.id).is_some()
-    {
-        return Ok(Some(topic.id));
-    }
-    if let Some(table) = state.table_named(EVENTS_NAMESPACE, name) {
-        return Ok(Some(table.topic));
+/// The table of this name.
+fn find<'s>(
+    state: &'s State,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<&'s Arc<Table>>, QueryError> {
+    if let Some(table) = state.table_named(namespace, name) {
+        return Ok(Some(table));
     }
     // SQL folds what is not quoted.
     if name.chars().any(char::is_uppercase) {
         return Ok(None);
     }
-    let mut alike = state
-        .tables
-        .values()
-        .filter(|table| table.name.eq_ignore_ascii_case(name));
+    let mut alike = state.tables_alike(namespace, name);
     match (alike.next(), alike.next()) {
         (Some(first), Some(second)) => Err(QueryError::Invalid {
             message: format!(
@@ -112,58 +123,58 @@ fn find(state: &State, name: &str) -> Result<Option<TopicId>, QueryError> {
             ),
             position: None,
         }),
-        (only, _) => Ok(only.map(|table| table.topic)),
+        (only, _) => Ok(only),
     }
 }
 
-impl EventsSchema {
-    /// Whose table it is. A cut of it would cost what its partitions cost.
-    fn topic(&self, name: &str) -> Result<Option<TopicId>, QueryError> {
-        find(&self.context.cut.view, split(name).0)
-    }
-
-    fn cut(&self, name: &str) -> Result<Option<(TableCut, Part)>, QueryError> {
+impl NamespaceSchema {
+    /// Without a cut of it, which would cost what its partitions cost.
+    fn find(&self, name: &str) -> Result<Option<(&Arc<Table>, Part)>, QueryError> {
         let (base, part) = split(name);
-        let Some(topic) = find(&self.context.cut.view, base)? else {
-            return Ok(None);
-        };
-        Ok(self.context.cut.table(topic).map(|cut| (cut, part)))
+        let found = find(&self.context.cut.view, &self.namespace, base)?;
+        let has_part = |table: &Table| part == Part::Both || table.topic().is_some();
+        Ok(found
+            .filter(|table| has_part(table))
+            .map(|table| (table, part)))
     }
 }
 
 #[async_trait]
-impl SchemaProvider for EventsSchema {
+impl SchemaProvider for NamespaceSchema {
     fn as_any(&self) -> &dyn Any {
         self
     }
 
     fn table_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .context
-            .cut
-            .view
-            .tables
-            .values()
-            .map(|table| table.name.clone())
-            .collect();
+        let tables = self.context.cut.view.tables_in(&self.namespace);
+        let mut names: Vec<String> = tables.map(|table| table.name.clone()).collect();
         names.sort_unstable();
         names
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let Some((cut, part)) = self.cut(name)? else {
+        let Some((table, part)) = self.find(name)? else {
             return Ok(None);
         };
-        Ok(Some(Arc::new(TopicTable::new(&self.context, cut, part))))
+        if matches!(table.kind, TableKind::View(_)) {
+            let what = format!("{}.{}, which is a view", table.namespace, table.name);
+            return Err(QueryError::NotSupported { what }.into());
+        }
+        let cut = self.context.cut.table(table.uuid);
+        Ok(cut
+            .map(|cut| Arc::new(CutTable::new(&self.context, cut, part)) as Arc<dyn TableProvider>))
     }
 
     /// Without making each table for a listing.
     async fn table_type(&self, name: &str) -> Result<Option<TableType>, DataFusionError> {
-        Ok(self.topic(name)?.map(|_| TableType::Base))
+        Ok(self.find(name)?.map(|(table, _)| match table.kind {
+            TableKind::View(_) => TableType::View,
+            TableKind::Topic(_) | TableKind::Plain(_) => TableType::Base,
+        }))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        matches!(self.topic(name), Ok(Some(_)))
+        matches!(self.find(name), Ok(Some(_)))
     }
 }
 

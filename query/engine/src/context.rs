@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use tarn_hot::{Cut, HotTier, TableCut};
-use tarn_model::TopicId;
+use tarn_model::TableUuid;
 use tarn_runtime::Budget;
 use tarn_store::{ChunkCache, Store};
 use tarn_tables::Catalog;
@@ -29,7 +29,7 @@ pub(crate) struct QueryContext {
     /// For column chunks of table files.
     pub(crate) scan_memory: Budget,
     /// The tables that are scanned, for the cut that goes with the answer.
-    read: Mutex<BTreeMap<TopicId, TableCut>>,
+    read: Mutex<BTreeMap<TableUuid, TableCut>>,
 }
 
 impl fmt::Debug for QueryContext {
@@ -73,7 +73,7 @@ impl QueryContext {
         self.read
             .lock()
             .expect("nobody panics while holding it")
-            .insert(cut.topic(), cut.clone());
+            .insert(cut.table.uuid, cut.clone());
     }
 
     pub(crate) fn tables_read(&self) -> Vec<TableCut> {

@@ -138,14 +138,18 @@ impl Ranges {
         narrow
     }
 
-    /// Can a row of the table's files pass? They hold what is below M.
+    /// Can a row of the table's files pass? Of a topic they hold what is below M; columns of these names in
+    /// other tables are nothing to us.
     pub(crate) fn reach_files(&self, cut: &TableCut) -> bool {
+        let Some(of) = cut.table.of_topic() else {
+            return true;
+        };
         let [partitions, offsets, _] = &self.bounds;
         let from = offset(*offsets.start());
         let below = |(partition, m): (&PartitionId, &Offset)| {
             partitions.contains(&i64::from(partition.0)) && from < *m
         };
-        self.has_any() && cut.table.materialized.iter().any(below)
+        self.has_any() && of.materialized.iter().any(below)
     }
 
     fn has_any(&self) -> bool {

@@ -1,4 +1,5 @@
-//! A topic as a table: its Iceberg files below M and its hot rows from M to H, each row once.
+//! A table at a cut: its Iceberg files and, of a topic, those of below M and the hot rows from M to H, each
+//! row once.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use tarn_decode::arrow_schema;
 use tarn_hot::TableCut;
-use tarn_schema::table_columns;
+use tarn_tables::all_columns;
 
 use crate::conform::shown_schema;
 use crate::context::QueryContext;
@@ -22,7 +23,7 @@ use crate::hot_scan::HotExec;
 use crate::ranges::Ranges;
 use crate::scan;
 
-/// Which rows of a topic.
+/// Which rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// `orders`
@@ -33,9 +34,9 @@ pub(crate) enum Part {
     Cold,
 }
 
-/// A topic at a cut.
+/// A table at a cut.
 #[derive(Debug)]
-pub(crate) struct TopicTable {
+pub(crate) struct CutTable {
     context: Arc<QueryContext>,
     cut: TableCut,
     part: Part,
@@ -45,11 +46,11 @@ pub(crate) struct TopicTable {
     schema: SchemaRef,
 }
 
-impl TopicTable {
-    pub(crate) fn new(context: &Arc<QueryContext>, cut: TableCut, part: Part) -> TopicTable {
-        let columns = arrow_schema(&table_columns(&cut.table.columns, cut.table.with_value));
+impl CutTable {
+    pub(crate) fn new(context: &Arc<QueryContext>, cut: TableCut, part: Part) -> CutTable {
+        let columns = arrow_schema(&all_columns(&cut.table));
         let schema = shown_schema(&columns);
-        TopicTable {
+        CutTable {
             context: Arc::clone(context),
             cut,
             part,
@@ -60,7 +61,7 @@ impl TopicTable {
 }
 
 #[async_trait]
-impl TableProvider for TopicTable {
+impl TableProvider for CutTable {
     fn as_any(&self) -> &dyn Any {
         self
     }

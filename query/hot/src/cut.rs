@@ -10,9 +10,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tarn_model::{Lsn, Offset, OffsetRange, PartitionId, TopicId, TopicPartition, defect};
+use tarn_model::{
+    Lsn, Offset, OffsetRange, PartitionId, TableUuid, TopicId, TopicPartition, defect,
+};
 use tarn_replica::View;
-use tarn_state::Table;
+use tarn_state::{Table, TopicTable};
 
 /// A view and what a query reads at it.
 #[derive(Debug, Clone)]
@@ -58,16 +60,31 @@ impl Cut {
         self.view.lsn()
     }
 
-    /// The cut of a topic's table, if it has one. Of a deleted topic's, the hot part is what the topic
-    /// left.
-    pub fn table(&self, topic: TopicId) -> Option<TableCut> {
-        let table = self.view.tables.get(&topic)?;
+    /// The cut of a table. Of a topic's, the hot part is what it has not taken yet, be the topic deleted
+    /// or not; others have none.
+    pub fn table(&self, table: TableUuid) -> Option<TableCut> {
+        let table = self.view.tables.get(&table)?;
+        let partitions = table.of_topic().map(|of| self.partitions(of));
+        Some(TableCut {
+            view: Arc::clone(&self.view),
+            table: Arc::clone(table),
+            partitions: partitions.unwrap_or_default(),
+        })
+    }
+
+    /// The cut of a topic's table, if it has one.
+    pub fn table_of(&self, topic: TopicId) -> Option<TableCut> {
+        self.table(self.view.table_of(topic)?.uuid)
+    }
+
+    fn partitions(&self, table: &TopicTable) -> BTreeMap<PartitionId, PartitionCut> {
+        let topic = table.topic;
         let mut partitions = BTreeMap::new();
         let first = TopicPartition::new(topic, PartitionId(0));
         let last = TopicPartition::new(topic, PartitionId(i32::MAX));
         let readable = match table.detached {
-            true => &self.view.leftovers,
-            false => &self.view.partitions,
+            Some(_) => &self.view.leftovers,
+            None => &self.view.partitions,
         };
         for (at, state) in readable.range(first..=last) {
             let mut m = table.materialized(at.partition).max(state.log_start);
@@ -81,24 +98,22 @@ impl Cut {
             };
             partitions.insert(at.partition, cut);
         }
-        Some(TableCut {
-            view: Arc::clone(&self.view),
-            table: Arc::clone(table),
-            partitions,
-        })
+        partitions
     }
 }
 
 impl TableCut {
-    pub fn topic(&self) -> TopicId {
-        self.table.topic
+    pub fn topic(&self) -> Option<TopicId> {
+        self.table.topic()
     }
 
     /// The hot ranges that are not empty.
     pub fn hot(&self) -> impl Iterator<Item = (TopicPartition, OffsetRange)> + '_ {
-        self.partitions
-            .iter()
-            .map(|(partition, cut)| (TopicPartition::new(self.table.topic, *partition), cut.hot()))
-            .filter(|(_, range)| !range.is_empty())
+        let of = self.topic().into_iter();
+        of.flat_map(|topic| {
+            let partitions = self.partitions.iter();
+            partitions.map(move |(at, cut)| (TopicPartition::new(topic, *at), cut.hot()))
+        })
+        .filter(|(_, range)| !range.is_empty())
     }
 }

@@ -182,11 +182,11 @@ impl HotTier {
         }
         for change in seen.tables.diff(&view.tables) {
             if let DiffItem::Update {
-                new: (topic, table),
-                ..
+                new: (_, table), ..
             } = change
+                && let Some(of) = table.of_topic()
             {
-                kept.drop_below(*topic, table);
+                kept.drop_below(of);
             }
         }
         self.report(&kept);

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use tarn_model::{Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
-use tarn_state::Table;
+use tarn_model::{Offset, OffsetRange, PartitionId, TopicPartition};
+use tarn_state::TopicTable;
 
 use crate::tail::{Extremes, Piece, Stretch, Tail, Times, widen};
 
@@ -101,9 +101,9 @@ impl Kept {
     }
 
     /// Lets go of what the table has by now.
-    pub(crate) fn drop_below(&mut self, topic: TopicId, table: &Table) {
-        let first = TopicPartition::new(topic, PartitionId(0));
-        let last = TopicPartition::new(topic, PartitionId(i32::MAX));
+    pub(crate) fn drop_below(&mut self, table: &TopicTable) {
+        let first = TopicPartition::new(table.topic, PartitionId(0));
+        let last = TopicPartition::new(table.topic, PartitionId(i32::MAX));
         for (at, followed) in self.followed.range_mut(first..=last) {
             let (bytes, rows) = (followed.tail.bytes(), followed.tail.rows());
             followed.tail.drop_below(table.materialized(at.partition));
@@ -175,6 +175,8 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
+    use tarn_model::TopicId;
+
     use crate::tail::tests::LOOKED_AT;
 
     const TOPIC: TopicId = TopicId([7; 16]);

@@ -118,7 +118,8 @@ impl HotRows {
             Some(decoder) => decoder,
             None => {
                 let decoder = self.tier.decoder(&self.cut.view, &self.cut.table);
-                self.decoder.insert(decoder)
+                self.decoder
+                    .insert(decoder.expect("only the table of a topic has hot rows"))
             }
         };
         let read = self.tier.read_again(&self.cut, decoder, at, range).await?;

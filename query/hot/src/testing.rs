@@ -101,7 +101,7 @@ impl Fixture {
     pub(crate) async fn cut(&self) -> TableCut {
         let view = self.node.metastore.barrier(soon()).await;
         let cut = Cut::at(view.expect("a view"));
-        cut.table(TOPIC).expect("the topic has a table")
+        cut.table_of(TOPIC).expect("the topic has a table")
     }
 }
 

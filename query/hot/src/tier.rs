@@ -149,7 +149,7 @@ impl HotTier {
         at: TopicPartition,
         partition: &Partition,
     ) -> Result<bool, HotError> {
-        let Some(table) = view.tables.get(&at.topic) else {
+        let Some(table) = view.table_of(at.topic) else {
             return Ok(false);
         };
         let m = table.materialized(at.partition).max(partition.log_start);
@@ -158,7 +158,9 @@ impl HotTier {
         if start >= end {
             return Ok(false);
         }
-        let decoder = self.decoder(view, table);
+        let Some(decoder) = self.decoder(view, table) else {
+            return Ok(false);
+        };
         let range = OffsetRange::new(start, end);
         let read = self.read(view, at, range, &decoder).await?;
         let bytes_max = self.inner.settings.bytes.as_usize();
@@ -248,8 +250,10 @@ impl HotTier {
         Ok(self.inner.scope.blocking("hot.decode", decode).await??)
     }
 
-    pub(crate) fn decoder(&self, view: &View, table: &Arc<Table>) -> Arc<Decoder> {
-        self.inner.decoders.of(view, table)
+    /// `None` for a table that no topic has.
+    pub(crate) fn decoder(&self, view: &View, table: &Arc<Table>) -> Option<Arc<Decoder>> {
+        let of = table.of_topic()?;
+        Some(self.inner.decoders.of(view, table, of))
     }
 
     pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {

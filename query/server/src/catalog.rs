@@ -23,8 +23,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tarn_engine::Engine;
 use tarn_replica::{Metastore, Node, View};
-use tarn_state::Table;
 use tarn_state::topic_names::EVENTS_NAMESPACE;
+use tarn_state::{Table, TableKind};
 use tarn_tables::Catalog;
 use tokio::time::Instant;
 
@@ -196,9 +196,8 @@ async fn list_tables(
     let view = service.view().await?;
     known(&view, &namespace)?;
     let mut names: Vec<&str> = view
-        .tables
-        .values()
-        .filter(|table| table.namespace == namespace && is_shown(table))
+        .tables_in(&namespace)
+        .filter(|table| is_shown(table))
         .map(|table| table.name.as_str())
         .collect();
     names.sort_unstable();
@@ -287,41 +286,28 @@ impl CatalogService {
 }
 
 fn namespaces(view: &View) -> BTreeSet<&str> {
-    let tables = view.tables.values();
-    tables
-        .map(|table| table.namespace.as_str())
-        .chain([EVENTS_NAMESPACE])
-        .collect()
+    view.table_namespaces().chain([EVENTS_NAMESPACE]).collect()
 }
 
 fn known(view: &View, namespace: &str) -> Result<(), CatalogError> {
-    let is_known = namespace == EVENTS_NAMESPACE
-        || view
-            .tables
-            .values()
-            .any(|table| table.namespace == namespace);
-    match is_known {
+    let has_tables = || view.tables_in(namespace).next().is_some();
+    match namespace == EVENTS_NAMESPACE || has_tables() {
         true => Ok(()),
         false => Err(CatalogError::NoSuchNamespace(namespace.to_owned())),
     }
 }
 
-/// The table of a topic, or what was kept of one that was deleted.
+/// A table, or what was kept of the one of a deleted topic.
 fn is_shown(table: &Table) -> bool {
-    !table.detached || table.pointer.is_some()
+    match &table.kind {
+        TableKind::Topic(of) => of.detached.is_none() || table.pointer.is_some(),
+        TableKind::Plain(_) => true,
+        TableKind::View(_) => false,
+    }
 }
 
 fn find<'v>(view: &'v View, namespace: &str, name: &str) -> Result<&'v Table, CatalogError> {
-    // Nearly all have the names of their topics: the others are searched for.
-    let of_topic = view
-        .topic_named(name)
-        .and_then(|topic| view.table(topic.id))
-        .filter(|table| table.namespace == namespace && table.name == name);
-    of_topic
-        .or_else(|| {
-            let mut tables = view.tables.values();
-            tables.find(|table| table.namespace == namespace && table.name == name)
-        })
+    view.table_named(namespace, name)
         .filter(|table| is_shown(table))
         .map(|table| &**table)
         .ok_or_else(|| CatalogError::NoSuchTable(format!("{namespace}.{name}")))
@@ -332,9 +318,8 @@ fn find<'v>(view: &'v View, namespace: &str, name: &str) -> Result<&'v Table, Ca
 fn tag(table: &Table, every_snapshot: bool) -> String {
     let pointer = table.pointer.as_deref().unwrap_or_default();
     let file = pointer.rsplit('/').next().unwrap_or(pointer);
-    // Columns change with a registered schema, and with nothing else.
     let kind = if every_snapshot { "all" } else { "refs" };
-    format!("\"{}-{file}-{}-{kind}\"", table.uuid, table.schemas.len())
+    format!("\"{}-{file}-{}-{kind}\"", table.uuid, table.schema_id)
 }
 
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {

@@ -123,7 +123,7 @@ fn row(view: &View, topic: &Topic, left: &mut usize) -> String {
         None => "…".to_owned(),
     };
     let table = view.table(topic.id);
-    let schema = match table.is_some_and(|table| table.typed) {
+    let schema = match table.is_some_and(|table| table.of_topic().is_some_and(|of| of.typed)) {
         true => format!("<a href=\"/v1/schemas/{name}\">Avro</a>"),
         false => "<span class=\"soft\">none</span>".to_owned(),
     };

@@ -496,7 +496,13 @@ async fn a_process_tells_its_health_and_its_metrics() {
         .await;
     // A table that somebody has to mend is told of, and makes no process unready.
     let report = ReportTable {
-        topic: CLICKS,
+        table: fixture
+            .node
+            .metastore
+            .view()
+            .table(CLICKS)
+            .expect("a table")
+            .uuid,
         pointer: None,
         problem: "its metadata is damaged".to_owned(),
     };

@@ -12,6 +12,7 @@ use tarn_hot::{Cut, HotTier, TableCut};
 use tarn_kafka::records::Limits;
 use tarn_model::{ByteSize, Lsn, Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
 use tarn_replica::{Node, View};
+use tarn_state::TopicTable;
 use tarn_tables::{Catalog, materialized_of};
 use tarn_topics::{Reader, RecordItem};
 use tokio::time::Instant;
@@ -109,7 +110,7 @@ impl Held {
     fn tables(&self) -> impl Iterator<Item = (&'static str, TableCut, &Halves)> {
         self.shown.iter().map(|(topic, shown)| {
             let id = self.cut.view.topic_named(topic).expect("it was there").id;
-            (*topic, self.cut.table(id).expect("it was there"), shown)
+            (*topic, self.cut.table_of(id).expect("it was there"), shown)
         })
     }
 }
@@ -133,20 +134,20 @@ impl Checker {
         let Some(table) = cut
             .view
             .topic_named(topic)
-            .and_then(|topic| cut.table(topic.id))
+            .and_then(|topic| cut.table_of(topic.id))
         else {
             return Ok(None);
         };
         let schema = self.cluster.schema();
-        if topic == ORDERS && schema.is_none_or(|schema| !table.table.schemas.contains_key(&schema))
-        {
+        let is_known = |schema| of_topic(&table).schemas.contains_key(&schema);
+        if topic == ORDERS && !schema.is_some_and(is_known) {
             return Ok(None);
         }
         let decodes = |value: &str| match schema {
             Some(schema) if topic == ORDERS => orders::decoded(schema, value),
             _ => Some(value.to_owned()),
         };
-        let records = records(&self.reader, &cut.view, table.topic()).await?;
+        let records = records(&self.reader, &cut.view, of_topic(&table).topic).await?;
         for ((partition, offset), value) in &records {
             let offset = u64::try_from(*offset).expect("offsets are not negative");
             self.cluster
@@ -217,7 +218,7 @@ impl Checker {
                 }
             }
             is_outlived |= newest
-                .table(table.topic())
+                .table(of_topic(&table).topic)
                 .is_some_and(|newest| newest.table_snapshot != table.table.table_snapshot);
         }
         self.cluster.history.held_cut(is_outlived);
@@ -289,12 +290,11 @@ impl Checker {
             .load(&cut.table)
             .await
             .map_err(|error| error.to_string())?;
-        let named = materialized_of(loaded.metadata(), snapshot, cut.topic());
-        if named.as_ref() != Some(&cut.table.materialized) {
-            let detail = format!(
-                "{topic}: the state says {:?}, the table snapshot {named:?}",
-                cut.table.materialized
-            );
+        let named = materialized_of(loaded.metadata(), snapshot, of_topic(cut).topic);
+        let materialized = &of_topic(cut).materialized;
+        if named.as_ref() != Some(materialized) {
+            let detail =
+                format!("{topic}: the state says {materialized:?}, the table snapshot {named:?}");
             self.cluster.history.violated("I21", detail);
         }
         let plan = loaded.plan(snapshot, None).await.map_err(text)?;
@@ -365,16 +365,16 @@ pub(crate) async fn records(
     Ok(records)
 }
 
+fn of_topic(cut: &TableCut) -> &TopicTable {
+    cut.table.of_topic().expect("all that are looked at are")
+}
+
 /// I21: below M, offsets = rows + undecodable + deleted, and each count is true.
 fn counted(cut: &TableCut, cold: &Rows, is_bad: impl Fn((i32, i64)) -> bool) -> Result<(), String> {
     for partition in cut.partitions.keys() {
         let m = cut.table.materialized(*partition);
-        let counters = cut
-            .table
-            .counters
-            .get(partition)
-            .copied()
-            .unwrap_or_default();
+        let counters = of_topic(cut).counters.get(partition).copied();
+        let counters = counters.unwrap_or_default();
         let rows: usize = cold
             .range((partition.0, 0)..(partition.0, i64::MAX))
             .map(|(_, values)| values.len())

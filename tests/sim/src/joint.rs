@@ -49,7 +49,7 @@ impl Joint {
             .partitions
             .get(&at)
             .map_or(0, |partition| partition.high_watermark.0);
-        let table = view.tables.get(&topic.id);
+        let table = view.table_of(topic.id);
         let materialized = table.map_or(0, |table| table.materialized(PARTITION).0);
         let offset = view
             .groups
@@ -150,7 +150,7 @@ async fn propose(
     view: &View,
     at: TopicPartition,
 ) -> Result<(), String> {
-    let table = view.tables.get(&at.topic).ok_or("no table")?;
+    let table = view.table_of(at.topic).ok_or("no table")?;
     let from = table.materialized(PARTITION);
     let mut builder = BatchBuilder::new(Compression::None);
     let pushed = builder.push(view.cluster_time.0, None, Some(b"joint"), &[]);

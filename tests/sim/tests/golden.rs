@@ -19,17 +19,18 @@ use tarn_model::{
 };
 use tarn_state::commands::{
     AllocateProducerId, AlterTopicConfigs, ClaimTask, CloseSession, Closes, CommitGroupOffsets,
-    CommitMode, CommitSegment, CommitTable, CompleteGroup, ConfigChange, CreatePartitions,
-    CreateTopic, DeleteGroup, DeleteGroupOffsets, DeleteRecords, DeleteSchemaVersions, DeleteTopic,
-    ExpireSession, GroupOffset, HiddenTimestamp, MaterializedStep, NewBatch, NewExtent,
-    OpenSession, ProducerStamp, RaiseLevel, RecordsBelow, RegisterSchema, ReleaseClaim,
-    RemoveGroupMembers, RenewClaim, ReportTable, SetCompatibility,
+    CommitMode, CommitSegment, CommitTables, CompleteGroup, ConfigChange, CreatePartitions,
+    CreateTable, CreateTopic, DeleteGroup, DeleteGroupOffsets, DeleteRecords, DeleteSchemaVersions,
+    DeleteTopic, DropTable, ExpireSession, GroupOffset, HiddenTimestamp, LastIds,
+    MaterializedChange, MaterializedStep, NewBatch, NewExtent, NewTable, OpenSession,
+    ProducerStamp, RaiseLevel, RecordsBelow, RegisterSchema, ReleaseClaim, RemoveGroupMembers,
+    RenewClaim, ReportTable, SchemaChange, SetCompatibility, TableCommit,
 };
 use tarn_state::{
     Advertised, BatchOutcome, BroughtByMember, ClaimEpoch, Command, Compatibility, Counters, Entry,
-    FeatureLevel, GroupMember, GroupRefusal, Observed, Outcome, Position, Proposal,
-    ProposalOutcome, Refusal, SchemaRefusal, SessionRefusal, State, TableRefusal, TaskRefusal,
-    TopicRefusal,
+    FeatureLevel, GroupMember, GroupRefusal, Observed, Outcome, PlainTable, Position, Proposal,
+    ProposalOutcome, Refusal, SchemaRefusal, SessionRefusal, SqlView, State, TableRefusal,
+    TaskRefusal, TopicRefusal,
 };
 use tarn_topics::segment;
 
@@ -66,6 +67,10 @@ fn cluster() -> ClusterId {
 
 fn topic() -> TopicId {
     TopicId::from_u128(0x7a)
+}
+
+fn table() -> TableUuid {
+    TableUuid::from_u128(0x7b)
 }
 
 fn segment_id() -> SegmentId {
@@ -340,27 +345,82 @@ fn commands() -> Vec<(&'static str, Command)> {
             }),
         ),
         (
-            "050-commit_table",
-            Command::CommitTable(CommitTable {
-                topic: topic(),
-                expected: Some("file:///t/metadata/1.json".into()),
-                pointer: "file:///t/metadata/2.json".into(),
-                table_snapshot: Some(-5),
-                steps: vec![step],
-                hidden: vec![HiddenTimestamp {
-                    partition: PartitionId(3),
-                    offsets: OffsetRange::new(Offset(102), Offset(104)),
-                    timestamp: Timestamp(1_700_000_000_999),
-                }],
+            "050-commit_tables",
+            Command::CommitTables(CommitTables {
+                tables: vec![
+                    TableCommit {
+                        table: table(),
+                        expected: Some("file:///t/metadata/1.json".into()),
+                        pointer: "file:///t/metadata/2.json".into(),
+                        table_snapshot: Some(-5),
+                        materialized: MaterializedChange::Move {
+                            steps: vec![step],
+                            hidden: vec![HiddenTimestamp {
+                                partition: PartitionId(3),
+                                offsets: OffsetRange::new(Offset(102), Offset(104)),
+                                timestamp: Timestamp(1_700_000_000_999),
+                            }],
+                        },
+                        schema: None,
+                    },
+                    TableCommit {
+                        table: TableUuid::from_u128(14),
+                        expected: None,
+                        pointer: "file:///p/metadata/1.json".into(),
+                        table_snapshot: None,
+                        materialized: MaterializedChange::Keep,
+                        schema: Some(SchemaChange {
+                            on: LastIds {
+                                field: 2,
+                                schema: 0,
+                            },
+                            last: LastIds {
+                                field: 3,
+                                schema: 1,
+                            },
+                            columns: Some(columns()),
+                        }),
+                    },
+                ],
             }),
         ),
         (
             "051-report_table",
             Command::ReportTable(ReportTable {
-                topic: topic(),
+                table: table(),
                 pointer: Some("file:///t/metadata/2.json".into()),
                 problem: "it cannot be written".into(),
             }),
+        ),
+        (
+            "052-create_table",
+            Command::CreateTable(CreateTable {
+                uuid: TableUuid::from_u128(0x7d),
+                namespace: "sales".into(),
+                name: "daily".into(),
+                columns: columns(),
+                kind: NewTable::Plain(PlainTable {
+                    location: Some("file:///sales/daily".into()),
+                    properties: BTreeMap::from([("owner".into(), "me".into())]),
+                }),
+            }),
+        ),
+        (
+            "052-create_table_view",
+            Command::CreateTable(CreateTable {
+                uuid: TableUuid::from_u128(0x7c),
+                namespace: "sales".into(),
+                name: "top".into(),
+                columns: columns(),
+                kind: NewTable::View(SqlView {
+                    sql: "SELECT * FROM sales.daily".into(),
+                    properties: BTreeMap::from([("owner".into(), "me".into())]),
+                }),
+            }),
+        ),
+        (
+            "053-drop_table",
+            Command::DropTable(DropTable { uuid: table() }),
         ),
         (
             "060-claim_task",
@@ -498,17 +558,32 @@ fn refusals() -> Vec<(&'static str, Vec<Refusal>)> {
         (
             "050-table",
             vec![
-                TableRefusal::NoSuchTable(topic()).into(),
+                TableRefusal::NoSuchTable(table()).into(),
                 TableRefusal::PointerMoved {
+                    table: table(),
                     have: Some("file:///t/metadata/1.json".into()),
                 }
                 .into(),
                 TableRefusal::MaterializedMoved {
+                    table: table(),
                     partition,
                     have: Offset(102),
                 }
                 .into(),
                 TableRefusal::TableCommitInvalid("it has no steps".into()).into(),
+                TableRefusal::SchemaMoved { table: table() }.into(),
+                TableRefusal::TableExists {
+                    namespace: "sales".into(),
+                    name: "daily".into(),
+                }
+                .into(),
+                TableRefusal::InvalidTableName {
+                    name: "system".into(),
+                    why: "it is taken".into(),
+                }
+                .into(),
+                TableRefusal::InvalidColumns("twice".into()).into(),
+                TableRefusal::BelongsToTopic(topic()).into(),
             ],
         ),
         (
@@ -639,6 +714,8 @@ fn story() -> State {
         "010-create_topic",
         "040-register_schema",
         "021-allocate_producer_id",
+        "052-create_table",
+        "052-create_table_view",
         "060-claim_task",
         "061-renew_claim",
     ];
@@ -676,7 +753,7 @@ fn story() -> State {
 fn state_snapshots_keep_their_bytes() {
     let state = story();
     let bytes = state.to_snapshot();
-    golden("state-snapshot", "001-six-entries.v1", &bytes);
+    golden("state-snapshot", "001-eight-entries.v1", &bytes);
     assert_eq!(
         State::from_snapshot(&bytes, cluster()).expect("whole"),
         state

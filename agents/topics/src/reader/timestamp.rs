@@ -222,7 +222,7 @@ impl Reader {
 
 /// M: the largest timestamps of extents below it are final.
 fn settled(view: &View, at: TopicPartition) -> Offset {
-    let table = view.tables.get(&at.topic);
+    let table = view.table_of(at.topic);
     table.map_or(Offset::ZERO, |table| table.materialized(at.partition))
 }
 

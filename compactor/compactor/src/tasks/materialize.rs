@@ -240,11 +240,10 @@ impl Materializer {
         topic: TopicId,
         days_max: usize,
     ) -> Result<Option<Round>, MaterializeError> {
-        let table = view
-            .tables
-            .get(&topic)
-            .ok_or(MaterializeError::NoTable(topic))?;
-        let mut waiting = waiting(view, table);
+        let table = view.table_of(topic);
+        let table = table.ok_or(MaterializeError::NoTable(topic))?;
+        let of = table.of_topic().ok_or(MaterializeError::NoTable(topic))?;
+        let mut waiting = waiting(view, of);
         if waiting.is_empty() {
             return Ok(None);
         }
@@ -254,7 +253,7 @@ impl Materializer {
         let memory = self.node.budget.acquire_some(MEMORY_MIN, wanted).await;
         let shares = Shares::of(memory.bytes());
         let loaded = self.catalog.load(table).await?;
-        let decoder = self.decoders.of(view, table);
+        let decoder = self.decoders.of(view, table, of);
         let uploaded = AtomicU64::new(0);
         let from = Source {
             view,
@@ -360,12 +359,12 @@ impl Materializer {
         topic: TopicId,
         error: &MaterializeError,
     ) -> bool {
-        let table = view.tables.get(&topic);
+        let table = view.table_of(topic);
         let Some(table) = table.filter(|table| table.problem.is_none()) else {
             return true;
         };
         let report = ReportTable {
-            topic,
+            table: table.uuid,
             pointer: table.pointer.clone(),
             problem: error.to_string(),
         };

@@ -150,7 +150,8 @@ async fn the_column_of_event_time_may_be_named_later() {
     let view = fixture.materialize().await;
 
     let table = view.table(TOPIC).expect("a table");
-    let named: Vec<_> = table
+    let of = table.of_topic().expect("a topic's");
+    let named: Vec<_> = of
         .event_times
         .iter()
         .map(|named| named.column.as_deref())

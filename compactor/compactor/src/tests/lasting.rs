@@ -1,6 +1,8 @@
 //! Faults that trying again does not pass.
 
-use tarn_state::commands::{AlterTopicConfigs, CommitTable, ConfigChange};
+use tarn_state::commands::{
+    AlterTopicConfigs, CommitTables, ConfigChange, MaterializedChange, TableCommit,
+};
 use tarn_store::{LocalStore, Options, Path};
 
 use super::*;
@@ -125,15 +127,16 @@ impl Fixture {
         let output = loaded.file_io().new_output(&pointer).expect("a path");
         let bytes = serde_json::to_vec(&json).expect("JSON");
         output.write(bytes.into()).await.expect("it is written");
-        let commit = CommitTable {
-            topic: TOPIC,
+        let commit = TableCommit {
+            table: table.uuid,
             expected: table.pointer.clone(),
             pointer,
             table_snapshot: table.table_snapshot,
-            steps: Vec::new(),
-            hidden: Vec::new(),
+            materialized: MaterializedChange::Keep,
+            schema: None,
         };
-        self.propose(Command::CommitTable(commit)).await;
+        let commit = CommitTables::one(commit);
+        self.propose(Command::CommitTables(commit)).await;
     }
 
     async fn propose(&self, command: Command) {

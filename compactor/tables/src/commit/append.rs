@@ -72,6 +72,7 @@ pub struct Append {
     pub time: ClusterTime,
     /// May be empty: then only M moves.
     pub files: Vec<DataFile>,
+    /// How M moves, of a topic's table.
     pub steps: Vec<MaterializedStep>,
     /// Records that are later than the headers of their batches say, of each extent the latest.
     pub hidden: Vec<HiddenTimestamp>,
@@ -153,7 +154,7 @@ pub(crate) async fn produce(
         })
         .with_schema_id(metadata.current_schema_id())
         .build();
-    let expired = expired(loaded, append.table.topic, timestamp_ms);
+    let expired = expired(loaded, append.table.topic(), timestamp_ms);
     garbage.manifest_lists += expired.len() as u64;
     let built = metadata
         .clone()
@@ -383,7 +384,7 @@ async fn folded(
 
 /// Snapshots of branch `main` that the next one makes superfluous. What another branch or a tag
 /// refers to stays.
-fn expired(loaded: &Loaded, topic: TopicId, now_ms: i64) -> Vec<i64> {
+fn expired(loaded: &Loaded, topic: Option<TopicId>, now_ms: i64) -> Vec<i64> {
     let age = i64::try_from(SNAPSHOT_AGE.as_millis()).expect("a quarter of an hour fits");
     let metadata = loaded.metadata();
     let mut expired = Vec::new();
@@ -396,7 +397,7 @@ fn expired(loaded: &Loaded, topic: TopicId, now_ms: i64) -> Vec<i64> {
         if is_wanted || !is_readable {
             kept += 1;
             // The M of those above is in them and in this one.
-            is_readable = summary::is_whole(snapshot, topic);
+            is_readable = topic.is_none_or(|topic| summary::is_whole(snapshot, topic));
         } else {
             expired.push(snapshot.snapshot_id());
         }

@@ -37,7 +37,8 @@ impl Fixture {
             .expect("a commit");
         self.keep(produced);
         for step in steps {
-            self.table.materialized.insert(step.partition, step.to);
+            let of = of_topic(&mut self.table);
+            of.materialized.insert(step.partition, step.to);
         }
         self.load().await
     }
@@ -47,7 +48,7 @@ impl Fixture {
         loaded: &Loaded,
         snapshot: i64,
     ) -> Option<BTreeMap<PartitionId, Offset>> {
-        materialized_of(loaded.metadata(), snapshot, self.table.topic)
+        materialized_of(loaded.metadata(), snapshot, TOPIC)
     }
 }
 
@@ -63,7 +64,8 @@ async fn every_kept_snapshot_tells_m_of_every_partition() {
         fixture.time = ClusterTime(fixture.time.0 + MINUTE_MS * [0, 1, 30][(n % 3) as usize]);
         let loaded = fixture.advance(&[(at, n + 1), (100 + at, jump)]).await;
         let head = fixture.table.table_snapshot.expect("a snapshot");
-        expected.insert(head, fixture.table.materialized.clone());
+        let of = of_topic(&mut fixture.table);
+        expected.insert(head, of.materialized.clone());
         let kept: Vec<i64> = loaded
             .metadata()
             .snapshots()
@@ -424,9 +426,7 @@ async fn one_schema_id_never_stands_for_two_schemas() {
             // A promotion adds no column.
             table.columns[0].kind = ColumnType::Long;
         }
-        table
-            .schemas
-            .insert(tarn_model::SchemaId(n.unsigned_abs()), Lsn::START);
+        table.schema_id += 1;
     };
     for n in 1..=6 {
         register(&mut fixture, n);

@@ -182,15 +182,13 @@ async fn what_another_engine_did_to_the_columns_stays() {
             metadata["last-column-id"] = json!(201);
         })
         .await;
-    // The topic's schema goes on meanwhile, and takes a name.
+    // The commit told the ids that they gave, so that `apply` goes on behind them: the topic's schema
+    // grows, and takes a name.
     fixture
         .table
         .columns
-        .push(column(103, "taken", ColumnType::Boolean));
-    fixture
-        .table
-        .schemas
-        .insert(tarn_model::SchemaId(1), Lsn::START);
+        .push(column(202, "taken", ColumnType::Boolean));
+    fixture.table.schema_id = 3;
     let payload: [(&str, ArrayRef); 1] = [("n", Arc::new(Int32Array::from(vec![7])))];
     let loaded = fixture.load().await;
     let rows = {
@@ -243,7 +241,7 @@ async fn what_another_engine_did_to_the_columns_stays() {
     );
     assert_eq!(schema.name_by_field_id(200), Some("theirs"));
     assert_eq!(schema.name_by_field_id(201), Some("taken_201"));
-    assert_eq!(schema.name_by_field_id(103), Some("taken"));
-    assert_eq!(schema.schema_id(), 2, "1 is theirs");
-    assert_eq!(loaded.metadata().last_column_id(), 201);
+    assert_eq!(schema.name_by_field_id(202), Some("taken"));
+    assert_eq!(schema.schema_id(), 3, "1 is theirs");
+    assert_eq!(loaded.metadata().last_column_id(), 202);
 }

@@ -1,3 +1,5 @@
+mod nesting;
+
 use std::sync::Arc;
 
 use super::*;

@@ -85,9 +85,9 @@ fn put_groups(state: &State, frames: &mut Frames<'_>) {
 }
 
 fn read_groups(state: &mut State, reader: &mut Reader<'_>) -> Result<(), SnapshotError> {
-    let mut groups = Ascending::new();
-    while let Some(head) = reader.next::<GroupHead>()? {
-        let mut offsets: Ascending<TopicPartition, CommittedOffset> = Ascending::new();
+    let mut groups = Ascending::empty();
+    while let Some(head) = reader.value::<GroupHead>()? {
+        let mut offsets: Ascending<TopicPartition, CommittedOffset> = Ascending::empty();
         let mut offset_bytes = 0;
         for _ in 0..head.offsets {
             let (at, offset): (_, CommittedOffset) = reader.frame()?;

@@ -86,22 +86,31 @@ fn references_that_lead_nowhere_are_found() {
     let table = |spoil: fn(&mut Table)| {
         found(|state| {
             spoil(Arc::make_mut(
-                state.tables.get_mut(&crate::harness::topic(7)).unwrap(),
+                state.tables.get_mut(&crate::harness::table(7)).unwrap(),
             ))
         })
     };
+    let of_topic = |spoil: fn(&mut TopicTable)| {
+        found(|state| {
+            let table = state.tables.get_mut(&crate::harness::table(7)).unwrap();
+            spoil(Arc::make_mut(table).of_topic_mut().unwrap());
+        })
+    };
     assert_eq!(
-        table(|table| table.detached = true),
+        of_topic(|of| of.detached = Some(ClusterTime(1))),
         "tables-belong-to-topics"
     );
     assert_eq!(
-        table(|table| table.last_field_id = 98),
+        table(|table| {
+            let twice = Field::new("twice", ColumnType::Int);
+            table.columns = vec![twice.clone(), twice];
+        }),
         "field-ids-are-unique"
     );
     assert_eq!(
-        table(|table| {
-            table.materialized.insert(PartitionId(0), Offset(6));
-            table.counters.insert(
+        of_topic(|of| {
+            of.materialized.insert(PartitionId(0), Offset(6));
+            of.counters.insert(
                 PartitionId(0),
                 Counters {
                     rows: 6,
@@ -112,10 +121,20 @@ fn references_that_lead_nowhere_are_found() {
         "m-is-stable"
     );
     assert_eq!(
-        table(|table| {
-            let _ = table.materialized.insert(PartitionId(0), Offset(2));
+        of_topic(|of| {
+            let _ = of.materialized.insert(PartitionId(0), Offset(2));
         }),
         "counters-account-for-m"
+    );
+    assert_eq!(
+        table(|table| table.name = "other".into()),
+        "tables-are-indexed"
+    );
+    assert_eq!(
+        found(|state| {
+            let _ = state.topic_tables.remove(&crate::harness::topic(7));
+        }),
+        "tables-are-indexed"
     );
 }
 

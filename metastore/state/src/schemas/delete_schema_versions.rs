@@ -170,11 +170,11 @@ mod tests {
     fn what_a_table_may_have_to_read_by_stays_until_it_has() {
         let mut cluster = Cluster::with_topic("orders", 1);
         register(&mut cluster, "orders-value", 1).unwrap();
-        let since = cluster.state.tables[&topic(7)].schemas[&SchemaId(1)];
+        let since = cluster.of_topic(7).schemas[&SchemaId(1)];
         delete(&mut cluster, "orders-value", None, false).unwrap();
         // Registered again it is the same to the records before.
         register(&mut cluster, "orders-value", 1).unwrap();
-        assert_eq!(cluster.state.tables[&topic(7)].schemas[&SchemaId(1)], since);
+        assert_eq!(cluster.of_topic(7).schemas[&SchemaId(1)], since);
         delete(&mut cluster, "orders-value", None, false).unwrap();
         delete(&mut cluster, "orders-value", None, true).unwrap();
         assert!(cluster.state.subjects.is_empty() && cluster.state.schemas.len() == 1);

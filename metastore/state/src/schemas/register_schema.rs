@@ -12,8 +12,8 @@ use tarn_model::{ByteSize, Field, SchemaFormat, SchemaId, SchemaReference, caps}
 
 use super::refusal::SchemaRefusal;
 use super::types::ResolvedReference;
-use crate::tables::{Columns, check_columns};
 use crate::{Context, Outcome, Refusal, Schema, State};
+use tarn_model::{Columns, check_columns};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RegisterSchema {
@@ -155,20 +155,20 @@ impl RegisterSchema {
 
     /// The column exists in the same entry as the schema.
     fn grow_table(&self, id: SchemaId, state: &mut State, ctx: &Context) -> Result<(), Refusal> {
-        let Some(topic) = state.table_of_subject(&self.subject) else {
+        let Some(table) = state.table_of_subject(&self.subject) else {
             return Ok(());
         };
-        let table = Arc::make_mut(state.tables.get_mut(&topic).expect("it was just found"));
+        let table = Arc::make_mut(state.tables.get_mut(&table).expect("it was just found"));
         let mut columns = Columns {
             fields: table.columns.clone(),
             last_id: table.last_field_id,
         };
         columns.merge(&self.columns)?;
-        table.columns = columns.fields;
-        table.last_field_id = columns.last_id;
-        table.typed = true;
+        table.change_columns(columns.fields, columns.last_id);
+        let of = table.of_topic_mut().expect("it has a subject's topic");
+        of.typed = true;
         // Deleted and registered again it is what it was to the records since the first time.
-        if let Entry::Vacant(place) = table.schemas.entry(id) {
+        if let Entry::Vacant(place) = of.schemas.entry(id) {
             place.insert(ctx.lsn);
             state.use_schema(id);
         }
@@ -244,7 +244,8 @@ mod tests {
         ];
         register(&mut cluster, "orders-value", 2, columns).unwrap();
         let table = cluster.state.table(topic(7)).unwrap();
-        assert!(table.typed && table.with_value);
+        let of = table.of_topic().unwrap();
+        assert!(of.typed && of.with_value);
         let named: Vec<_> = table
             .columns
             .iter()
@@ -252,8 +253,8 @@ mod tests {
             .collect();
         assert_eq!(named, [(FieldId(100), "id"), (FieldId(101), "name")]);
         assert_eq!(table.columns[0].kind, ColumnType::Long);
-        assert_eq!(table.last_field_id, 101);
-        let schemas: Vec<_> = table.schemas.iter().map(|(id, at)| (id.0, *at)).collect();
+        assert_eq!((table.last_field_id, table.schema_id), (101, 2));
+        let schemas: Vec<_> = of.schemas.iter().map(|(id, at)| (id.0, *at)).collect();
         assert_eq!(schemas, [(1, first), (3, cluster.state.lsn())]);
     }
 

@@ -1,4 +1,6 @@
 //! Registered payload schemas: ids are global, versions count per subject.
+//!
+//! Holds: a schema is there as long as a version, a table or another schema names it, and no longer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use imbl::OrdMap;
 use minicbor::{Decode, Encode};
 use tarn_model::{ClusterTime, Field, Lsn, SchemaFormat, SchemaId, SchemaReference, TopicId, caps};
 
-use crate::{Refusal, State, Table};
+use crate::{Refusal, State, Table, TopicTable};
 
 /// What a new version is compared with. Enforced with the compatibility issue; kept and shown now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -166,16 +168,21 @@ impl State {
         &self,
         table: &'t Table,
     ) -> impl Iterator<Item = SchemaId> + use<'t> {
-        let reads = !table.detached || self.has_leftovers(table.topic);
-        table.schemas.keys().copied().filter(move |_| reads)
+        let reads = |of: &&TopicTable| of.detached.is_none() || self.has_leftovers(of.topic);
+        let read = table.of_topic().filter(reads).into_iter();
+        read.flat_map(|of| of.schemas.keys().copied())
     }
 
     /// The table of a deleted topic has taken everything: no record is read by its schemas any more.
     pub(crate) fn release_schemas_of_table(&mut self, topic: TopicId) {
-        let Some(table) = self.tables.get(&topic).map(Arc::clone) else {
+        let Some(table) = self.table_of(topic).map(Arc::clone) else {
             return;
         };
-        for id in table.schemas.keys() {
+        for id in table
+            .of_topic()
+            .into_iter()
+            .flat_map(|of| of.schemas.keys())
+        {
             self.release_schema(*id);
         }
     }

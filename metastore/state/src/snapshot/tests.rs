@@ -272,7 +272,7 @@ fn the_hashes_of_a_story_never_change() {
         [
             "0c4c29dc353394f091292960a0bb0529390084ba1088d9df157aea391b6dca08",
             "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-            "5488e2a745b931c44511265e898038c99a82308114250420fc9c76146bf48dce",
+            "e72680fb0b965651283e6817426e2c523327b61ad01cd3a2588beb380f875c39",
         ]
     "#]]
     .assert_debug_eq(&hashes);

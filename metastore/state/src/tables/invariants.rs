@@ -3,24 +3,31 @@
 use std::collections::BTreeSet;
 
 use imbl::ordmap::DiffItem;
-use tarn_model::{ColumnType, Field, TopicPartition, caps};
+use tarn_model::{TopicPartition, caps};
 
-use super::types::{Counters, FIRST_PAYLOAD_FIELD_ID, Table};
+use super::of_topic::{Counters, TopicTable};
+use super::types::Table;
 use crate::State;
 use crate::invariants::{Check, ensure};
+use tarn_model::collect_ids;
 
 impl State {
     pub(crate) fn check_tables(&self) -> Check {
-        let mut names = BTreeSet::new();
         for (id, table) in &self.tables {
-            ensure("tables-belong-to-topics", table.topic == *id, || {
+            ensure("tables-have-their-uuid", table.uuid == *id, || {
                 table.name.clone()
             })?;
-            let unique = names.insert((table.namespace.as_str(), table.name.as_str()));
-            ensure("table-names-are-unique", unique, || table.name.clone())?;
             self.check_table(table)?;
         }
-        let detached = self.tables.values().filter(|table| table.detached).count();
+        let topics = self.tables.values().filter_map(|table| table.of_topic());
+        let (of_topics, detached) = topics.fold((0, 0), |(all, detached), of| {
+            (all + 1, detached + usize::from(of.detached.is_some()))
+        });
+        ensure(
+            "tables-are-indexed",
+            self.table_names.len() == self.tables.len() && self.topic_tables.len() == of_topics,
+            || format!("{} tables", self.tables.len()),
+        )?;
         ensure(
             "detached-tables-are-counted",
             detached == self.detached_tables.len() && detached <= caps::DETACHED_TABLES_MAX,
@@ -43,19 +50,40 @@ impl State {
     }
 
     fn check_table(&self, table: &Table) -> Check {
+        let named = self.table_named(&table.namespace, &table.name);
+        let is_found = |found: Option<&std::sync::Arc<Table>>| {
+            found.is_some_and(|found| found.uuid == table.uuid)
+        };
+        ensure("tables-are-indexed", is_found(named), || table.name.clone())?;
+        if let Some(of) = table.of_topic() {
+            let found = self.table_of(of.topic);
+            ensure("tables-are-indexed", is_found(found), || table.name.clone())?;
+            self.check_table_of_topic(table, of)?;
+        }
+        let mut ids = BTreeSet::new();
+        let fresh = table
+            .columns
+            .iter()
+            .all(|field| collect_ids(field, &mut ids));
+        let highest = ids.last().copied().unwrap_or(0);
+        ensure(
+            "field-ids-are-unique",
+            fresh && highest <= table.last_field_id,
+            || table.name.clone(),
+        )
+    }
+
+    fn check_table_of_topic(&self, table: &Table, of: &TopicTable) -> Check {
         let lives = self
             .topics
-            .get(&table.topic)
+            .get(&of.topic)
             .is_some_and(|topic| topic.name == table.name);
-        ensure("tables-belong-to-topics", lives != table.detached, || {
+        let is_detached = of.detached.is_some();
+        ensure("tables-belong-to-topics", lives != is_detached, || {
             table.name.clone()
         })?;
-        for (partition, materialized) in &table.materialized {
-            let counted = table
-                .counters
-                .get(partition)
-                .copied()
-                .and_then(Counters::sum);
+        for (partition, materialized) in &of.materialized {
+            let counted = of.counters.get(partition).copied().and_then(Counters::sum);
             ensure(
                 "counters-account-for-m",
                 counted == Some(materialized.0),
@@ -66,9 +94,9 @@ impl State {
                     )
                 },
             )?;
-            let at = TopicPartition::new(table.topic, *partition);
+            let at = TopicPartition::new(of.topic, *partition);
             let stable = self.readable(at).map(|partition| partition.last_stable());
-            if !table.detached || stable.is_some() {
+            if !is_detached || stable.is_some() {
                 ensure(
                     "m-is-stable",
                     stable.is_some_and(|stable| *materialized <= stable),
@@ -81,27 +109,6 @@ impl State {
                 )?;
             }
         }
-        let mut ids = BTreeSet::new();
-        let fresh = table
-            .columns
-            .iter()
-            .all(|field| collect_ids(field, &mut ids));
-        let highest = ids.last().copied().unwrap_or(FIRST_PAYLOAD_FIELD_ID - 1);
-        ensure(
-            "field-ids-are-unique",
-            fresh && highest <= table.last_field_id,
-            || table.name.clone(),
-        )
+        Ok(())
     }
-}
-
-/// False if an id stands twice.
-fn collect_ids(field: &Field, ids: &mut BTreeSet<i32>) -> bool {
-    ids.insert(field.id.0)
-        && match &field.kind {
-            ColumnType::Struct(fields) => fields.iter().all(|field| collect_ids(field, ids)),
-            ColumnType::List(element) => collect_ids(element, ids),
-            ColumnType::Map(key, value) => collect_ids(key, ids) && collect_ids(value, ids),
-            _ => true,
-        }
 }

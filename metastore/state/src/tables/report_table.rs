@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::TopicId;
+use tarn_model::TableUuid;
 
 use super::refusal::TableRefusal;
 use super::types::short_reason;
@@ -13,7 +13,7 @@ use crate::{Context, Outcome, Refusal, State};
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ReportTable {
     #[n(0)]
-    pub topic: TopicId,
+    pub table: TableUuid,
     /// The pointer that the reporter saw: a reason that comes after a newer commit is none any more.
     #[n(1)]
     pub pointer: Option<String>,
@@ -25,10 +25,11 @@ impl ReportTable {
     pub(crate) fn apply(&self, state: &mut State, _ctx: &Context) -> Result<Outcome, Refusal> {
         let table = state
             .tables
-            .get_mut(&self.topic)
-            .ok_or(TableRefusal::NoSuchTable(self.topic))?;
+            .get_mut(&self.table)
+            .ok_or(TableRefusal::NoSuchTable(self.table))?;
         if table.pointer != self.pointer {
             return Err(TableRefusal::PointerMoved {
+                table: self.table,
                 have: table.pointer.clone(),
             }
             .into());
@@ -42,15 +43,14 @@ impl ReportTable {
 mod tests {
     use super::*;
     use crate::Command;
-    use crate::commands::CommitTable;
-    use crate::harness::{Cluster, topic};
+    use crate::harness::{Cluster, commit, table, topic};
 
     #[test]
     fn a_reason_stays_until_the_next_commit_and_comes_not_after_it() {
         let mut cluster = Cluster::with_topic("orders", 1);
         let report = |pointer: Option<&str>| {
             Command::ReportTable(ReportTable {
-                topic: topic(7),
+                table: table(7),
                 pointer: pointer.map(str::to_owned),
                 problem: "é".repeat(10_000),
             })
@@ -58,15 +58,7 @@ mod tests {
         cluster.run(report(None)).unwrap();
         let problem = cluster.state.table(topic(7)).unwrap().problem.clone();
         assert_eq!(problem, Some("é".repeat(512)));
-        let commit = CommitTable {
-            topic: topic(7),
-            expected: None,
-            pointer: "p".into(),
-            table_snapshot: None,
-            steps: Vec::new(),
-            hidden: Vec::new(),
-        };
-        cluster.run(Command::CommitTable(commit)).unwrap();
+        cluster.run(commit(7, None, "p", Vec::new())).unwrap();
         assert_eq!(cluster.state.table(topic(7)).unwrap().problem, None);
         let late = cluster.run(report(None));
         assert!(matches!(

@@ -1,6 +1,5 @@
 //! What a state snapshot holds of tables.
 
-use crate::State;
 use crate::level::FeatureLevel;
 use crate::snapshot::section::Section;
 
@@ -13,14 +12,3 @@ pub(crate) const SECTIONS: &[Section] = &[Section {
         Ok(())
     },
 }];
-
-impl State {
-    pub(crate) fn derive_tables(&mut self) {
-        self.detached_tables = self
-            .tables
-            .iter()
-            .filter(|(_, table)| table.detached)
-            .map(|(topic, table)| (table.detached_at, *topic))
-            .collect();
-    }
-}

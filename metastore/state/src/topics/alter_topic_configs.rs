@@ -60,12 +60,13 @@ impl AlterTopicConfigs {
             .into());
         }
         let configs = topic.configs.clone();
-        if let Some(table) = state.tables.get_mut(&self.id) {
+        if let Some(table) = state.table(self.id) {
             let mut named = table.as_ref().clone();
-            named.name_event_time(&configs, ctx);
-            if named.event_times != table.event_times {
+            let of = named.of_topic_mut().expect("it is the topic's");
+            of.name_event_time(&configs, ctx);
+            if named.event_time() != table.event_time() {
                 check_event_time(&named)?;
-                *table = Arc::new(named);
+                state.tables.insert(named.uuid, Arc::new(named));
             }
         }
         Ok(Outcome::Done)

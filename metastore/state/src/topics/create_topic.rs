@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tarn_model::{
-    ClusterTime, Lsn, PartitionId, SchemaId, TableUuid, TopicId, TopicPartition, caps,
-};
+use tarn_model::{Lsn, PartitionId, SchemaId, TableUuid, TopicId, TopicPartition, caps};
 
 use super::alter_topic_configs::check_configs;
 use super::refusal::TopicRefusal;
 use super::types::{Partition, Topic};
-use crate::tables::{Columns, Table, check_event_time, short_reason};
+use crate::tables::{Table, TableKind, TopicTable, check_event_time, short_reason};
 use crate::{Context, Outcome, Refusal, State};
+use tarn_model::Columns;
 use tarn_model::names::{self, EVENTS_NAMESPACE};
 use tarn_model::topic_configs::wants_table;
 
@@ -42,7 +41,10 @@ impl CreateTopic {
         };
         names::check(&self.name).map_err(|problem| invalid(&problem.to_string()))?;
         // An id that is known may be that of a late copy: its topic was made, and deleted.
-        if state.topic_names.contains_key(&self.name) || state.is_topic_known(self.id) {
+        if state.topic_names.contains_key(&self.name)
+            || state.is_topic_known(self.id)
+            || state.tables.contains_key(&self.table)
+        {
             return Err(TopicRefusal::TopicExists(self.name.clone()).into());
         }
         if let Some(other) = state.colliding_topic(&self.name) {
@@ -66,11 +68,12 @@ impl CreateTopic {
         state.check_partition_room(self.partitions)?;
 
         if wants_table(&self.name, &self.configs) {
-            let mut table = self.table(state)?;
-            table.name_event_time(&self.configs, ctx);
+            let table = self.table(state, ctx)?;
             check_event_time(&table)?;
-            table.schemas.keys().for_each(|id| state.use_schema(*id));
-            state.tables.insert(self.id, Arc::new(table));
+            let schemas = table.of_topic().into_iter();
+            let schemas = schemas.flat_map(|of| of.schemas.keys());
+            schemas.for_each(|id| state.use_schema(*id));
+            state.insert_table(Arc::new(table));
         }
         for partition in 0..self.partitions {
             let at = TopicPartition::new(self.id, PartitionId(partition));
@@ -89,10 +92,9 @@ impl CreateTopic {
         Ok(Outcome::TopicCreated(self.id))
     }
 
-    fn table(&self, state: &State) -> Result<Table, Refusal> {
-        // Tables of living topics have the topics' names; only a detached one can be in the way,
-        // and those have two underscores.
-        if self.name.contains("__") && state.table_named(EVENTS_NAMESPACE, &self.name).is_some() {
+    fn table(&self, state: &State, ctx: &Context) -> Result<Table, Refusal> {
+        // Tables of living topics have the topics' names; only a detached one can be in the way.
+        if state.table_named(EVENTS_NAMESPACE, &self.name).is_some() {
             let why = "the table of a deleted topic has it".into();
             return Err(TopicRefusal::InvalidTopicName {
                 name: self.name.clone(),
@@ -121,27 +123,18 @@ impl CreateTopic {
                 }
             }
         }
-        Ok(Table {
-            uuid: self.table,
-            topic: self.id,
-            namespace: EVENTS_NAMESPACE.into(),
-            name: self.name.clone(),
-            columns: columns.fields,
-            last_field_id: columns.last_id,
-            typed: versions.is_some(),
-            schemas,
-            pointer: None,
-            table_snapshot: None,
-            materialized: BTreeMap::new(),
-            counters: BTreeMap::new(),
-            committed: None,
-            detached: false,
-            with_value: versions.is_none(),
-            detached_at: ClusterTime::default(),
-            event_times: Vec::new(),
-            unfit,
-            problem: None,
-        })
+        let mut of = TopicTable::new(self.id);
+        of.typed = versions.is_some();
+        of.with_value = versions.is_none();
+        of.schemas = schemas;
+        of.unfit = unfit;
+        of.name_event_time(&self.configs, ctx);
+        let kind = TableKind::Topic(of);
+        let mut table = Table::new(self.table, EVENTS_NAMESPACE, &self.name, kind);
+        table.columns = columns.fields;
+        table.last_field_id = columns.last_id;
+        table.created = ctx.cluster_time;
+        Ok(table)
     }
 }
 
@@ -150,7 +143,7 @@ mod tests {
     use super::*;
     use crate::Command;
     use crate::commands::{DeleteTopic, RegisterSchema};
-    use crate::harness::{Cluster, at, create_topic, topic};
+    use crate::harness::{Cluster, at, create_topic, table, topic};
     use tarn_model::{ColumnType, Field, FieldId, SchemaFormat};
 
     fn create(cluster: &mut Cluster, name: &str) -> Result<Outcome, Refusal> {
@@ -165,11 +158,12 @@ mod tests {
         assert_eq!(cluster.state.partitions.len(), 3);
         assert!(cluster.state.partitions.contains_key(&at(7, 2)));
         let table = cluster.state.table(topic(7)).unwrap();
+        let of = table.of_topic().unwrap();
         assert_eq!(
-            (table.namespace.as_str(), table.name.as_str(), table.typed),
+            (table.namespace.as_str(), table.name.as_str(), of.typed),
             ("events", "orders", false)
         );
-        assert!(table.columns.is_empty() && table.with_value);
+        assert!(table.columns.is_empty() && of.with_value);
         assert_eq!(table.last_field_id, 99);
         assert_eq!(
             create(&mut cluster, "orders"),
@@ -258,7 +252,8 @@ mod tests {
         }
         cluster.create_topic(7, "orders", 1);
         let table = cluster.state.table(topic(7)).unwrap();
-        assert!(table.typed && !table.with_value);
+        let of = table.of_topic().unwrap();
+        assert!(of.typed && !of.with_value);
         assert_eq!(
             table.columns,
             [Field {
@@ -266,7 +261,7 @@ mod tests {
                 ..Field::new("id", ColumnType::Long)
             }]
         );
-        assert_eq!(table.schemas.len(), 2);
+        assert_eq!((of.schemas.len(), table.schema_id), (2, 0));
     }
 
     /// Versions that no table holds together: the newest decides, and what fits it stays.
@@ -302,8 +297,9 @@ mod tests {
             let names = table.columns.iter().map(|column| column.name.as_str());
             assert_eq!(names.collect::<Vec<_>>(), ["id", "new", "old"]);
             assert_eq!(table.columns[0].kind, ColumnType::Long);
-            assert_eq!(table.schemas.len(), 4);
-            let told = table.unfit.iter().map(|(id, why)| (id.0, why.as_str()));
+            let of = table.of_topic().unwrap();
+            assert_eq!(of.schemas.len(), 4);
+            let told = of.unfit.iter().map(|(id, why)| (id.0, why.as_str()));
             let cannot = "Iceberg cannot turn one into the other";
             assert_eq!(
                 told.collect::<Vec<_>>(),
@@ -375,7 +371,7 @@ mod tests {
             again,
             Err(Refusal::Topic(TopicRefusal::TopicExists("orders".into())))
         );
-        let detached = cluster.state.tables[&topic(7)].name.clone();
+        let detached = cluster.state.tables[&table(7)].name.clone();
         assert!(matches!(
             create(&mut cluster, &detached),
             Err(Refusal::Topic(TopicRefusal::InvalidTopicName { .. }))

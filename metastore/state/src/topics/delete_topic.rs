@@ -34,10 +34,8 @@ mod tests {
     use super::*;
     use crate::Command;
     use crate::Counters;
-    use crate::commands::{
-        CommitGroupOffsets, CommitMode, CommitTable, GroupOffset, MaterializedStep,
-    };
-    use crate::harness::{Cluster, at, batch, idempotent, topic};
+    use crate::commands::{CommitGroupOffsets, CommitMode, GroupOffset, MaterializedStep};
+    use crate::harness::{Cluster, at, batch, commit, idempotent, table, topic};
     use tarn_model::{NodeId, Offset, PartitionId, caps};
 
     #[test]
@@ -61,7 +59,7 @@ mod tests {
             leader_epoch: -1,
             metadata: String::new(),
         };
-        let commit = CommitGroupOffsets {
+        let offsets = CommitGroupOffsets {
             group: "g".into(),
             node: NodeId(1),
             generation: -1,
@@ -69,7 +67,7 @@ mod tests {
             instance: None,
             offsets: vec![offset(at(7, 0)), offset(at(8, 0))],
         };
-        cluster.run(Command::CommitGroupOffsets(commit)).unwrap();
+        cluster.run(Command::CommitGroupOffsets(offsets)).unwrap();
         // Its table has everything.
         let step = |partition, to| MaterializedStep {
             partition: PartitionId(partition),
@@ -82,15 +80,8 @@ mod tests {
                 ..Counters::default()
             },
         };
-        let table = CommitTable {
-            topic: topic(7),
-            expected: None,
-            pointer: "file:/v1".into(),
-            table_snapshot: None,
-            steps: vec![step(0, 3), step(1, 1)],
-            hidden: Vec::new(),
-        };
-        cluster.run(Command::CommitTable(table)).unwrap();
+        let steps = vec![step(0, 3), step(1, 1)];
+        cluster.run(commit(7, None, "file:/v1", steps)).unwrap();
 
         cluster
             .run(Command::DeleteTopic(DeleteTopic { id: topic(7) }))
@@ -110,9 +101,9 @@ mod tests {
             [at(8, 0)]
         );
         assert!(state.table(topic(7)).is_none());
-        let table = &state.tables[&topic(7)];
+        let table = &state.tables[&table(7)];
         assert_eq!(
-            (table.name.as_str(), table.detached),
+            (table.name.as_str(), table.is_detached()),
             ("orders__00000007", true)
         );
         assert_eq!(state.segments[&shared.segment].extents, 1);

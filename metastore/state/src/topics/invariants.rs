@@ -173,13 +173,11 @@ impl State {
             )?;
         }
         for at in self.leftovers.keys() {
-            let table = self.tables.get(&at.topic);
-            let waits = table.is_some_and(|table| {
-                table.detached
-                    && self
-                        .detached_tables
-                        .contains(&(table.detached_at, at.topic))
-            });
+            let detached = self
+                .table_of(at.topic)
+                .and_then(|table| table.of_topic()?.detached);
+            let waits =
+                detached.is_some_and(|since| self.detached_tables.contains(&(since, at.topic)));
             ensure("leftovers-belong-to-nobody", waits, || {
                 format!("{at} waits for no table")
             })?;

@@ -57,7 +57,7 @@ impl State {
 
     /// The topic of these partitions is deleted: they wait for its table, or leave.
     pub(crate) fn detach_partitions(&mut self, topic: TopicId, partitions: i32) {
-        let table = self.tables.get(&topic).map(Arc::clone);
+        let table = self.table_of(topic).map(Arc::clone);
         for partition in 0..partitions {
             let partition = PartitionId(partition);
             let at = TopicPartition::new(topic, partition);
@@ -107,7 +107,7 @@ impl State {
         let first = TopicPartition::new(topic, PartitionId(i32::MIN));
         let last = TopicPartition::new(topic, PartitionId(i32::MAX));
         self.topics.contains_key(&topic)
-            || self.tables.contains_key(&topic)
+            || self.topic_tables.contains_key(&topic)
             || self.leaving.range(first..=last).next().is_some()
     }
 
@@ -147,8 +147,7 @@ impl State {
             self.leave_all(topic);
         }
         let is_empty = self
-            .tables
-            .get(&topic)
+            .table_of(topic)
             .is_none_or(|table| table.pointer.is_none());
         if age > caps::EMPTY_TABLE_KEPT && is_empty && !self.has_leftovers(topic) {
             self.forget_table(topic);

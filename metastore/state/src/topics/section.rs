@@ -139,9 +139,9 @@ fn put_partitions(partitions: &OrdMap<TopicPartition, Arc<Partition>>, frames: &
 fn partitions(
     reader: &mut Reader<'_>,
 ) -> Result<OrdMap<TopicPartition, Arc<Partition>>, SnapshotError> {
-    let mut partitions = Ascending::new();
-    while let Some(head) = reader.next::<PartitionHead>()? {
-        let mut extents = Ascending::new();
+    let mut partitions = Ascending::empty();
+    while let Some(head) = reader.value::<PartitionHead>()? {
+        let mut extents = Ascending::empty();
         for _ in 0..head.extents {
             let extent: Extent = reader.frame()?;
             extents.push(extent.offsets.start, extent)?;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use datafusion::arrow::array::{BooleanBuilder, Int32Builder, RecordBatch, StringBuilder};
 use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::arrow::error::ArrowError;
-use tarn_schema::{FIRST_PAYLOAD_FIELD_ID, field_name, table_columns};
+use tarn_schema::{FIRST_PAYLOAD_FIELD_ID, field_name};
 use tarn_state::State;
+use tarn_tables::all_columns;
 
 use super::{Described, boolean, count, int, text};
 
@@ -38,9 +39,9 @@ fn rows(state: &State, schema: SchemaRef) -> Result<RecordBatch, ArrowError> {
     let (mut positions, mut ids) = (Int32Builder::new(), Int32Builder::new());
     let mut nullable = BooleanBuilder::new();
     for table in state.tables.values() {
-        let columns = table_columns(&table.columns, table.with_value);
+        let columns = all_columns(table);
         for (before, column) in columns.iter().enumerate() {
-            let of_payload = column.id.0 >= FIRST_PAYLOAD_FIELD_ID;
+            let of_payload = table.topic().is_some() && column.id.0 >= FIRST_PAYLOAD_FIELD_ID;
             let row = [
                 Some(table.namespace.as_str()),
                 Some(table.name.as_str()),

@@ -55,28 +55,23 @@ fn rows(state: &State, schema: SchemaRef) -> Result<RecordBatch, ArrowError> {
     let (mut typed, mut width) = (BooleanBuilder::new(), Int32Builder::new());
     let [mut committed, mut since] =
         std::array::from_fn(|_| TimestampMicrosecondBuilder::new().with_timezone("+00:00"));
-    for (id, table) in &state.tables {
-        let topic = state.topic(*id).filter(|_| !table.detached);
+    for table in state.tables.values() {
+        let topic = table.topic().and_then(|id| state.topic(id));
         let row = [
             Some(table.namespace.clone()),
             Some(table.name.clone()),
             Some(table.uuid.uuid().to_string()),
             topic.map(|topic| topic.name.clone()),
             table.pointer.clone(),
-            Some(event_time(table)),
+            event_time(table),
             problems(table),
         ];
         for (column, value) in texts.iter_mut().zip(row) {
             column.append_option(value);
         }
         let sum = |count: fn(&tarn_state::Counters) -> u64| {
-            Some(number(
-                table
-                    .counters
-                    .values()
-                    .map(count)
-                    .fold(0, u64::saturating_add),
-            ))
+            let counters = table.of_topic()?.counters.values();
+            Some(number(counters.map(count).fold(0, u64::saturating_add)))
         };
         let row = [
             sum(|counters| counters.rows),
@@ -89,7 +84,7 @@ fn rows(state: &State, schema: SchemaRef) -> Result<RecordBatch, ArrowError> {
         for (column, value) in numbers.iter_mut().zip(row) {
             column.append_option(value);
         }
-        typed.append_value(table.typed);
+        typed.append_option(table.of_topic().map(|of| of.typed));
         width.append_value(count(table.columns.len()));
         committed.append_option(table.committed.map(micros));
         since.append_option(table.event_time().map(|named| micros(named.since_time)));
@@ -122,10 +117,11 @@ fn rows(state: &State, schema: SchemaRef) -> Result<RecordBatch, ArrowError> {
     )
 }
 
-/// The column with the time of an event.
-fn event_time(table: &Table) -> String {
-    let named = table.event_time().and_then(|named| named.column.clone());
-    named.unwrap_or_else(|| TIMESTAMP.to_owned())
+/// The column with the time of an event, of a topic's table.
+fn event_time(table: &Table) -> Option<String> {
+    let named = table.of_topic()?.event_times.last();
+    let named = named.and_then(|named| named.column.clone());
+    Some(named.unwrap_or_else(|| TIMESTAMP.to_owned()))
 }
 
 /// All that keeps rows out of the table, or out of their day.
@@ -134,7 +130,7 @@ fn problems(table: &Table) -> Option<String> {
     if let Some(why) = table.event_time_problem() {
         problems.push(format!("{}: {why}", EVENT_TIME.name));
     }
-    let unfit = table.unfit.iter();
+    let unfit = table.of_topic().into_iter().flat_map(|of| &of.unfit);
     problems.extend(unfit.map(|(id, why)| format!("schema {id}: {why}")));
     (!problems.is_empty()).then(|| problems.join("; "))
 }

@@ -106,7 +106,8 @@ fn unknown(state: &State, table: &Table, at: TopicPartition) -> OffsetRange {
         return OffsetRange::new(Offset::ZERO, Offset::ZERO);
     };
     let end = partition.last_stable();
-    let counted = table.counters.get(&at.partition);
+    let of = table.of_topic();
+    let counted = of.and_then(|of| of.counters.get(&at.partition));
     let is_clean = counted.is_none_or(|counted| counted.undecodable == 0);
     let start = match is_clean {
         true => table.materialized(at.partition).max(partition.log_start),

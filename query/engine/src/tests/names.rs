@@ -28,7 +28,7 @@ async fn topics_keep_their_names() {
     assert_eq!(count("Mixed").await, 4);
     assert_eq!(count("CLICKS").await, 0);
     let error = fixture.fail("SELECT * FROM orders").await;
-    expect![[r#"the name orders could be "Orders" or "ORDERS": write it in double quotes"#]]
+    expect![[r#"the name orders could be "ORDERS" or "Orders": write it in double quotes"#]]
         .assert_eq(&error.to_string());
     fixture.node.drain().await;
 }

@@ -84,9 +84,10 @@ async fn what_somebody_has_to_mend_is_shown() {
     fixture.produce_at(CLICKS, 0, &values, -1).await;
     fixture.materialize(CLICKS).await;
     let view = fixture.node.metastore.view();
+    let table = view.table(CLICKS).expect("a table");
     let report = ReportTable {
-        topic: CLICKS,
-        pointer: view.table(CLICKS).and_then(|table| table.pointer.clone()),
+        table: table.uuid,
+        pointer: table.pointer.clone(),
         problem: "the disk is full".to_owned(),
     };
     fixture.propose(Command::ReportTable(report)).await;

@@ -35,6 +35,7 @@ use serde_json::{Map, Value, json};
 use tarn_engine::{QueryCut, QueryError, type_name};
 use tarn_hot::TableCut;
 use tarn_model::ByteSize;
+use tarn_state::Table;
 
 /// `{"columns": […], "rows": [`
 pub(super) fn write_head(out: &mut Vec<u8>, schema: &Schema) {
@@ -54,10 +55,18 @@ pub(super) fn write_tail(out: &mut Vec<u8>, cut: &QueryCut) {
     let topics: Map<String, Value> = cut
         .tables
         .iter()
-        .map(|table| (table.table.name.clone(), topic(table)))
+        .map(|cut| (named(&cut.table), topic(cut)))
         .collect();
     let cut = json!({ "lsn": cut.lsn.to_string(), "topics": topics });
     push(out, format_args!("],\"cut\":{cut}}}"));
+}
+
+/// Topics by their names, and what no topic has with its namespace before it.
+fn named(table: &Table) -> String {
+    match table.topic() {
+        Some(_) => table.name.clone(),
+        None => format!("{}.{}", table.namespace, table.name),
+    }
 }
 
 /// Partitions of a topic whose place in the cut is told; of a topic that has more only how many it has.

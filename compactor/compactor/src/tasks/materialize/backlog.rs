@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use imbl::ordmap::DiffItem;
 use tarn_model::{ClusterTime, Offset, PartitionId, TopicId, TopicPartition};
 use tarn_replica::View;
-use tarn_state::{Partition, Table};
+use tarn_state::{Partition, TopicTable};
 
 use super::waiting_of;
 
@@ -93,13 +93,14 @@ fn moved(seen: &View, view: &View) -> BTreeSet<TopicPartition> {
     }
     for change in seen.tables.diff(&view.tables) {
         if let DiffItem::Update {
-            old: (topic, old),
+            old: (_, old),
             new: (_, new),
         } = change
+            && let (Some(old), Some(new)) = (old.of_topic(), new.of_topic())
         {
             let steps = new.materialized.iter();
             let steps = steps.filter(|(at, to)| old.materialized.get(at) != Some(*to));
-            moved.extend(steps.map(|(at, _)| TopicPartition::new(*topic, *at)));
+            moved.extend(steps.map(|(at, _)| TopicPartition::new(new.topic, *at)));
         }
     }
     moved
@@ -112,12 +113,12 @@ impl Behind {
             self.by_age.remove(&(before.since, at.partition));
             self.bytes -= before.bytes;
         }
-        let Some(table) = view.tables.get(&at.topic) else {
+        let Some(table) = view.table_of(at.topic).and_then(|table| table.of_topic()) else {
             return;
         };
         let partition = match table.detached {
-            true => view.leftovers.get(&at),
-            false => view.partitions.get(&at),
+            Some(_) => view.leftovers.get(&at),
+            None => view.partitions.get(&at),
         };
         if let Some(partition) = partition
             && let Some(waits) = waits(view, table, at.partition, partition, before)
@@ -131,7 +132,7 @@ impl Behind {
 
 fn waits(
     view: &View,
-    table: &Table,
+    table: &TopicTable,
     at: PartitionId,
     partition: &Partition,
     before: Option<Waits>,

@@ -4,7 +4,7 @@
 //! Leaves to others: when a round is due (`service`).
 
 use tarn_model::{ClusterTime, Offset, OffsetRange, PartitionId, TopicId, TopicPartition};
-use tarn_state::{Partition, State, Table};
+use tarn_state::{Partition, State, TopicTable};
 
 /// Offsets of one partition that are in no table file yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,13 @@ impl Waiting {
 
 /// Partitions with offsets between M and the last stable offset, in their order. Of a deleted topic
 /// those that it left.
-pub(crate) fn waiting(state: &State, table: &Table) -> Vec<Waiting> {
+pub(crate) fn waiting(state: &State, table: &TopicTable) -> Vec<Waiting> {
     let mut waiting = Vec::new();
     let first = TopicPartition::new(table.topic, PartitionId(0));
     let last = TopicPartition::new(table.topic, PartitionId(i32::MAX));
     let partitions = match table.detached {
-        true => &state.leftovers,
-        false => &state.partitions,
+        Some(_) => &state.leftovers,
+        None => &state.partitions,
     };
     for (at, partition) in partitions.range(first..=last) {
         waiting.extend(waiting_of(state, table, at.partition, partition));
@@ -44,7 +44,7 @@ pub(crate) fn waiting(state: &State, table: &Table) -> Vec<Waiting> {
 /// The same for one partition.
 pub(crate) fn waiting_of(
     state: &State,
-    table: &Table,
+    table: &TopicTable,
     at: PartitionId,
     partition: &Partition,
 ) -> Option<Waiting> {
@@ -99,10 +99,9 @@ pub(crate) fn stored_bytes(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use tarn_model::{ClusterId, SegmentId, TableUuid, Timestamp, TopicId};
+    use tarn_model::{ClusterId, SegmentId, Timestamp, TopicId};
     use tarn_state::{Extent, Position};
 
     use super::*;
@@ -138,31 +137,13 @@ mod tests {
         partition
     }
 
-    fn a_table(materialized: &[(i32, u64)]) -> Table {
-        let materialized = materialized
-            .iter()
-            .map(|(at, offset)| (PartitionId(*at), Offset(*offset)));
-        Table {
-            uuid: TableUuid([9; 16]),
-            topic: TOPIC,
-            namespace: "events".to_owned(),
-            name: "clicks".to_owned(),
-            columns: Vec::new(),
-            last_field_id: 99,
-            typed: false,
-            schemas: BTreeMap::new(),
-            pointer: None,
-            table_snapshot: None,
-            materialized: materialized.collect(),
-            counters: BTreeMap::new(),
-            committed: None,
-            detached: false,
-            with_value: true,
-            detached_at: ClusterTime::default(),
-            event_times: Vec::new(),
-            unfit: BTreeMap::new(),
-            problem: None,
-        }
+    fn a_table(materialized: &[(i32, u64)]) -> TopicTable {
+        let mut table = TopicTable::new(TOPIC);
+        let materialized = materialized.iter();
+        table.materialized = materialized
+            .map(|(at, offset)| (PartitionId(*at), Offset(*offset)))
+            .collect();
+        table
     }
 
     #[test]

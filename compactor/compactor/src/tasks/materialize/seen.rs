@@ -65,9 +65,9 @@ impl Seen {
     }
 
     /// How long this process has seen something wait for the table's next snapshot.
-    pub(crate) fn waited(&self, table: &Table) -> Duration {
+    pub(crate) fn waited(&self, topic: TopicId, table: &Table) -> Duration {
         let mut tables = self.tables();
-        let progress = tables.entry(table.topic).or_insert_with(Progress::new);
+        let progress = tables.entry(topic).or_insert_with(Progress::new);
         let now = Instant::now();
         match progress.waits {
             Some((snapshot, since)) if snapshot == table.table_snapshot => now - since,
@@ -141,7 +141,7 @@ impl Seen {
 impl Parked {
     fn at(view: &View, topic: TopicId) -> Parked {
         Parked {
-            table: view.tables.get(&topic).cloned(),
+            table: view.table_of(topic).cloned(),
             topic: view.topic(topic).cloned(),
         }
     }
@@ -153,8 +153,7 @@ impl Parked {
                 Arc::ptr_eq(one, other)
                     || one.pointer == other.pointer
                         && one.columns == other.columns
-                        && one.with_value == other.with_value
-                        && one.detached == other.detached
+                        && one.is_detached() == other.is_detached()
             }
             (one, other) => one.is_none() && other.is_none(),
         };

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tarn_model::{ClusterTime, Offset, PartitionId, TopicId};
 use tarn_replica::{Node, View};
-use tarn_state::{Table, Topic};
+use tarn_state::{Table, Topic, TopicTable};
 use tarn_tables::Catalog;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -72,13 +72,13 @@ impl MaterializerHandle {
         let metastore = &self.task.node.metastore;
         let newest = || metastore.barrier(Instant::now() + BARRIER_WITHIN);
         let mut view = newest().await?;
-        let wanted: Vec<(PartitionId, Offset)> = waiting(&view, table_of(&view, topic)?)
+        let wanted: Vec<(PartitionId, Offset)> = waiting(&view, of_topic(&view, topic)?)
             .iter()
             .map(|waiting| (waiting.partition, waiting.readable.end))
             .collect();
         let (mut moved, mut days_max) = (0, DAYS_MAX);
         loop {
-            let table = table_of(&view, topic)?;
+            let table = of_topic(&view, topic)?;
             let is_in = |(at, end): &(PartitionId, Offset)| table.materialized(*at) >= *end;
             if wanted.iter().all(is_in) {
                 return Ok(view);
@@ -114,8 +114,8 @@ impl Task for Materialize {
         }
         let mut due = Vec::new();
         for (topic, behind) in backlog.tables() {
-            if let Some(table) = view.tables.get(&topic)
-                && let Some(topic) = topic_of(view, table)
+            if let Some(table) = view.table_of(topic)
+                && let Some(topic) = topic_of(view, topic, table)
                 && self.is_due(view, table, &topic, behind)
                 && self.seen.is_hopeful(view, topic.id)
             {
@@ -151,7 +151,7 @@ impl Materialize {
     fn is_due(&self, view: &View, table: &Table, topic: &Topic, behind: &Behind) -> bool {
         // SUBTLE: cluster time may stand still for hours, while nobody's wall clock can be trusted.
         // What waits must become a table all the same.
-        let waited = self.seen.waited(table);
+        let waited = self.seen.waited(topic.id, table);
         let since = behind.since().unwrap_or(view.cluster_time);
         let lag = view.cluster_time.since(since).max(waited);
         self.seen.show_lag(&self.metrics, topic, lag);
@@ -198,12 +198,12 @@ impl Materialize {
             Ok(None) => {}
             Ok(Some(round)) => {
                 self.metrics.count_round(RoundOutcome::Committed);
-                if let Some(table) = view.tables.get(&topic) {
+                if let Some(table) = view.table_of(topic) {
                     self.count(&table.name, round);
                 }
             }
             Err(error) if error.is_moved() => self.metrics.count_round(RoundOutcome::Moved),
-            Err(_) if view.tables.contains_key(&topic) => {
+            Err(_) if view.table_of(topic).is_some() => {
                 self.metrics.count_round(RoundOutcome::Failed);
             }
             Err(_) => {}
@@ -271,19 +271,19 @@ fn days_next(round: &Round, days_max: usize) -> usize {
     }
 }
 
-fn table_of(view: &View, topic: TopicId) -> Result<&Arc<Table>, MaterializeError> {
-    let table = view.tables.get(&topic);
+fn of_topic(view: &View, topic: TopicId) -> Result<&TopicTable, MaterializeError> {
+    let table = view.table_of(topic).and_then(|table| table.of_topic());
     table.ok_or(MaterializeError::NoTable(topic))
 }
 
 /// The topic whose rows the table gets: one that was deleted as long as some of its rows are missing.
-fn topic_of(view: &View, table: &Table) -> Option<Arc<Topic>> {
-    if !table.detached {
-        return view.topic(table.topic).cloned();
+fn topic_of(view: &View, topic: TopicId, table: &Table) -> Option<Arc<Topic>> {
+    if !table.is_detached() {
+        return view.topic(topic).cloned();
     }
-    view.has_leftovers(table.topic).then(|| {
+    view.has_leftovers(topic).then(|| {
         Arc::new(Topic {
-            id: table.topic,
+            id: topic,
             name: table.name.clone(),
             partitions: 0,
             configs: BTreeMap::new(),

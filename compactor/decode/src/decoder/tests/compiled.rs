@@ -8,28 +8,14 @@ fn version(n: usize) -> String {
     )
 }
 
-fn a_table() -> tarn_state::Table {
-    tarn_state::Table {
-        uuid: tarn_model::TableUuid::from_u128(1),
-        topic: tarn_model::TopicId::from_u128(7),
-        namespace: "events".to_owned(),
-        name: "orders".to_owned(),
-        last_field_id: 100,
-        columns: Vec::new(),
-        typed: false,
-        schemas: Default::default(),
-        unfit: Default::default(),
-        pointer: None,
-        table_snapshot: None,
-        materialized: Default::default(),
-        counters: Default::default(),
-        committed: None,
-        detached: false,
-        with_value: true,
-        detached_at: ClusterTime::default(),
-        event_times: Vec::new(),
-        problem: None,
-    }
+fn a_table(with_value: bool) -> Arc<tarn_state::Table> {
+    let mut of = tarn_state::TopicTable::new(tarn_model::TopicId::from_u128(7));
+    of.with_value = with_value;
+    let (uuid, kind) = (
+        tarn_model::TableUuid::from_u128(1),
+        tarn_state::TableKind::Topic(of),
+    );
+    Arc::new(tarn_state::Table::new(uuid, "events", "orders", kind))
 }
 
 /// A commit moves a table's pointer and offsets, which are nothing to a decoder.
@@ -37,21 +23,18 @@ fn a_table() -> tarn_state::Table {
 fn a_decoder_is_kept_while_its_table_has_the_same_shape() {
     let state = tarn_state::State::new(tarn_model::ClusterId::from_u128(1));
     let decoders = crate::Decoders::default();
-    let table = Arc::new(a_table());
-    let first = decoders.of(&state, &table);
-    assert!(Arc::ptr_eq(&first, &decoders.of(&state, &table)));
-    let moved = tarn_state::Table {
-        pointer: Some("file:/v1".to_owned()),
-        table_snapshot: Some(1),
-        ..a_table()
+    let decoder_of = |table: &Arc<tarn_state::Table>| {
+        let of = table.of_topic().expect("it is a topic's");
+        decoders.of(&state, table, of)
     };
-    let moved = Arc::new(moved);
-    assert!(Arc::ptr_eq(&first, &decoders.of(&state, &moved)));
-    let other = Arc::new(tarn_state::Table {
-        with_value: false,
-        ..a_table()
-    });
-    assert!(!Arc::ptr_eq(&first, &decoders.of(&state, &other)));
+    let mut table = a_table(true);
+    let first = decoder_of(&table);
+    assert!(Arc::ptr_eq(&first, &decoder_of(&table)));
+    let moved = Arc::make_mut(&mut table);
+    moved.pointer = Some("file:/v1".to_owned());
+    moved.table_snapshot = Some(1);
+    assert!(Arc::ptr_eq(&first, &decoder_of(&table)));
+    assert!(!Arc::ptr_eq(&first, &decoder_of(&a_table(false))));
 }
 
 #[test]
@@ -80,18 +63,19 @@ fn a_table_knows_the_format_and_the_references_of_its_schemas() {
         state.schemas.insert(SchemaId(id), refers(schema, &to));
     }
     let schema = parse(order, &[unit, line]).expect("a schema");
-    let mut table = a_table();
+    let mut table = Arc::unwrap_or_clone(a_table(true));
     table.columns = columns(&schema).expect("columns");
     assign_ids(&mut table.columns, &mut 100);
-    table.schemas.insert(SchemaId(3), lsn(1));
-    let shape = TableShape::of(&state, &table);
+    let mut of = table.of_topic().expect("it is a topic's").clone();
+    of.schemas.insert(SchemaId(3), lsn(1));
+    let shape = TableShape::of(&state, &table, &of);
     let decoded = decode(&shape, &records([framed(3, &[2, 0])]));
     expect![[r#"line: {unit: "kg"}, unit: "g", _offset: 0, _schema_id: 3, _value: null"#]]
         .assert_eq(&show(&decoded, &PLAIN));
 
     let schema = state.schemas.get_mut(&SchemaId(3)).expect("it is there");
     Arc::make_mut(schema).format = SchemaFormat::Protobuf;
-    let shape = TableShape::of(&state, &table);
+    let shape = TableShape::of(&state, &table, &of);
     assert_eq!(shape.schemas[0].schema.format, SchemaFormat::Protobuf);
 }
 

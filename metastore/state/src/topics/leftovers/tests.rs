@@ -4,10 +4,10 @@ use tarn_model::{NodeId, Offset};
 
 use super::*;
 use crate::commands::{
-    CommitGroupOffsets, CommitMode, CommitTable, CompleteGroup, DeleteGroup, DeleteTopic,
-    GroupOffset, MaterializedStep, RemoveGroupMembers,
+    CommitGroupOffsets, CommitMode, CompleteGroup, DeleteGroup, DeleteTopic, GroupOffset,
+    MaterializedStep, RemoveGroupMembers,
 };
-use crate::harness::{Cluster, at, batch, idempotent, topic};
+use crate::harness::{Cluster, at, batch, commit as table_commit, idempotent, table, topic};
 use crate::{Command, Counters, GroupMember, Outcome, Refusal, TableRefusal};
 
 fn delete(cluster: &mut Cluster, id: u128) {
@@ -223,15 +223,9 @@ fn rows(partition: i32, to: u64) -> MaterializedStep {
 }
 
 fn take(cluster: &mut Cluster, id: u128, steps: Vec<MaterializedStep>) -> Result<Outcome, Refusal> {
-    let expected = cluster.state.tables[&topic(id)].pointer.clone();
-    cluster.run(Command::CommitTable(CommitTable {
-        topic: topic(id),
-        expected,
-        pointer: format!("file:/{}", cluster.state.n),
-        table_snapshot: Some(1),
-        steps,
-        hidden: Vec::new(),
-    }))
+    let expected = cluster.state.tables[&table(id)].pointer.clone();
+    let pointer = format!("file:/{}", cluster.state.n);
+    cluster.run(table_commit(id, expected.as_deref(), &pointer, steps))
 }
 
 #[test]
@@ -262,9 +256,9 @@ fn the_records_of_a_deleted_topic_wait_for_its_table() {
     // It has all there was.
     assert_eq!(
         take(&mut cluster, 7, Vec::new()),
-        Err(Refusal::Table(TableRefusal::NoSuchTable(topic(7))))
+        Err(Refusal::Table(TableRefusal::NoSuchTable(table(7))))
     );
-    assert!(cluster.state.tables.contains_key(&topic(7)));
+    assert!(cluster.state.tables.contains_key(&table(7)));
 }
 
 #[test]
@@ -302,12 +296,11 @@ fn topics_can_be_made_and_deleted_for_ever() {
     }
     assert_eq!(cluster.state.tables.len(), 3);
     for id in 1_000..1_000 + caps::DETACHED_TABLES_MAX as u128 {
-        let mut table = cluster.state.tables[&topic(102)].as_ref().clone();
-        table.topic = topic(id);
-        table.name = format!("other__{id}");
-        let key = (table.detached_at, topic(id));
-        cluster.state.tables.insert(topic(id), Arc::new(table));
-        cluster.state.detached_tables.insert(key);
+        let mut other = cluster.state.tables[&table(102)].as_ref().clone();
+        other.uuid = table(id);
+        other.name = format!("other__{id}");
+        other.of_topic_mut().unwrap().topic = topic(id);
+        cluster.state.insert_table(Arc::new(other));
     }
     cluster.create_topic(104, "ci", 1);
     take(&mut cluster, 104, Vec::new()).unwrap();
@@ -315,7 +308,7 @@ fn topics_can_be_made_and_deleted_for_ever() {
     delete(&mut cluster, 104);
     let state = &cluster.state;
     assert_eq!(state.detached_tables.len(), caps::DETACHED_TABLES_MAX);
-    assert!(state.tables.contains_key(&topic(104)) && !state.tables.contains_key(&topic(100)));
+    assert!(state.tables.contains_key(&table(104)) && !state.tables.contains_key(&table(100)));
     state.check_invariants().unwrap();
 }
 

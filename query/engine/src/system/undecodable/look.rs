@@ -145,10 +145,10 @@ impl Look {
         let is_it = self.decoder.as_ref().is_some_and(|(of, _)| *of == topic);
         if !is_it {
             let state: &State = &self.context.cut.view;
-            let table = state
-                .table(topic)
-                .expect("only topics with a table are looked at");
-            self.decoder = Some((topic, Decoder::new(&TableShape::of(state, table))));
+            let table = state.table(topic);
+            let table = table.and_then(|table| Some((table, table.of_topic()?)));
+            let (table, of) = table.expect("only topics with a table are looked at");
+            self.decoder = Some((topic, Decoder::new(&TableShape::of(state, table, of))));
         }
         let (_, decoder) = self.decoder.as_ref().expect("it was just made");
         decoder

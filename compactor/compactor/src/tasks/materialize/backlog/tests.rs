@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tarn_model::{ClusterId, OffsetRange, SegmentId, TableUuid, Timestamp};
 use tarn_runtime::Random;
-use tarn_state::{Extent, Position, State};
+use tarn_state::{Extent, Position, State, Table, TableKind};
 
 use super::*;
 
@@ -12,28 +12,11 @@ fn topic(n: u64) -> TopicId {
     TopicId::from_u128(u128::from(n))
 }
 
-fn a_table(topic: TopicId) -> Table {
-    Table {
-        uuid: TableUuid([9; 16]),
-        topic,
-        namespace: "events".to_owned(),
-        name: "clicks".to_owned(),
-        columns: Vec::new(),
-        last_field_id: 99,
-        typed: false,
-        schemas: BTreeMap::new(),
-        pointer: None,
-        table_snapshot: None,
-        materialized: BTreeMap::new(),
-        counters: BTreeMap::new(),
-        committed: None,
-        detached: false,
-        with_value: true,
-        detached_at: ClusterTime::default(),
-        event_times: Vec::new(),
-        unfit: BTreeMap::new(),
-        problem: None,
-    }
+fn put(state: &mut State, of: TopicTable) {
+    let (uuid, topic) = (TableUuid(of.topic.0), of.topic);
+    let table = Table::new(uuid, "events", &topic.to_string(), TableKind::Topic(of));
+    state.tables.insert(uuid, Arc::new(table));
+    state.topic_tables.insert(topic, uuid);
 }
 
 fn append(partition: &mut Partition, time: ClusterTime, records: u64, bytes: u64) {
@@ -69,10 +52,11 @@ fn happen(state: &mut State, random: &Random) {
     else {
         return;
     };
-    let table = state.tables.get(&at.topic).expect("made").as_ref().clone();
+    let table = state.table_of(at.topic).expect("made");
+    let mut table = table.of_topic().expect("a topic's").clone();
     let m = table.materialized(at.partition);
     match random.below(10) {
-        0..=4 if !table.detached => {
+        0..=4 if table.detached.is_none() => {
             append(
                 &mut partition,
                 time,
@@ -83,10 +67,9 @@ fn happen(state: &mut State, random: &Random) {
         }
         5..=7 => {
             let left = partition.high_watermark.0 - m.0.min(partition.high_watermark.0);
-            let mut table = table;
             let to = Offset(m.0 + random.below(left + 1));
             table.materialized.insert(at.partition, to);
-            state.tables.insert(at.topic, Arc::new(table));
+            put(state, table);
         }
         8 => {
             let extents: Vec<Extent> = partition.extents.values().copied().collect();
@@ -94,16 +77,15 @@ fn happen(state: &mut State, random: &Random) {
                 partition.extents.remove(&first.offsets.start);
                 partition.log_start = first.offsets.end;
                 match table.detached {
-                    true => state.leftovers.insert(at, Arc::new(partition)),
-                    false => state.partitions.insert(at, Arc::new(partition)),
+                    Some(_) => state.leftovers.insert(at, Arc::new(partition)),
+                    None => state.partitions.insert(at, Arc::new(partition)),
                 };
             }
         }
         _ if random.below(10) == 0 => {
             // The topic goes, and its table takes what it left.
-            let mut table = table;
-            table.detached = true;
-            state.tables.insert(at.topic, Arc::new(table));
+            table.detached = Some(time);
+            put(state, table);
             for n in 0..PARTITIONS {
                 let at = TopicPartition::new(at.topic, PartitionId(n));
                 if let Some(partition) = state.partitions.remove(&at) {
@@ -139,7 +121,7 @@ fn looking_at_what_moved_is_looking_at_everything() {
         let random = Random::seeded(seed);
         let mut state = State::new(ClusterId([1; 16]));
         for n in 0..3 {
-            state.tables.insert(topic(n), Arc::new(a_table(topic(n))));
+            put(&mut state, TopicTable::new(topic(n)));
             for partition in 0..PARTITIONS {
                 let at = TopicPartition::new(topic(n), PartitionId(partition));
                 state.partitions.insert(at, Arc::new(Partition::empty()));

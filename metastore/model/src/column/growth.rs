@@ -5,32 +5,76 @@
 //! where Iceberg allows it, and always towards the wider one, in whatever order schemas come; no
 //! later schema brings a name that differs from one beside it in upper and lower case only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tarn_model::{ColumnType, Field, FieldId, caps};
+use crate::{ColumnType, Field, FieldId, caps};
 
-use super::types::{FIRST_PAYLOAD_FIELD_ID, TableColumnsError};
+/// Ids of a topic's payload columns start here; the metadata columns have the ones below.
+pub const FIRST_PAYLOAD_FIELD_ID: i32 = 100;
 
 /// Deepest nesting of a column: walking and decoding one takes stack for each level.
-pub(crate) const DEPTH_MAX: usize = 32;
+pub const COLUMN_DEPTH_MAX: usize = 32;
 
 /// Columns with ids, and the last id that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Columns {
-    pub(crate) fields: Vec<Field>,
-    pub(crate) last_id: i32,
+pub struct Columns {
+    pub fields: Vec<Field>,
+    pub last_id: i32,
+}
+
+/// Why a schema's columns do not fit the table that is there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TableColumnsError {
+    #[error(
+        "column {path} is {have} in the table and {want} in the schema; Iceberg cannot turn one into the other"
+    )]
+    TypeChanged {
+        path: String,
+        have: String,
+        want: String,
+    },
+    #[error(
+        "column {path} is named {have} in the table and {want} in the schema, and SQL does not tell upper from lower case"
+    )]
+    CaseChanged {
+        path: String,
+        have: String,
+        want: String,
+    },
+    #[error("column {path} is there twice, and SQL does not tell upper from lower case")]
+    Twice { path: String },
+    #[error("column {path} has no name, or one that is too long")]
+    Name { path: String },
+    #[error("its field ids are not each one of its own, up to {last_id}")]
+    Ids { last_id: i32 },
+    #[error("columns nest deeper than {max} levels")]
+    TooDeep { max: usize },
+    #[error("the table would have more than {max} columns, nested ones counted")]
+    TooMany { max: usize },
 }
 
 impl Columns {
-    pub(crate) fn empty() -> Columns {
+    pub fn empty() -> Columns {
         Columns {
             fields: Vec::new(),
             last_id: FIRST_PAYLOAD_FIELD_ID - 1,
         }
     }
 
+    /// Of a table that no topic has: what must have a value must, and ids begin at 1.
+    pub fn of_new_table(want: &[Field]) -> Result<Columns, TableColumnsError> {
+        check_columns(want)?;
+        check_names(want, "")?;
+        let mut last_id = 0;
+        let fields = want.iter().map(|field| given_ids(field, &mut last_id));
+        Ok(Columns {
+            fields: fields.collect(),
+            last_id,
+        })
+    }
+
     /// Takes in a schema's columns. On an error `self` is of no use any more.
-    pub(crate) fn merge(&mut self, want: &[Field]) -> Result<(), TableColumnsError> {
+    pub fn merge(&mut self, want: &[Field]) -> Result<(), TableColumnsError> {
         check_columns(want)?;
         let Columns { fields, last_id } = self;
         merge_fields(fields, want, last_id, "")?;
@@ -39,9 +83,14 @@ impl Columns {
 }
 
 /// Checks the caps on a list of columns.
-pub(crate) fn check_columns(fields: &[Field]) -> Result<(), TableColumnsError> {
-    if fields.iter().any(|field| is_deeper_than(field, DEPTH_MAX)) {
-        return Err(TableColumnsError::TooDeep { max: DEPTH_MAX });
+pub fn check_columns(fields: &[Field]) -> Result<(), TableColumnsError> {
+    if fields
+        .iter()
+        .any(|field| is_deeper_than(field, COLUMN_DEPTH_MAX))
+    {
+        return Err(TableColumnsError::TooDeep {
+            max: COLUMN_DEPTH_MAX,
+        });
     }
     if fields.iter().map(Field::count).sum::<usize>() > caps::SCHEMA_COLUMNS_MAX {
         return Err(TableColumnsError::TooMany {
@@ -51,7 +100,56 @@ pub(crate) fn check_columns(fields: &[Field]) -> Result<(), TableColumnsError> {
     Ok(())
 }
 
-pub(crate) fn is_deeper_than(field: &Field, levels: usize) -> bool {
+/// Columns with ids, each once and none above the last that was given.
+pub fn check_ids(fields: &[Field], last_id: i32) -> Result<(), TableColumnsError> {
+    check_columns(fields)?;
+    check_names(fields, "")?;
+    let mut ids = BTreeSet::new();
+    let fresh = fields.iter().all(|field| collect_ids(field, &mut ids));
+    let first = ids.first().copied().unwrap_or(1);
+    let last = ids.last().copied().unwrap_or(0);
+    match fresh && first > 0 && last <= last_id {
+        true => Ok(()),
+        false => Err(TableColumnsError::Ids { last_id }),
+    }
+}
+
+/// False if an id stands twice.
+pub fn collect_ids(field: &Field, ids: &mut BTreeSet<i32>) -> bool {
+    ids.insert(field.id.0)
+        && match &field.kind {
+            ColumnType::Struct(fields) => fields.iter().all(|field| collect_ids(field, ids)),
+            ColumnType::List(element) => collect_ids(element, ids),
+            ColumnType::Map(key, value) => collect_ids(key, ids) && collect_ids(value, ids),
+            _ => true,
+        }
+}
+
+/// No two names of a level differ in upper and lower case at most, and all are of some length.
+fn check_names(fields: &[Field], path: &str) -> Result<(), TableColumnsError> {
+    let mut names = BTreeSet::new();
+    for field in fields {
+        let path = below(path, &field.name);
+        if field.name.is_empty() || field.name.len() > caps::NAME_BYTES_MAX {
+            return Err(TableColumnsError::Name { path });
+        }
+        if !names.insert(folded(&field.name)) {
+            return Err(TableColumnsError::Twice { path });
+        }
+        match &field.kind {
+            ColumnType::Struct(fields) => check_names(fields, &path)?,
+            ColumnType::List(element) => check_names(std::slice::from_ref(element), &path)?,
+            ColumnType::Map(key, value) => {
+                check_names(std::slice::from_ref(key), &path)?;
+                check_names(std::slice::from_ref(value), &path)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+pub fn is_deeper_than(field: &Field, levels: usize) -> bool {
     let Some(levels) = levels.checked_sub(1) else {
         return true;
     };
@@ -181,9 +279,31 @@ fn same_field(one: &Field, other: &Field) -> bool {
     one.name == other.name && same_kind(&one.kind, &other.kind)
 }
 
-/// A copy with the next ids, depth first: the field, then what is in it. Everything may be null but
-/// map keys, for a record of another schema version may lack it.
+/// A copy with the next ids. Everything may be null but map keys, for a record of another schema version
+/// may lack it.
 fn with_ids(field: &Field, last_id: &mut i32, nullable: bool) -> Field {
+    let mut field = given_ids(field, last_id);
+    make_nullable(&mut field, nullable);
+    field
+}
+
+fn make_nullable(field: &mut Field, nullable: bool) {
+    field.nullable = nullable;
+    match &mut field.kind {
+        ColumnType::Struct(fields) => fields
+            .iter_mut()
+            .for_each(|field| make_nullable(field, true)),
+        ColumnType::List(element) => make_nullable(element, true),
+        ColumnType::Map(key, value) => {
+            make_nullable(key, false);
+            make_nullable(value, true);
+        }
+        _ => {}
+    }
+}
+
+/// A copy with the next ids, depth first: the field, then what is in it.
+fn given_ids(field: &Field, last_id: &mut i32) -> Field {
     *last_id = last_id
         .checked_add(1)
         .expect("columns are capped far below the number of ids");
@@ -192,20 +312,21 @@ fn with_ids(field: &Field, last_id: &mut i32, nullable: bool) -> Field {
         ColumnType::Struct(fields) => ColumnType::Struct(
             fields
                 .iter()
-                .map(|field| with_ids(field, last_id, true))
+                .map(|field| given_ids(field, last_id))
                 .collect(),
         ),
-        ColumnType::List(element) => ColumnType::List(Box::new(with_ids(element, last_id, true))),
+        ColumnType::List(element) => ColumnType::List(Box::new(given_ids(element, last_id))),
         ColumnType::Map(key, value) => {
-            let key = with_ids(key, last_id, false);
-            ColumnType::Map(Box::new(key), Box::new(with_ids(value, last_id, true)))
+            let mut key = given_ids(key, last_id);
+            key.nullable = false;
+            ColumnType::Map(Box::new(key), Box::new(given_ids(value, last_id)))
         }
         plain => plain.clone(),
     };
     Field {
         id,
         name: field.name.clone(),
-        nullable,
+        nullable: field.nullable,
         kind,
         doc: field.doc.clone(),
     }
@@ -379,10 +500,12 @@ mod tests {
                 max: caps::SCHEMA_COLUMNS_MAX
             })
         );
-        let deep = (0..=DEPTH_MAX).fold(ColumnType::Int, |kind, _| ColumnType::list(kind));
+        let deep = (0..=COLUMN_DEPTH_MAX).fold(ColumnType::Int, |kind, _| ColumnType::list(kind));
         assert_eq!(
             merged(&[vec![Field::new("x", deep)]]),
-            Err(TableColumnsError::TooDeep { max: DEPTH_MAX })
+            Err(TableColumnsError::TooDeep {
+                max: COLUMN_DEPTH_MAX
+            })
         );
     }
 }
