@@ -112,11 +112,17 @@ fn properties(schema: &SchemaDescriptor, limits: Limits) -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_max_row_group_row_count(Some(limits.row_group_rows))
         .set_max_row_group_bytes(Some(limits.row_group_bytes))
-        // Offsets nearly always differ by one; payloads hardly ever repeat.
-        .set_column_dictionary_enabled(column(OFFSET), false)
-        .set_column_encoding(column(OFFSET), Encoding::DELTA_BINARY_PACKED)
+        // Payloads hardly ever repeat.
         .set_column_dictionary_enabled(column(VALUE), false);
     for leaf in schema.columns() {
+        // Offsets nearly always differ by one. A plain table may have a column of another type there.
+        let is_offset =
+            *leaf.path() == column(OFFSET) && leaf.physical_type() == PhysicalType::INT64;
+        if is_offset {
+            properties = properties
+                .set_column_dictionary_enabled(column(OFFSET), false)
+                .set_column_encoding(column(OFFSET), Encoding::DELTA_BINARY_PACKED);
+        }
         // Parquet leaves NaN out of a row group's and a page's extremes, and engines that count it
         // as the greatest number would skip rows by them; by a dictionary they would miss −0.0 for
         // 0.0, and uuids in the order of their text.

@@ -32,6 +32,7 @@ use crate::{Places, home, router};
 
 mod catalog;
 mod parameters;
+mod plain;
 mod vanish;
 
 const CLICKS: TopicId = TopicId([7; 16]);
