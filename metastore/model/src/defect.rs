@@ -81,6 +81,18 @@ pub const DEFECTS: &[(&str, &str)] = &[
         "propose-above-level",
         "a proposer writes a command that is above the level of the cluster",
     ),
+    (
+        "claim-without-fence",
+        "apply takes a step of progress of a claim that is over",
+    ),
+    (
+        "claim-never-taken-over",
+        "a task stays with whoever claimed it, be it gone",
+    ),
+    (
+        "claim-progress-not-asked",
+        "a holder that lives keeps its task without making progress",
+    ),
 ];
 
 #[cfg(debug_assertions)]

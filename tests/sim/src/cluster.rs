@@ -13,6 +13,8 @@ use tarn_model::{SchemaId, decode};
 use tarn_runtime::{Runtime, SimulatedHost};
 use tarn_store::{FaultyStore, Options, Store, StoreFaults, paths};
 
+use crate::ages::Ages;
+use crate::claims::Claims;
 use crate::dead_end::DeadEnd;
 use crate::gate::{Gate, GatedLog, GatedStore};
 use crate::joint::Joint;
@@ -36,6 +38,8 @@ pub(crate) struct Cluster {
     pub(crate) history: History,
     pub(crate) dead_end: DeadEnd,
     pub(crate) joint: Joint,
+    pub(crate) claims: Claims,
+    pub(crate) ages: Ages,
     pub(crate) machines: Arc<Vec<Machine>>,
     /// The services have a machine of their own, whose clock is right.
     pub(crate) service: Runtime,
@@ -68,6 +72,8 @@ impl Cluster {
             history: History::default(),
             dead_end: DeadEnd::default(),
             joint: Joint::default(),
+            claims: Claims::default(),
+            ages: Ages::default(),
             machines: Arc::new((0..plan.nodes).map(machine).collect()),
             service,
             schema: Arc::default(),

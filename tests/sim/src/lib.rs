@@ -5,6 +5,8 @@
 //! traces. The code under test is the code that ships; only clock, chance, network, object store and
 //! log are simulated (`docs/adr/0003-simulation.md`).
 
+mod ages;
+mod claims;
 mod cluster;
 mod coverage;
 mod cut_check;
@@ -21,6 +23,7 @@ mod rows;
 mod run;
 mod workload;
 
+pub use claims::ClaimCounts;
 pub use coverage::Coverage;
 pub use history::{Counts, History, Violation};
 pub use newer::Newer;

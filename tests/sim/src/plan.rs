@@ -88,6 +88,8 @@ pub enum Event {
     },
     /// Kill all, then start all.
     KillAll,
+    /// The older process of a mixed cluster is stopped, and comes back new.
+    Upgrade,
     /// A newer version leaves what this one cannot read: from then on every process that comes by has
     /// to stop (I12), and the run ends when all have. No seed draws it.
     NewerVersion {
@@ -109,6 +111,7 @@ impl Event {
         "stall_log",
         "store_down",
         "kill_all",
+        "upgrade",
     ];
 
     pub fn name(self) -> &'static str {
@@ -124,6 +127,7 @@ impl Event {
             Event::StallLog { .. } => "stall_log",
             Event::StoreDown { .. } => "store_down",
             Event::KillAll => "kill_all",
+            Event::Upgrade => "upgrade",
             Event::NewerVersion { .. } => "newer_version",
         }
     }
@@ -142,6 +146,7 @@ impl Event {
             | Event::RaceClock { .. }
             | Event::WrongClock { .. }
             | Event::KillAll
+            | Event::Upgrade
             | Event::NewerVersion { .. } => Duration::ZERO,
         }
     }
@@ -167,6 +172,8 @@ pub struct Plan {
     /// How long clients wait for an answer: impatient ones repeat what is still under way.
     pub request_timeout: Duration,
     pub faults: Faults,
+    /// One process is a version older than the others, until it is upgraded.
+    pub is_mixed: bool,
     /// Virtual time at which faults stop.
     pub heal_at: Duration,
     /// In order of time.
@@ -243,9 +250,13 @@ impl Plan {
             table_interval: Duration::from_millis(500 + random.below(4000)),
             request_timeout: Duration::from_secs(if seed.is_multiple_of(3) { 2 } else { 5 }),
             faults,
+            is_mixed: matches!(seed % 8, 3 | 4),
             heal_at,
             events: Vec::new(),
         };
+        if plan.is_mixed {
+            plan.nodes = plan.nodes.max(2);
+        }
         let mut events: Vec<(Duration, Event)> = Vec::new();
         let hard = seed % 8 >= 6;
         if hard {
@@ -274,6 +285,9 @@ impl Plan {
             let at = Duration::from_millis(1000 + random.below(9_000));
             let node = usize::try_from(random.below(plan.nodes as u64)).expect("small");
             events.extend(plan.deaths_at_step(at, node, step, 1));
+        }
+        if plan.is_mixed {
+            events.push((plan.heal_at * 2 / 3, Event::Upgrade));
         }
         events.sort_by_key(|(at, _)| *at);
         plan.events = events;
@@ -395,6 +409,7 @@ impl Plan {
                 store_often: None,
                 log: LogFaults::default(),
             },
+            is_mixed: false,
             heal_at: Duration::from_secs(10),
             events: Vec::new(),
         }

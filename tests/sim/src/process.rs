@@ -12,12 +12,14 @@ use tarn_runtime::Runtime;
 use tarn_schema::{columns, parse};
 use tarn_state::commands::RegisterSchema;
 use tarn_state::topic_configs::Defaults;
-use tarn_state::{Advertised, Command, Outcome};
+use tarn_state::{Advertised, Command, FeatureLevel, Outcome};
 use tarn_tables::Catalog;
 use tarn_topics::{Writer, WriterSettings};
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::ages;
+use crate::claims;
 use crate::cluster::{Cluster, KAFKA_PORT, ORDERS};
 use crate::cut_check;
 use crate::history::Told;
@@ -92,7 +94,8 @@ async fn start(
     // A clock that is set right in the meantime is not wrong; one that is wrong by less may pass.
     let wrong = caps::CLOCK_SKEW_MAX + Duration::from_secs(40);
     let skew = cluster.skew(runtime);
-    let opened = Node::open(settings, parts, scope).await;
+    let level_max = cluster.ages.level_of(&cluster.plan, node);
+    let opened = Node::open_up_to(level_max, settings, parts, scope).await;
     let was_wrong = skew > wrong && cluster.skew(runtime) > wrong;
     let opened = match opened {
         Ok(_) if was_wrong => {
@@ -136,6 +139,14 @@ async fn start(
         "joint",
         joint::run(cluster.clone(), opened.clone(), tables, writer),
     );
+    watch(
+        &opened,
+        "claims",
+        claims::run(cluster.clone(), opened.clone()),
+    );
+    if level_max > FeatureLevel::NEWEST {
+        watch(&opened, "ages", ages::run(cluster.clone(), opened.clone()));
+    }
     // Little room, so that rows are evicted and read again.
     let hot = HotTier::start(
         &opened,
@@ -185,7 +196,8 @@ async fn watch_views(cluster: Cluster, number: usize, node: Node) {
     loop {
         let view = std::sync::Arc::clone(&views.borrow_and_update());
         cluster.history.observed(number, &view);
-        if let Err((invariant, detail)) = cluster.joint.check(&view) {
+        let checked = cluster.joint.check(&view);
+        if let Err((invariant, detail)) = checked.and_then(|()| cluster.claims.check(&view)) {
             cluster.history.violated(invariant, detail);
         }
         if let Err(detail) = cluster.dead_end.passed(view.n) {

@@ -8,10 +8,11 @@ use std::time::Duration;
 use tracing::info;
 use turmoil::Sim;
 
+use crate::claims::ClaimCounts;
 use crate::cluster::Cluster;
 use crate::history::{Counts, Violation};
 use crate::plan::{Event, LogKind, Plan};
-use crate::{cut_check, dead_end, newer, process, workload};
+use crate::{ages, cut_check, dead_end, newer, process, workload};
 
 /// Virtual time after which a run that has not come to its end is stuck (I26).
 const STUCK: Duration = Duration::from_secs(600);
@@ -28,6 +29,9 @@ pub struct Report {
     /// of all objects: equal for equal seeds.
     pub trace: Vec<String>,
     pub counts: Counts,
+    pub claims: ClaimCounts,
+    /// How often a command above the cluster's level was refused, and taken once the level had risen.
+    pub above_level: (u64, u64),
     /// Where processes were crashed: a step, or "" for anywhere.
     pub crashes: Vec<&'static str>,
     /// How often each crash step was passed, over all machines.
@@ -206,7 +210,12 @@ impl<'a> Run<'a> {
             // Everybody is done: every node has to see every table complete as of now.
             *settling = Some(self.cluster.history.newest().map_or(0, |view| view.n));
         }
-        settling.is_some_and(|n| self.cluster.history.all_complete(self.plan.nodes, n))
+        // The upgrade, and whoever works at a task, have gone on since.
+        settling.is_some_and(|n| {
+            self.cluster.claims.has_gone_on_since(n)
+                && self.cluster.ages.is_settled(self.plan)
+                && self.cluster.history.all_complete(self.plan.nodes, n)
+        })
     }
 
     fn step(&mut self, settling: bool) -> Result<(), Violation> {
@@ -221,7 +230,10 @@ impl<'a> Run<'a> {
         }
         if self.sim.elapsed() + Duration::from_secs(1) > STUCK {
             let detail = if settling {
-                format!("the tables were not complete within {STUCK:?}")
+                format!(
+                    "the tables were not complete, nobody worked at the task (I30), or the level did not \
+                     rise (I31) within {STUCK:?}"
+                )
             } else {
                 format!(
                     "{} of {} clients finished within {STUCK:?}",
@@ -330,6 +342,7 @@ impl<'a> Run<'a> {
             Event::KillAll => (0..self.plan.nodes).any(|node| !self.is_down(node)),
             // A log of objects stalls when the store does.
             Event::StallLog { .. } => self.plan.log == LogKind::Memory,
+            Event::Upgrade => self.plan.is_mixed && !self.cluster.ages.is_upgraded(),
             Event::NewerVersion { .. } => !self.cluster.dead_end.is_expected(),
             Event::KillAtStep { .. }
             | Event::Pause { .. }
@@ -393,6 +406,10 @@ impl<'a> Run<'a> {
                     self.crash(node, "");
                 }
             }
+            Event::Upgrade => {
+                self.cluster.ages.upgrade();
+                self.crash(ages::OLD_NODE, "");
+            }
             Event::NewerVersion { leaves } => {
                 self.cluster.dead_end.expect(leaves);
                 self.sim
@@ -423,6 +440,8 @@ impl<'a> Run<'a> {
         Report {
             trace: trace(&self.cluster),
             counts: self.cluster.history.counts(),
+            claims: self.cluster.claims.counts(),
+            above_level: self.cluster.ages.counts(),
             crashes: self.crashes.clone(),
             steps,
             events: self.events.clone(),

@@ -70,13 +70,10 @@ const FINDERS: &[(&str, Finder)] = &[
         "ignore-session-sequence",
         History(histories::an_entry_counts_once),
     ),
-    (
-        "propose-above-level",
-        Test {
-            file: "metastore/replica/src/tests/ages.rs",
-            name: "a_command_above_the_level_would_stop_the_older_one",
-        },
-    ),
+    ("propose-above-level", Seeds(&[3, 4])),
+    ("claim-without-fence", Plans(holders_that_are_away)),
+    ("claim-never-taken-over", Plans(holders_that_are_away)),
+    ("claim-progress-not-asked", Plans(holders_that_are_away)),
     (
         "negative-from-lagging-view",
         Test {
@@ -133,6 +130,22 @@ fn away_past_trims() -> Vec<Plan> {
         plan
     };
     (1..=10).map(plan).collect()
+}
+
+/// Whoever holds a claim is away for longer than it may be, and what it sent lands afterwards.
+fn holders_that_are_away() -> Vec<Plan> {
+    let plan = |seed| {
+        let mut plan = Plan::quiet(seed, LogKind::Memory);
+        plan.heal_at = Duration::from_secs(70);
+        for at in 0..4 {
+            let (node, millis) = (at % 2, 11_000);
+            let event = Event::Lag { node, millis };
+            plan.events
+                .push((Duration::from_secs(8 + 15 * at as u64), event));
+        }
+        plan
+    };
+    (1..=6).map(plan).collect()
 }
 
 /// A newer version leaves an entry with a command that nobody knows.

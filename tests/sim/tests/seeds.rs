@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use tarn_sim::{Counts, Coverage, LogKind, Plan, Report, run};
+use tarn_sim::{ClaimCounts, Counts, Coverage, LogKind, Plan, Report, run};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
@@ -121,6 +121,7 @@ fn sweep(odd: u64) {
     let mut coverage = Coverage::new(log);
     let mut steps: BTreeMap<&'static str, u64> = BTreeMap::new();
     let (mut sum, mut crashes, mut ran) = (Counts::default(), 0, 0);
+    let (mut claims, mut above_level) = (ClaimCounts::default(), (0, 0));
     for seed in REGRESSIONS
         .iter()
         .copied()
@@ -131,12 +132,19 @@ fn sweep(odd: u64) {
         ran += 1;
         coverage.add(&report);
         sum += report.counts;
+        claims += report.claims;
+        above_level.0 += report.above_level.0;
+        above_level.1 += report.above_level.1;
         crashes += report.crashes.len();
         for (step, count) in report.steps {
             *steps.entry(step).or_default() += count;
         }
     }
     eprintln!("{ran} seeds clean: {sum:?}, {crashes} crashes");
+    eprintln!(
+        "{claims:?}; above the level: {} refused, {} taken",
+        above_level.0, above_level.1
+    );
     eprintln!("steps passed: {steps:?}");
     eprintln!("{coverage}");
     if ran == 0 {
@@ -147,6 +155,16 @@ fn sweep(odd: u64) {
     }
     assert!(sum.outlived > 0, "no cut was held while its table moved on");
     assert!(sum.gone > 0, "no cut was read when its objects were gone");
+    let claimed = [
+        ("taken over", claims.taken_over),
+        ("fenced", claims.fenced),
+        ("released", claims.released),
+    ];
+    for (what, count) in claimed {
+        assert!(count > 0, "no claim was {what}");
+    }
+    assert!(above_level.0 > 0, "no command above the level was refused");
+    assert!(above_level.1 > 0, "the level never rose");
     let gaps = coverage.gaps();
     assert!(gaps.is_empty(), "{}", gaps.join("\n"));
 }
