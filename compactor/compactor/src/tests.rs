@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep};
 
 mod deleted;
 mod event_time;
+mod foreign;
 mod hidden;
 mod lasting;
 mod moving;

@@ -16,7 +16,7 @@ use iceberg::spec::TableMetadata;
 use tarn_model::{Fate, Kind};
 use tarn_replica::{Found, JointError, Node, Part, View};
 use tarn_runtime::Runtime;
-use tarn_state::commands::{CommitTables, MaterializedChange, TableCommit};
+use tarn_state::commands::{CommitTables, LastIds, MaterializedChange, SchemaChange, TableCommit};
 use tarn_state::{Command, Refusal, Table, TableRefusal};
 use tarn_store::StoreError;
 use tracing::debug;
@@ -106,7 +106,9 @@ impl CommitError {
             CommitError::Joint(JointError::Refused { refusal, .. }) => matches!(
                 refusal,
                 Refusal::Table(
-                    TableRefusal::PointerMoved { .. } | TableRefusal::MaterializedMoved { .. }
+                    TableRefusal::PointerMoved { .. }
+                        | TableRefusal::MaterializedMoved { .. }
+                        | TableRefusal::SchemaMoved { .. }
                 )
             ),
             _ => false,
@@ -136,6 +138,25 @@ impl CommitError {
             | CommitError::Json(_) => 0,
         }
     }
+}
+
+/// What `apply` has to know of metadata that was made on the table as the state has it: which ids somebody
+/// else gave. `None` if it gave all there are.
+pub fn schema_change(table: &Table, metadata: &TableMetadata) -> Option<SchemaChange> {
+    let on = LastIds {
+        field: table.last_field_id,
+        schema: table.schema_id,
+    };
+    let schemas = metadata.schemas_iter().map(|schema| schema.schema_id());
+    let last = LastIds {
+        field: metadata.last_column_id().max(on.field),
+        schema: schemas.max().unwrap_or(on.schema).max(on.schema),
+    };
+    (last != on).then_some(SchemaChange {
+        on,
+        last,
+        columns: None,
+    })
 }
 
 /// Where the state's pointer stands, seen from a commit of ours whose outcome is open.
@@ -190,7 +211,7 @@ impl Committer {
                 Some(_) => MaterializedChange::Move { steps, hidden },
                 None => MaterializedChange::Keep,
             },
-            schema: None,
+            schema: schema_change(&append.table, &produced.metadata),
         };
         Ok(Prepared {
             catalog: self.catalog.clone(),

@@ -28,7 +28,7 @@ mod summary;
 pub use catalog::{Catalog, LoadError, Loaded};
 pub use columns::{EVENT_DATE, all_columns, table_schema};
 pub use commit::append::Append;
-pub use commit::{CommitError, Committed, Committer, Garbage, Prepared};
+pub use commit::{CommitError, Committed, Committer, Garbage, Prepared, schema_change};
 pub use parquet_file::{FILE_BYTES_TARGET, FileWriter, ParquetError, ParquetFile};
 pub use plan::{Plan, PlannedFile};
 pub use storage::{StoreStorage, StoreStorageFactory, file_io};

@@ -4,6 +4,7 @@ use tarn_state::commands::{
     AlterTopicConfigs, CommitTables, ConfigChange, MaterializedChange, TableCommit,
 };
 use tarn_store::{LocalStore, Options, Path};
+use tarn_tables::schema_change;
 
 use super::*;
 
@@ -116,7 +117,11 @@ async fn a_table_that_cannot_be_written_says_why_and_holds_up_nobody() {
 
 impl Fixture {
     /// Another engine changes the table's metadata.
-    async fn change_elsewhere(&self, name: &str, change: impl FnOnce(&mut serde_json::Value)) {
+    pub(super) async fn change_elsewhere(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut serde_json::Value),
+    ) {
         let view = self.node.metastore.view();
         let table = view.table(TOPIC).expect("a table");
         let loaded = catalog(&self.node).load(table).await.expect("it loads");
@@ -126,6 +131,7 @@ impl Fixture {
         let pointer = format!("{}/metadata/{name}.metadata.json", loaded.location());
         let output = loaded.file_io().new_output(&pointer).expect("a path");
         let bytes = serde_json::to_vec(&json).expect("JSON");
+        let metadata = serde_json::from_slice(&bytes).expect("Iceberg's metadata");
         output.write(bytes.into()).await.expect("it is written");
         let commit = TableCommit {
             table: table.uuid,
@@ -133,7 +139,7 @@ impl Fixture {
             pointer,
             table_snapshot: table.table_snapshot,
             materialized: MaterializedChange::Keep,
-            schema: None,
+            schema: schema_change(table, &metadata),
         };
         let commit = CommitTables::one(commit);
         self.propose(Command::CommitTables(commit)).await;
