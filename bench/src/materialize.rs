@@ -238,7 +238,7 @@ impl Bench {
                 .await?;
             let table = view.table(*topic).context("a table")?;
             let of = table.of_topic().context("a topic's")?;
-            let decoder = self.decoders.of(&view, table, of);
+            let decoder = self.decoders.of(&view.schemas, table, of);
             let loaded = self.catalog.load(table).await?;
             let parts = self.read(&view, *topic).await?;
             let uuid = self.node.runtime.random().uuid();

@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tarn_model::TableUuid;
-use tarn_state::{State, Table, TopicTable};
+use imbl::OrdMap;
+use tarn_model::{SchemaId, TableUuid};
+use tarn_state::{Schema, Table, TopicTable};
 
 use crate::{Decoder, TableShape};
 
@@ -30,15 +31,20 @@ struct Known {
 }
 
 impl Decoders {
-    /// The decoder of a topic's table as a state has it.
-    pub fn of(&self, state: &State, table: &Arc<Table>, of: &TopicTable) -> Arc<Decoder> {
+    /// The decoder of a topic's table as a state has it, whose schemas these are.
+    pub fn of(
+        &self,
+        schemas: &OrdMap<SchemaId, Arc<Schema>>,
+        table: &Arc<Table>,
+        of: &TopicTable,
+    ) -> Arc<Decoder> {
         let known = self.known().get(&table.uuid).cloned();
         let decoder = match &known {
             Some(known) if Arc::ptr_eq(&known.table, table) => return Arc::clone(&known.decoder),
             Some(known) if is_same_shape(&known.table, table) => Arc::clone(&known.decoder),
             _ => {
                 let before = known.as_ref().map(|known| known.decoder.as_ref());
-                Arc::new(Decoder::grown(&TableShape::of(state, table, of), before))
+                Arc::new(Decoder::grown(&TableShape::of(schemas, table, of), before))
             }
         };
         // A query at an older cut must not take the place of the newest shape.

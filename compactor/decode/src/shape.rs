@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use tarn_model::{ClusterTime, Lsn, SchemaFormat, SchemaId};
-use tarn_state::{Schema, State, Table, TopicTable};
+use tarn_state::{Schema, Table, TopicTable, referenced_schemas};
 
 use crate::{TableShape, WriterSchema};
 
 impl TableShape {
-    /// The shape of a topic's table at a state. Equal for all states between two changes of its schemas or
-    /// of its event time.
-    pub fn of(state: &State, table: &Table, of: &TopicTable) -> TableShape {
+    /// The shape of a topic's table as a state has it, whose schemas these are. Equal for all states between two
+    /// changes of its schemas or of its event time.
+    pub fn of(all: &OrdMap<SchemaId, Arc<Schema>>, table: &Table, of: &TopicTable) -> TableShape {
         let schemas = of.schemas.iter().filter_map(|(id, registered)| {
-            let schema = state.schema(*id)?;
+            let schema = all.get(id)?;
             Some(WriterSchema {
                 schema: Arc::clone(schema),
-                needed: state.referenced_schemas(schema),
+                needed: referenced_schemas(all, schema),
                 registered: *registered,
                 unfit: of.unfit.get(id).cloned(),
             })

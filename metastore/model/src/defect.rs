@@ -62,6 +62,10 @@ pub const DEFECTS: &[(&str, &str)] = &[
         "the hot half of a cut begins at the newest materialized offset, not at the cut's",
     ),
     (
+        "cut-without-an-extent",
+        "the bytes of a cut leave out an extent of its hot rows",
+    ),
+    (
         "joint-proposes-apart",
         "the parts of a joint proposal are proposed one by one",
     ),

@@ -43,7 +43,9 @@ pub use outcome::{Outcome, ProposalOutcome};
 pub use refusal::Refusal;
 #[cfg(debug_assertions)]
 pub use rehearsal::Rehearse;
-pub use schemas::{Compatibility, ResolvedReference, Schema, SchemaRefusal, Subject};
+pub use schemas::{
+    Compatibility, ResolvedReference, Schema, SchemaRefusal, Subject, referenced_schemas,
+};
 pub use sessions::{Advertised, ClockTrust, Session, SessionRefusal, Tombstone};
 pub use snapshot::section::SnapshotError;
 pub use state::State;
@@ -54,7 +56,7 @@ pub use tarn_model::{names as topic_names, topic_configs};
 pub use tasks::{Claim, ClaimEpoch, TaskRefusal};
 pub use topics::{
     BatchOutcome, Extent, GroupCursor, Partition, Position, Producer, RememberedBatch, Segment,
-    Topic, TopicRefusal, Window, past_commit_deadline,
+    Topic, TopicRefusal, Window, extents_from, past_commit_deadline,
 };
 
 /// What a proposal is made of. Each is a file of its area, with its bytes and its `apply`.

@@ -10,6 +10,7 @@ mod set_compatibility;
 mod types;
 
 pub(crate) use references::SubjectVersion;
+pub use references::referenced_schemas;
 pub use refusal::SchemaRefusal;
 pub(crate) use section::SECTIONS;
 pub use types::{Compatibility, ResolvedReference, Schema, Subject};

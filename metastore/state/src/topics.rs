@@ -21,7 +21,7 @@ pub use outcome::BatchOutcome;
 pub use producers::{Producer, RememberedBatch};
 pub use refusal::TopicRefusal;
 pub(crate) use section::SECTIONS;
-pub use types::{Extent, Partition, Position, Segment, Topic, past_commit_deadline};
+pub use types::{Extent, Partition, Position, Segment, Topic, extents_from, past_commit_deadline};
 pub use window::Window;
 
 /// What proposals about them are made of.

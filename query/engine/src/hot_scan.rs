@@ -4,6 +4,7 @@
 //! Leaves to others: where a row comes from, memory or a segment (`tarn-hot`).
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -84,16 +85,11 @@ fn deal(cut: &TableCut, count: usize) -> Vec<TableCut> {
         .filter(|(_, cut)| !cut.hot().is_empty())
         .collect();
     let count = count.clamp(1, hot.len().max(1));
-    let mut parts: Vec<TableCut> = (0..count)
-        .map(|_| TableCut {
-            partitions: Default::default(),
-            ..cut.clone()
-        })
-        .collect();
+    let mut parts = vec![BTreeMap::new(); count];
     for (turn, (partition, at)) in hot.into_iter().enumerate() {
-        parts[turn % count].partitions.insert(*partition, *at);
+        parts[turn % count].insert(*partition, at.clone());
     }
-    parts
+    parts.into_iter().map(|part| cut.with(part)).collect()
 }
 
 /// What is known of the rows before they are read. If all are in memory, and `all_times` are wanted,

@@ -6,15 +6,27 @@
 //!      |  table     |      hot tier       |   not decided yet
 //!      +------------+---------------------+---------------------
 //! ```
+//!
+//! The cut of a table is all that reading it needs beside the store: no view stands behind it, and its bytes
+//! (`bytes`) say it to another process.
+
+mod bytes;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use tarn_model::{
-    Lsn, Offset, OffsetRange, PartitionId, TableUuid, TopicId, TopicPartition, defect,
+    Lsn, Offset, OffsetRange, PartitionId, SchemaId, TableUuid, TopicId, TopicPartition, defect,
 };
 use tarn_replica::View;
-use tarn_state::{Table, TopicTable};
+use tarn_state::{Extent, Schema, Table, TopicTable, extents_from};
+
+pub use bytes::CutError;
+
+#[cfg(test)]
+mod tests;
 
 /// A view and what a query reads at it.
 #[derive(Debug, Clone)]
@@ -22,30 +34,50 @@ pub struct Cut {
     pub view: View,
 }
 
-/// The cut of one table.
+/// The cut of one table. What it has of a state it shares with it, so that one that is not sent anywhere
+/// copies nothing but the offsets of its partitions.
 #[derive(Debug, Clone)]
 pub struct TableCut {
-    pub view: View,
-    /// Its pointer and table snapshot are S.
+    /// The last entry that it sees.
+    pub lsn: Lsn,
+    /// Its pointer and table snapshot are S. It names its schemas, with the entry that registered each, and
+    /// says when its events happened.
     pub table: Arc<Table>,
+    /// The schemas that it names are among these.
+    pub(crate) schemas: OrdMap<SchemaId, Arc<Schema>>,
     /// By partition.
     pub partitions: BTreeMap<PartitionId, PartitionCut>,
 }
 
 /// The cut of one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct PartitionCut {
     pub log_start: Offset,
     /// Offsets below are in the table (or below the log start and gone).
     pub m: Offset,
     /// Offsets from here on are not visible yet.
     pub h: Offset,
+    /// Those that hold its hot rows, and what lies beside them; none if it has no hot rows.
+    pub(crate) extents: OrdMap<Offset, Extent>,
+}
+
+impl fmt::Debug for PartitionCut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {} of {} on", self.m, self.h, self.log_start)
+    }
 }
 
 impl PartitionCut {
     /// What the hot tier answers.
     pub fn hot(&self) -> OffsetRange {
         OffsetRange::new(self.m, self.h)
+    }
+
+    /// Where the hot rows lie, in order.
+    pub fn hot_extents(&self) -> impl Iterator<Item = &Extent> {
+        let hot = self.hot();
+        let is_hot = move |extent: &&Extent| extent.offsets.start < hot.end;
+        extents_from(&self.extents, hot.start).take_while(is_hot)
     }
 }
 
@@ -66,8 +98,9 @@ impl Cut {
         let table = self.view.tables.get(&table)?;
         let partitions = table.of_topic().map(|of| self.partitions(of));
         Some(TableCut {
-            view: Arc::clone(&self.view),
+            lsn: self.lsn(),
             table: Arc::clone(table),
+            schemas: self.view.schemas.clone(),
             partitions: partitions.unwrap_or_default(),
         })
     }
@@ -91,10 +124,15 @@ impl Cut {
             if defect("hot-from-below-m") {
                 m = Offset(m.0.saturating_sub(1));
             }
+            let h = state.last_stable();
             let cut = PartitionCut {
                 log_start: state.log_start,
                 m,
-                h: state.last_stable(),
+                h,
+                extents: match m < h {
+                    true => state.extents.clone(),
+                    false => OrdMap::new(),
+                },
             };
             partitions.insert(at.partition, cut);
         }
@@ -103,6 +141,17 @@ impl Cut {
 }
 
 impl TableCut {
+    /// The same table with these partitions of it.
+    #[must_use]
+    pub fn with(&self, partitions: BTreeMap<PartitionId, PartitionCut>) -> TableCut {
+        TableCut {
+            lsn: self.lsn,
+            table: Arc::clone(&self.table),
+            schemas: self.schemas.clone(),
+            partitions,
+        }
+    }
+
     pub fn topic(&self) -> Option<TopicId> {
         self.table.topic()
     }

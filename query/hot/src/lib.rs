@@ -17,7 +17,7 @@ mod tail;
 mod testing;
 mod tier;
 
-pub use cut::{Cut, PartitionCut, TableCut};
+pub use cut::{Cut, CutError, PartitionCut, TableCut};
 pub use rows::HotRows;
 pub use tail::{Extremes, Times};
 pub use tier::{HotError, HotSettings, HotTier};

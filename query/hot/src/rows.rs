@@ -117,7 +117,7 @@ impl HotRows {
         let decoder = match &self.decoder {
             Some(decoder) => decoder,
             None => {
-                let decoder = self.tier.decoder(&self.cut.view, &self.cut.table);
+                let decoder = self.tier.decoder(&self.cut.schemas, &self.cut.table);
                 self.decoder
                     .insert(decoder.expect("only the table of a topic has hot rows"))
             }

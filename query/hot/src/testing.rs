@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tarn_commit_log::MemoryLog;
 use tarn_kafka::{BatchBuilder, Compression};
-use tarn_model::{ByteSize, PartitionId, TableUuid, TopicId};
+use tarn_model::{ByteSize, PartitionId, SchemaFormat, SchemaId, TableUuid, TopicId};
 use tarn_replica::{Node, NodeSettings, Parts};
 use tarn_runtime::Runtime;
-use tarn_state::Command;
-use tarn_state::commands::CreateTopic;
-use tarn_store::{FaultyStore, Options, Store};
+use tarn_state::commands::{CreateTopic, RegisterSchema};
+use tarn_state::{Command, Outcome};
+use tarn_store::{FaultyStore, Options, Store, paths};
 use tarn_topics::{NewBatch, Writer, WriterSettings};
 use tokio::time::{Instant, sleep};
 
@@ -71,6 +71,56 @@ impl Fixture {
             writer: Writer::start(&node, WriterSettings::local()),
             node,
             faults,
+        }
+    }
+
+    /// A node of another cluster that has the same segments: it knows nothing of the topics that they are of.
+    pub(crate) async fn stranger(&self) -> Node {
+        let runtime = Runtime::real();
+        let store = Store::memory(&runtime);
+        let segments = self.node.store.list(&paths::segments(), None, 1_000).await;
+        for segment in segments.expect("they are listed") {
+            let bytes = self
+                .node
+                .store
+                .get(&segment.path)
+                .await
+                .expect("it is there");
+            store
+                .put(&segment.path, bytes)
+                .await
+                .expect("there is room");
+        }
+        let parts = Parts {
+            store,
+            log: Arc::new(MemoryLog::new()),
+            agent: None,
+            runtime: runtime.clone(),
+        };
+        let settings = NodeSettings {
+            cache_bytes: ByteSize(0),
+            ..NodeSettings::default()
+        };
+        let node = Node::open(settings, parts, runtime.root_scope("stranger")).await;
+        node.expect("a node in memory opens")
+    }
+
+    /// Gives the topic a schema; returns its id.
+    pub(crate) async fn register(&self, text: &str) -> SchemaId {
+        let parsed = tarn_schema::parse(text, &[]).expect("a schema");
+        let register = RegisterSchema {
+            subject: "clicks-value".to_owned(),
+            guid: [1; 16],
+            format: SchemaFormat::Avro,
+            text: text.to_owned(),
+            columns: tarn_schema::columns(&parsed).expect("columns"),
+            references: Vec::new(),
+        };
+        let register = vec![Command::RegisterSchema(register)];
+        let committed = self.node.metastore.propose(register, soon()).await;
+        match committed.expect("it is legal").outcomes[0] {
+            Outcome::SchemaRegistered { id, .. } => id,
+            ref other => panic!("{other:?}"),
         }
     }
 

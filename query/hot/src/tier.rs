@@ -5,11 +5,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use imbl::OrdMap;
 use tarn_decode::{DecodeError, Decoder, Decoders, decode_batches};
-use tarn_model::{ByteSize, Kind, Offset, OffsetRange, TopicPartition};
+use tarn_model::{ByteSize, Kind, Lsn, Offset, OffsetRange, SchemaId, TopicPartition};
 use tarn_replica::{Metastore, Node, View};
 use tarn_runtime::{Budget, Scope, TaskError, gauge};
-use tarn_state::{Partition, Table};
+use tarn_state::{Extent, Partition, Schema, Table, extents_from};
 use tarn_topics::{ReadError, Reader};
 
 use crate::TableCut;
@@ -136,7 +137,12 @@ impl HotTier {
         at: TopicPartition,
         range: OffsetRange,
     ) -> Result<ReadRows, HotError> {
-        let read = self.read(&cut.view, at, range, decoder).await?;
+        let Some(partition) = cut.partitions.get(&at.partition) else {
+            return Err(ReadError::NoSuchPartition { at }.into());
+        };
+        let read = self
+            .read(cut.lsn, &partition.extents, at, range, decoder)
+            .await?;
         let rows = read.pieces.iter().map(|piece| piece.rows.num_rows() as u64);
         self.inner.metrics.reread_rows.inc_by(rows.sum());
         Ok(read)
@@ -158,11 +164,13 @@ impl HotTier {
         if start >= end {
             return Ok(false);
         }
-        let Some(decoder) = self.decoder(view, table) else {
+        let Some(decoder) = self.decoder(&view.schemas, table) else {
             return Ok(false);
         };
         let range = OffsetRange::new(start, end);
-        let read = self.read(view, at, range, &decoder).await?;
+        let read = self
+            .read(view.lsn(), &partition.extents, at, range, &decoder)
+            .await?;
         let bytes_max = self.inner.settings.bytes.as_usize();
         let mut kept = self.kept();
         let decoded = read.pieces.iter().map(|piece| piece.bytes as u64).sum();
@@ -209,19 +217,20 @@ impl HotTier {
     /// Reads and decodes the beginning of a range.
     async fn read(
         &self,
-        view: &View,
+        lsn: Lsn,
+        extents: &OrdMap<Offset, Extent>,
         at: TopicPartition,
         range: OffsetRange,
         decoder: &Arc<Decoder>,
     ) -> Result<ReadRows, HotError> {
-        let wanted = MEMORY_PER_BYTE * stored_bytes(view, at, range);
+        let wanted = MEMORY_PER_BYTE * stored_bytes(extents, range);
         let wanted = wanted.clamp(MEMORY_MIN, MEMORY_MAX);
         let permit = self.inner.budget.acquire_some(MEMORY_MIN, wanted).await;
         let read_bytes = permit.bytes() / MEMORY_PER_BYTE;
         let read = self
             .inner
             .reader
-            .read_range(view, at, range, read_bytes.min(READ_BYTES))
+            .read_extents(lsn, at, extents, range, read_bytes.min(READ_BYTES))
             .await?;
         if read.next_offset <= range.start {
             // Nothing of what is left is there any more: it fell below the log start.
@@ -251,9 +260,13 @@ impl HotTier {
     }
 
     /// `None` for a table that no topic has.
-    pub(crate) fn decoder(&self, view: &View, table: &Arc<Table>) -> Option<Arc<Decoder>> {
+    pub(crate) fn decoder(
+        &self,
+        schemas: &OrdMap<SchemaId, Arc<Schema>>,
+        table: &Arc<Table>,
+    ) -> Option<Arc<Decoder>> {
         let of = table.of_topic()?;
-        Some(self.inner.decoders.of(view, table, of))
+        Some(self.inner.decoders.of(schemas, table, of))
     }
 
     pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -275,12 +288,9 @@ impl HotTier {
 }
 
 /// Bytes of the extents of a range, as far as one read goes.
-fn stored_bytes(view: &View, at: TopicPartition, range: OffsetRange) -> u64 {
-    let Some(partition) = view.readable(at) else {
-        return 0;
-    };
+fn stored_bytes(extents: &OrdMap<Offset, Extent>, range: OffsetRange) -> u64 {
     let mut bytes: u64 = 0;
-    for extent in partition.extents_from(range.start) {
+    for extent in extents_from(extents, range.start) {
         if extent.offsets.start >= range.end || bytes >= READ_BYTES {
             break;
         }

@@ -138,6 +138,7 @@ impl Checker {
         else {
             return Ok(None);
         };
+        let table = self.sent(topic, table);
         let schema = self.cluster.schema();
         let is_known = |schema| of_topic(&table).schemas.contains_key(&schema);
         if topic == ORDERS && !schema.is_some_and(is_known) {
@@ -189,6 +190,18 @@ impl Checker {
         Ok(Some((shown, is_whole)))
     }
 
+    /// The cut as another process gets it: with nothing behind it but its bytes. It is the same, or breaks I22.
+    fn sent(&self, topic: &str, cut: TableCut) -> TableCut {
+        let why = match TableCut::decode(&cut.encode()) {
+            Ok(sent) if sent == cut => return sent,
+            Ok(sent) => format!("its bytes are another cut, of {:?}", sent.partitions),
+            Err(error) => format!("it cannot be read from its bytes: {error}"),
+        };
+        let detail = format!("{topic} at {} of {:?}: {why}", cut.lsn, cut.partitions);
+        self.cluster.history.violated("I22", detail);
+        cut
+    }
+
     /// Reads the cuts again whose time has come; answers those that are still held. A cut that cannot be
     /// read shows nothing, and is tried again.
     async fn read_again(&self, held: Vec<Held>) -> Vec<Held> {
@@ -206,6 +219,7 @@ impl Checker {
         let newest = self.node.metastore.view();
         let mut is_outlived = false;
         for (topic, table, shown) in held.tables() {
+            let table = self.sent(topic, table);
             let cold = self.cold_rows(topic, &table).await;
             let hot = self.hot_rows(topic, &table).await;
             for (rows, shown) in [(cold, &shown.cold), (hot, &shown.hot)] {
@@ -240,6 +254,7 @@ impl Checker {
     /// Segments and table files are gone: what is read of the cut is what it showed, or an error.
     async fn says_what_is_gone(&self, held: &Held) {
         for (topic, table, shown) in held.tables() {
+            let table = self.sent(topic, table);
             let cold = self.cold_rows(topic, &table).await;
             let hot = self.hot_rows(topic, &table).await;
             for (rows, shown) in [(cold, &shown.cold), (hot, &shown.hot)] {

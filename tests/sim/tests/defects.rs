@@ -64,6 +64,7 @@ const FINDERS: &[(&str, Finder)] = &[
     ("materialized-off-by-one", Seeds(&[5, 7])),
     ("hot-from-below-m", Seeds(&[5, 7])),
     ("hot-from-newest-m", Seeds(&[5, 7])),
+    ("cut-without-an-extent", Seeds(&[5, 7])),
     ("joint-proposes-apart", Seeds(&[1, 2])),
     ("skip-unknown-command", Plans(left_by_a_newer_version)),
     (

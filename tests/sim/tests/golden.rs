@@ -9,8 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tarn_commit_log::{Floor, SnapshotRef};
+use tarn_hot::{Cut, TableCut};
 use tarn_kafka::{BatchBuilder, Compression};
 use tarn_model::{
     ByteSize, ClusterId, ClusterTime, ColumnType, Field, Generation, Hash, Lsn, Monotonic, NodeId,
@@ -28,9 +30,9 @@ use tarn_state::commands::{
 };
 use tarn_state::{
     Advertised, BatchOutcome, BroughtByMember, ClaimEpoch, Command, Compatibility, Counters, Entry,
-    FeatureLevel, GroupMember, GroupRefusal, Observed, Outcome, PlainTable, Position, Proposal,
-    ProposalOutcome, Refusal, SchemaRefusal, SessionRefusal, SqlView, State, TableRefusal,
-    TaskRefusal, TopicRefusal,
+    Extent, FeatureLevel, GroupMember, GroupRefusal, Observed, Outcome, PlainTable, Position,
+    Proposal, ProposalOutcome, Refusal, SchemaRefusal, SessionRefusal, SqlView, State,
+    TableRefusal, TaskRefusal, TopicRefusal,
 };
 use tarn_topics::segment;
 
@@ -758,6 +760,42 @@ fn state_snapshots_keep_their_bytes() {
         State::from_snapshot(&bytes, cluster()).expect("whole"),
         state
     );
+}
+
+/// A topic's table at the end of a story in which something was produced.
+#[test]
+fn cuts_keep_their_bytes() {
+    let mut state = story();
+    let at = TopicPartition::new(topic(), PartitionId(0));
+    let mut partition = state
+        .partitions
+        .get(&at)
+        .expect("it is there")
+        .as_ref()
+        .clone();
+    for n in 0..3_u64 {
+        let extent = Extent {
+            offsets: OffsetRange::new(Offset(n * 300), Offset(n * 300 + 300)),
+            segment: segment_id(),
+            position: Position {
+                start: n * 70_000,
+                length: 70_000,
+            },
+            max_timestamp: Timestamp(1_700_000_000_000),
+            committed_at: 7 + n,
+            committed_time: ClusterTime(1_700_000_000_500),
+            leader_epoch: 1,
+            hides_timestamps: false,
+        };
+        partition.extents.insert(extent.offsets.start, extent);
+        partition.high_watermark = extent.offsets.end;
+    }
+    state.partitions.insert(at, Arc::new(partition));
+    let cut = Cut::at(Arc::new(state)).table_of(topic());
+    let cut = cut.expect("the topic has a table");
+    let bytes = cut.encode();
+    golden("cut", "001-a-topics-table.v1", &bytes);
+    assert_eq!(TableCut::decode(&bytes), Ok(cut));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Which extents a read needs: a pure function of a view.
 
+use imbl::OrdMap;
 use tarn_model::{Lsn, Offset, OffsetRange, TopicPartition};
-use tarn_state::{Extent, State};
+use tarn_state::{Extent, State, extents_from};
 
 use super::ReadError;
 
@@ -41,21 +42,7 @@ impl Plan {
             });
         }
         let end = end.unwrap_or(high_watermark).min(high_watermark);
-        let mut extents = Vec::new();
-        if offset < end {
-            // Bytes behind the first extent: how much of that one lies before the offset is only
-            // known when it is read.
-            let mut behind = 0;
-            for extent in partition.extents_from(offset) {
-                if extent.offsets.start >= end || (!extents.is_empty() && behind >= max_bytes) {
-                    break;
-                }
-                if !extents.is_empty() {
-                    behind += extent.position.length;
-                }
-                extents.push(*extent);
-            }
-        }
+        let extents = needed(&partition.extents, offset, end, max_bytes);
         Ok(Plan {
             at,
             offset,
@@ -68,6 +55,26 @@ impl Plan {
         })
     }
 
+    /// Plans a read of a range that these extents hold. Nothing else is known of the partition.
+    pub(super) fn of_extents(
+        lsn: Lsn,
+        at: TopicPartition,
+        extents: &OrdMap<Offset, Extent>,
+        range: OffsetRange,
+        max_bytes: u64,
+    ) -> Plan {
+        Plan {
+            at,
+            offset: range.start,
+            end: range.end,
+            max_bytes,
+            log_start: range.start,
+            high_watermark: range.end,
+            lsn,
+            extents: needed(extents, range.start, range.end, max_bytes),
+        }
+    }
+
     /// Nothing is there to be read: a long poll waits here.
     pub fn is_empty(&self) -> bool {
         self.extents.is_empty()
@@ -76,4 +83,30 @@ impl Plan {
     pub fn offsets(&self) -> OffsetRange {
         OffsetRange::new(self.offset, self.end)
     }
+}
+
+/// The extents from the one that holds `offset`, as far as `max_bytes` go.
+fn needed(
+    all: &OrdMap<Offset, Extent>,
+    offset: Offset,
+    end: Offset,
+    max_bytes: u64,
+) -> Vec<Extent> {
+    let mut extents = Vec::new();
+    if offset >= end {
+        return extents;
+    }
+    // Bytes behind the first extent: how much of that one lies before the offset is only known when it
+    // is read.
+    let mut behind = 0;
+    for extent in extents_from(all, offset) {
+        if extent.offsets.start >= end || (!extents.is_empty() && behind >= max_bytes) {
+            break;
+        }
+        if !extents.is_empty() {
+            behind += extent.position.length;
+        }
+        extents.push(*extent);
+    }
+    extents
 }

@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use imbl::OrdMap;
 use tarn_kafka::{BATCH_HEADER_BYTES, BatchHeader, ValidBatch};
-use tarn_model::{Offset, OffsetRange, SegmentId, TopicPartition};
+use tarn_model::{Lsn, Offset, OffsetRange, SegmentId, TopicPartition};
 use tarn_replica::View;
 use tarn_state::Extent;
 use tarn_store::{StoreError, paths};
@@ -124,15 +125,27 @@ impl Reader {
         range: OffsetRange,
         max_bytes: u64,
     ) -> Result<RangeRead, ReadError> {
-        let (_, batches) = self
-            .run(Plan::new(
-                view,
-                at,
-                range.start,
-                Some(range.end),
-                max_bytes,
-            )?)
-            .await?;
+        let plan = Plan::new(view, at, range.start, Some(range.end), max_bytes)?;
+        self.read_planned(plan, range).await
+    }
+
+    /// The same of a range of which these are the extents, as the state at `lsn` had them: no view of that
+    /// state is needed. If a segment is gone since, a newer view has to say where its batches are now.
+    pub async fn read_extents(
+        &self,
+        lsn: Lsn,
+        at: TopicPartition,
+        extents: &OrdMap<Offset, Extent>,
+        range: OffsetRange,
+        max_bytes: u64,
+    ) -> Result<RangeRead, ReadError> {
+        let plan = Plan::of_extents(lsn, at, extents, range, max_bytes);
+        self.read_planned(plan, range).await
+    }
+
+    async fn read_planned(&self, plan: Plan, range: OffsetRange) -> Result<RangeRead, ReadError> {
+        let at = plan.at;
+        let (_, batches) = self.run(plan).await?;
         let joined = stamp::join(&batches);
         let mut start = 0;
         let mut stored = Vec::with_capacity(batches.len());

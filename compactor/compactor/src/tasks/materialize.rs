@@ -253,7 +253,7 @@ impl Materializer {
         let memory = self.node.budget.acquire_some(MEMORY_MIN, wanted).await;
         let shares = Shares::of(memory.bytes());
         let loaded = self.catalog.load(table).await?;
-        let decoder = self.decoders.of(view, table, of);
+        let decoder = self.decoders.of(&view.schemas, table, of);
         let uploaded = AtomicU64::new(0);
         let from = Source {
             view,

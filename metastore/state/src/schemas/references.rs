@@ -18,14 +18,6 @@ use crate::{Refusal, State};
 pub(crate) type SubjectVersion = (String, u32);
 
 impl State {
-    /// What a schema needs to be understood, directly or by others: each once, after those that it needs
-    /// itself.
-    pub fn referenced_schemas(&self, schema: &Schema) -> Vec<Arc<Schema>> {
-        let mut found = Closure::default();
-        found.add_all(self, &schema.references);
-        found.schemas
-    }
-
     /// What the references name now, living or deleted.
     pub(crate) fn resolve_references(
         &self,
@@ -49,7 +41,7 @@ impl State {
             });
         }
         let mut needed = Closure::default();
-        needed.add_all(self, &resolved);
+        needed.add_all(&self.schemas, &resolved);
         if needed.is_full {
             return Err(Refusal::Full {
                 what: "references of a schema".into(),
@@ -121,6 +113,16 @@ impl State {
     }
 }
 
+/// What a schema needs to be understood, directly or by others: each once, after those that it needs itself.
+pub fn referenced_schemas(
+    schemas: &OrdMap<SchemaId, Arc<Schema>>,
+    schema: &Schema,
+) -> Vec<Arc<Schema>> {
+    let mut found = Closure::default();
+    found.add_all(schemas, &schema.references);
+    found.schemas
+}
+
 fn version_of(reference: &SchemaReference) -> SubjectVersion {
     (reference.subject.clone(), reference.version)
 }
@@ -135,7 +137,11 @@ struct Closure {
 
 impl Closure {
     /// Goes as deep as there are references of one schema, of which there are few.
-    fn add_all(&mut self, state: &State, references: &[ResolvedReference]) {
+    fn add_all(
+        &mut self,
+        schemas: &OrdMap<SchemaId, Arc<Schema>>,
+        references: &[ResolvedReference],
+    ) {
         for reference in references {
             if self.seen.contains(&reference.schema) {
                 continue;
@@ -145,8 +151,8 @@ impl Closure {
                 return;
             }
             self.seen.insert(reference.schema);
-            if let Some(schema) = state.schemas.get(&reference.schema) {
-                self.add_all(state, &schema.references);
+            if let Some(schema) = schemas.get(&reference.schema) {
+                self.add_all(schemas, &schema.references);
                 self.schemas.push(Arc::clone(schema));
             }
         }

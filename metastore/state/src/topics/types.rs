@@ -103,13 +103,20 @@ impl Partition {
 
     /// The extents that hold `offset` and what follows, in order.
     pub fn extents_from(&self, offset: Offset) -> impl Iterator<Item = &Extent> {
-        let first = self
-            .extents
-            .get_prev(&offset)
-            .filter(|(_, extent)| extent.offsets.contains(offset))
-            .map_or(offset, |(start, _)| *start);
-        self.extents.range(first..).map(|(_, extent)| extent)
+        extents_from(&self.extents, offset)
     }
+}
+
+/// The extents of a partition that hold `offset` and what follows, in order.
+pub fn extents_from(
+    extents: &OrdMap<Offset, Extent>,
+    offset: Offset,
+) -> impl Iterator<Item = &Extent> {
+    let first = extents
+        .get_prev(&offset)
+        .filter(|(_, extent)| extent.offsets.contains(offset))
+        .map_or(offset, |(start, _)| *start);
+    extents.range(first..).map(|(_, extent)| extent)
 }
 
 /// A segment that the state refers to, or that may still be proposed again.

@@ -25,7 +25,7 @@ fn a_decoder_is_kept_while_its_table_has_the_same_shape() {
     let decoders = crate::Decoders::default();
     let decoder_of = |table: &Arc<tarn_state::Table>| {
         let of = table.of_topic().expect("it is a topic's");
-        decoders.of(&state, table, of)
+        decoders.of(&state.schemas, table, of)
     };
     let mut table = a_table(true);
     let first = decoder_of(&table);
@@ -68,14 +68,14 @@ fn a_table_knows_the_format_and_the_references_of_its_schemas() {
     assign_ids(&mut table.columns, &mut 100);
     let mut of = table.of_topic().expect("it is a topic's").clone();
     of.schemas.insert(SchemaId(3), lsn(1));
-    let shape = TableShape::of(&state, &table, &of);
+    let shape = TableShape::of(&state.schemas, &table, &of);
     let decoded = decode(&shape, &records([framed(3, &[2, 0])]));
     expect![[r#"line: {unit: "kg"}, unit: "g", _offset: 0, _schema_id: 3, _value: null"#]]
         .assert_eq(&show(&decoded, &PLAIN));
 
     let schema = state.schemas.get_mut(&SchemaId(3)).expect("it is there");
     Arc::make_mut(schema).format = SchemaFormat::Protobuf;
-    let shape = TableShape::of(&state, &table, &of);
+    let shape = TableShape::of(&state.schemas, &table, &of);
     assert_eq!(shape.schemas[0].schema.format, SchemaFormat::Protobuf);
 }
 

@@ -72,7 +72,7 @@ fn referenced<T>(subject: &str, version: u32) -> Result<T, Refusal> {
 
 fn texts(cluster: &Cluster, id: u32) -> Vec<String> {
     let schema = &cluster.state.schemas[&SchemaId(id)];
-    let needed = cluster.state.referenced_schemas(schema);
+    let needed = referenced_schemas(&cluster.state.schemas, schema);
     needed.iter().map(|schema| schema.text.clone()).collect()
 }
 

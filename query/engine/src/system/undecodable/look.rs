@@ -148,7 +148,10 @@ impl Look {
             let table = state.table(topic);
             let table = table.and_then(|table| Some((table, table.of_topic()?)));
             let (table, of) = table.expect("only topics with a table are looked at");
-            self.decoder = Some((topic, Decoder::new(&TableShape::of(state, table, of))));
+            self.decoder = Some((
+                topic,
+                Decoder::new(&TableShape::of(&state.schemas, table, of)),
+            ));
         }
         let (_, decoder) = self.decoder.as_ref().expect("it was just made");
         decoder
