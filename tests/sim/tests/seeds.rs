@@ -163,7 +163,12 @@ fn sweep(odd: u64) {
     for (what, count) in claimed {
         assert!(count > 0, "no claim was {what}");
     }
-    assert!(above_level.0 > 0, "no command above the level was refused");
+    // A newer process that opens before the older one is there raises the level at once: few seeds may
+    // have no others.
+    assert!(
+        ran < 50 || above_level.0 > 0,
+        "no command above the level was refused"
+    );
     assert!(above_level.1 > 0, "the level never rose");
     let gaps = coverage.gaps();
     assert!(gaps.is_empty(), "{}", gaps.join("\n"));
