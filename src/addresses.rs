@@ -6,6 +6,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+/// Longest name of a host.
+const HOST_BYTES_MAX: usize = 253;
+
 /// `host:port`.
 pub(crate) fn host_port(host: &str, port: u16) -> String {
     let host = bare(host);
@@ -29,6 +32,9 @@ pub(crate) fn problem(host: &str) -> Option<String> {
             "clients cannot connect to {host}, which means every address of a machine"
         )),
         Ok(_) => None,
+        Err(_) if host.len() > HOST_BYTES_MAX => Some(format!(
+            "a host name is not longer than {HOST_BYTES_MAX} bytes"
+        )),
         Err(_) if host.contains([':', '/', ' ', '[', ']']) => {
             Some(format!("{host:?} is no host name or address"))
         }
@@ -61,6 +67,15 @@ pub(crate) fn advertised(
         return Ok(bare(host).to_owned());
     }
     machine.map(str::to_owned).ok_or(Unknown { bound })
+}
+
+/// What a process is called that was given no name. Each is as stable as it can be: nobody but the process that
+/// restarts can have its address, and nobody else at all a folder.
+pub(crate) fn node_name(is_alone: bool, kafka: Option<&str>, http: &str) -> String {
+    match is_alone {
+        true => "local".to_owned(),
+        false => kafka.unwrap_or(http).to_owned(),
+    }
 }
 
 /// The address to print for a listener: one that can be connected to.
@@ -135,6 +150,17 @@ mod tests {
             printed("127.0.0.1:8080".parse().expect("one"), "node-7"),
             "127.0.0.1:8080"
         );
+    }
+
+    #[test]
+    fn a_process_is_called_after_what_it_has_to_itself() {
+        for (is_alone, kafka, expected) in [
+            (true, Some("a:9092"), "local"),
+            (false, Some("a:9092"), "a:9092"),
+            (false, None, "a:8080"),
+        ] {
+            assert_eq!(node_name(is_alone, kafka, "a:8080"), expected);
+        }
     }
 
     #[test]

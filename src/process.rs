@@ -126,7 +126,7 @@ pub(crate) async fn start(
         runtime: runtime.clone(),
         store,
         log,
-        agent: Some(agent),
+        name: name_of(settings, &addresses),
     };
     let node = Node::open(node_settings(settings, accept_clock), parts, scope.clone())
         .await
@@ -134,6 +134,7 @@ pub(crate) async fn start(
 
     let doors = Doors {
         kafka,
+        agent,
         registry,
         http,
     };
@@ -158,12 +159,21 @@ pub(crate) async fn start(
     Ok(process)
 }
 
+/// A process that is alone on its folder closes every earlier session.
+const ALONE: bool = true;
+
+fn name_of(settings: &Settings, addresses: &Addresses) -> String {
+    match settings.identity.name.as_str() {
+        "" => addresses::node_name(ALONE, Some(&addresses.kafka), &addresses.http),
+        name => name.to_owned(),
+    }
+}
+
 fn node_settings(settings: &Settings, accept_clock: bool) -> NodeSettings {
     NodeSettings {
         cache_bytes: settings.memory.chunk_cache(),
         memory_budget: settings.memory.in_flight(),
-        // A process that is alone on its folder closes every earlier session.
-        alone: true,
+        alone: ALONE,
         accept_clock,
         defaults: settings.defaults(),
         ..settings.log.clone()

@@ -12,6 +12,7 @@ use tarn_registry::{Registry, RegistrySettings};
 use tarn_replica::Node;
 use tarn_runtime::{Listener, http};
 use tarn_server::Places;
+use tarn_state::Advertised;
 use tarn_tables::Catalog;
 
 use crate::cli::Failure;
@@ -21,6 +22,8 @@ use crate::settings::Settings;
 #[derive(Debug)]
 pub(crate) struct Doors {
     pub(crate) kafka: Listener,
+    /// Where Kafka clients are told that they reach it.
+    pub(crate) agent: Advertised,
     pub(crate) registry: Listener,
     pub(crate) http: Listener,
 }
@@ -33,7 +36,7 @@ pub(crate) async fn start(
     doors: Doors,
 ) -> Result<(), Failure> {
     let internal = |error: &dyn std::fmt::Display| Failure::new(Kind::Internal, error);
-    tarn_agent::start(node, agent_settings(settings), doors.kafka)
+    tarn_agent::start(node, agent_settings(settings), doors.kafka, doors.agent)
         .map_err(|error| internal(&error))?;
     let schemas = Registry::new(node, RegistrySettings::default());
     let tables = Catalog::new(node, settings.memory.table_metadata());

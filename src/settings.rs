@@ -19,8 +19,8 @@ use figment::{Figment, Metadata, Profile as Kept, Provider};
 use serde::Serialize;
 use tarn_agent::{ReplicationFactorSettings, TopicSettings};
 use tarn_engine::EngineSettings;
-use tarn_model::{ByteSize, Section};
-use tarn_replica::NodeSettings;
+use tarn_model::{ByteSize, Section, caps};
+use tarn_replica::{IdentitySettings, NodeSettings};
 use tarn_state::topic_configs::{Defaults, TableSettings};
 use tarn_topics::WriterSettings;
 
@@ -84,6 +84,7 @@ sections! {
     "replication.factor" replication_factor: ReplicationFactorSettings = ReplicationFactorSettings::default();
     "table" table: TableSettings = TableSettings::default();
     "sql" sql: EngineSettings = EngineSettings { memory_limit: ByteSize(0), ..EngineSettings::default() };
+    "node" identity: IdentitySettings = IdentitySettings::default();
     "log" log: NodeSettings = NodeSettings::default();
     "logging" logging: LoggingSettings = LoggingSettings::default();
 }
@@ -355,6 +356,11 @@ impl Settings {
     fn check(&self) -> Result<(), (String, String)> {
         if let Some(why) = addresses::problem(&self.kafka.advertised_host) {
             return Err(("kafka.advertised_host".to_owned(), why));
+        }
+        let max = caps::NODE_NAME_BYTES_MAX;
+        if self.identity.name.len() > max {
+            let why = format!("it is longer than {max} bytes");
+            return Err(("node.name".to_owned(), why));
         }
         self.check_each()
     }

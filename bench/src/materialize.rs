@@ -135,7 +135,7 @@ impl Bench {
             runtime: runtime.clone(),
             store: Store::memory(&runtime),
             log: Arc::new(MemoryLog::new()),
-            agent: None,
+            name: "test".to_owned(),
         };
         let settings = NodeSettings {
             memory_budget: ByteSize::gib(2),

@@ -5,9 +5,9 @@ use tarn_model::{NodeId, PartitionId};
 use tarn_replica::{BarrierError, Metastore, View};
 use tarn_runtime::{Budget, Runtime, Scope};
 use tarn_state::topic_configs::Defaults;
-use tarn_state::{State, Topic};
+use tarn_state::{State, Topic, advice};
 use tarn_topics::{Reader, Writer};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ pub(crate) struct Agent {
     pub(crate) settings: AgentSettings,
     /// Of the connections: who waits for long asks it whether to go on.
     pub(crate) connections: Scope,
+    /// Of the listener: it stops when the agent has left.
+    pub(crate) door: Scope,
 }
 
 impl Agent {
@@ -66,6 +68,24 @@ impl Agent {
     /// This node, while the log does not hear it: others should not be told of it then.
     pub(crate) fn unheard(&self) -> Option<NodeId> {
         self.metastore.is_fenced().then(|| self.metastore.node())
+    }
+
+    /// A view that names an agent, this one or a newer one: who begins or ends a cluster may be alone, and a
+    /// client that is told of nobody begins anew. `None` if there is none until the deadline, or until this
+    /// agent has left.
+    pub(crate) async fn with_agents(&self, view: View, deadline: Instant) -> Option<View> {
+        let names = |view: &View| !advice::agents(view).is_empty();
+        if names(&view) {
+            return Some(view);
+        }
+        let mut views = self.metastore.watch();
+        tokio::select! {
+            biased;
+            () = self.door.stopped() => None,
+            found = timeout_at(deadline, views.wait_for(names)) => {
+                Some(Arc::clone(&*found.ok()?.ok()?))
+            }
+        }
     }
 
     /// A view in which every one of these is there, or else one that is behind nothing.

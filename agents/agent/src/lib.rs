@@ -21,6 +21,7 @@ mod listener;
 mod metrics;
 mod moves;
 mod placement;
+mod presence;
 mod service;
 mod settings;
 

@@ -28,7 +28,7 @@ pub(crate) fn zone_of_client_id(client_id: &str) -> Option<String> {
     })
 }
 
-/// All agents that are open, by their ids. `except` is left out as long as there is another one.
+/// All agents that clients are sent to, by their ids. `except` is left out as long as there is another one.
 pub(crate) fn brokers(state: &State, except: Option<NodeId>) -> Vec<Broker> {
     let agents = advice::agents(state);
     let others = agents.iter().any(|session| Some(session.node) != except);
@@ -39,13 +39,20 @@ pub(crate) fn brokers(state: &State, except: Option<NodeId>) -> Vec<Broker> {
         .collect()
 }
 
+/// Any agent does what clients want of a controller: this one, if clients are sent here.
+pub(crate) fn controller(brokers: &[Broker], this: NodeId) -> BrokerId {
+    let ids = || brokers.iter().map(|broker| broker.id);
+    let mine = ids().find(|id| id.0 == this.0);
+    mine.or_else(|| ids().next()).unwrap_or(BrokerId(-1))
+}
+
 /// The agent that coordinates a group.
 pub(crate) fn coordinator(state: &State, group: &str) -> Option<Broker> {
     advice::coordinator(state, group).and_then(broker)
 }
 
 fn broker(session: &Session) -> Option<Broker> {
-    let agent = session.agent.as_ref()?;
+    let agent = &session.agent.as_ref()?.at;
     Some(Broker {
         id: BrokerId(session.node.0),
         host: StrBytes::from_string(agent.host.clone()),

@@ -8,6 +8,7 @@ use tarn_coordinator::Coordinators;
 use tarn_model::ByteSize;
 use tarn_replica::Node;
 use tarn_runtime::{Budget, Listener};
+use tarn_state::Advertised;
 use tarn_topics::{Reader, SEARCH_BYTES, Writer};
 use tracing::info;
 
@@ -19,6 +20,7 @@ use crate::intake::Intake;
 use crate::listener;
 use crate::metrics::AgentMetrics;
 use crate::moves::{self, Moves};
+use crate::presence;
 
 /// Searches by timestamp that are under way at the same time.
 const SEARCHES_AT_ONCE: u64 = 2;
@@ -26,8 +28,8 @@ const SEARCHES_AT_ONCE: u64 = 2;
 /// What batches may take together while they are opened: for milliseconds, and one of the largest fits.
 const OPENED_BYTES: ByteSize = ByteSize::mib(128);
 
-/// A running agent. It stops with the node's scope: the groups first, then the connections, then the
-/// writer, which flushes what it has.
+/// A running agent. It stops with the node's scope: it is withdrawn and serves on, then stop the groups, then
+/// the connections, then the writer, which flushes what it has.
 #[derive(Debug)]
 pub struct AgentHandle {
     /// Where it listens, with the port that was really taken.
@@ -37,15 +39,21 @@ pub struct AgentHandle {
 /// Serves Kafka clients on `kafka`, a listener that is bound already, so that a taken port is the
 /// caller's error.
 ///
-/// The address that clients are told is the one that the node advertises ([`tarn_replica::Parts`]).
-pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Result<AgentHandle> {
+/// Clients are told of `at` once it accepts them, and until it drains.
+pub fn start(
+    node: &Node,
+    settings: AgentSettings,
+    kafka: Listener,
+    at: Advertised,
+) -> io::Result<AgentHandle> {
     let kafka_address = kafka.local_address()?;
-    // Scopes stop youngest first: the groups, so that who waits for others is told to look elsewhere;
+    // Scopes stop youngest first: the presence, which closes the door; the groups, so that who waits for others is told to look elsewhere;
     // then the connections, which answer what is in flight; then the writer.
     let writer = Writer::start(node, settings.writer.clone());
     let scope = node.scope.child("agent");
     let metrics = node.runtime.metrics().register(AgentMetrics::register);
     let connections = scope.child("kafka connections");
+    let door = scope.child("kafka listener");
     let coordinators =
         Coordinators::start(node, &settings.groups, scope.child("group coordinator"));
     let moves = Moves::default();
@@ -68,7 +76,8 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
         all_topics: AllTopics::default(),
         metrics,
         settings,
-        connections: connections.clone(),
+        connections,
+        door: door.clone(),
     });
     let watch = moves::watch(
         moves,
@@ -77,7 +86,9 @@ pub fn start(node: &Node, settings: AgentSettings, kafka: Listener) -> io::Resul
         scope.clone(),
     );
     drop(scope.spawn("partition moves", watch));
-    drop(connections.spawn("kafka listener", listener::run(agent, kafka)));
+    drop(door.spawn("kafka listener", listener::run(Arc::clone(&agent), kafka)));
+    let presence = scope.child("presence");
+    drop(presence.spawn("presence", presence::run(agent, at, presence.clone())));
     info!(address = %kafka_address, "serving Kafka clients");
     Ok(AgentHandle { kafka_address })
 }

@@ -59,6 +59,10 @@ pub struct AgentSettings {
     pub groups: CoordinatorSettings,
     /// Time that a request has to be answered when it brings no timeout of its own.
     pub request_deadline: Duration,
+    /// How long an agent that leaves accepts and serves clients after the others know of it: clients ask
+    /// only now and then where to go. Longer than `caps::SELF_FENCE_AFTER`, so that no agent that still
+    /// answers names one that does not.
+    pub serve_on: Duration,
     /// How long requests under way may take when the agent stops.
     pub drain: Duration,
     /// How batches become segments.
@@ -82,6 +86,7 @@ impl Default for AgentSettings {
             replication_factor: ReplicationFactorSettings::default(),
             groups: CoordinatorSettings::default(),
             request_deadline: Duration::from_secs(30),
+            serve_on: Duration::from_secs(30),
             drain: Duration::from_secs(10),
             writer: WriterSettings::default(),
         }

@@ -84,7 +84,7 @@ async fn routers_with(settings: RegistrySettings) -> (Node, Router, Router) {
     let parts = Parts {
         store: Store::memory(&runtime),
         log: Arc::new(MemoryLog::new()),
-        agent: None,
+        name: "test".to_owned(),
         runtime: runtime.clone(),
     };
     let scope = runtime.root_scope("test");

@@ -49,7 +49,7 @@ async fn node(runtime: Runtime, store: &FaultyStore, log: &FaultyLog) -> Node {
     let parts = Parts {
         store: Store::new(Arc::new(store.clone()), options, &runtime),
         log: Arc::new(log.clone()),
-        agent: None,
+        name: runtime.random().uuid().to_string(),
         runtime,
     };
     let scope = parts.runtime.root_scope("test");

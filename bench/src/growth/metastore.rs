@@ -24,8 +24,8 @@ use tarn_model::{
     Timestamp, TopicId, TopicPartition, encode,
 };
 use tarn_state::commands::{
-    Closes, CommitGroupOffsets, CommitMode, CommitSegment, CompleteGroup, CreateTopic, DeleteTopic,
-    GroupOffset, NewBatch, NewExtent, OpenSession,
+    Advertise, Closes, CommitGroupOffsets, CommitMode, CommitSegment, CompleteGroup, CreateTopic,
+    DeleteTopic, GroupOffset, NewBatch, NewExtent, OpenSession,
 };
 use tarn_state::{
     Advertised, ClockTrust, Command, Entry, FeatureLevel, GroupMember, Position, Proposal,
@@ -274,10 +274,11 @@ impl Fold {
         };
         fold.apply(vec![Command::OpenSession(OpenSession {
             closes: Closes::All(Vec::new()),
-            agent: Some(agent),
+            name: "a".to_owned(),
             level_max: FeatureLevel::NEWEST,
             clock: ClockTrust::Trusted,
         })])?;
+        fold.apply(vec![Command::Advertise(Advertise { at: agent })])?;
         fold.apply(vec![Command::CreateTopic(CreateTopic {
             id: topic(),
             name: "events".to_owned(),

@@ -95,7 +95,7 @@ async fn in_flight(segments: u64) -> Result<Cost> {
         runtime: runtime.clone(),
         store: Store::new(Arc::new(slow), Options::default(), &runtime),
         log: Arc::new(MemoryLog::new()),
-        agent: None,
+        name: "test".to_owned(),
     };
     let node = Node::open(NodeSettings::default(), parts, runtime.root_scope("bench")).await?;
     let create = CreateTopic {

@@ -110,7 +110,7 @@ impl Bench {
             runtime: runtime.clone(),
             store: Store::memory(&runtime),
             log: Arc::new(MemoryLog::new()),
-            agent: None,
+            name: "test".to_owned(),
         };
         let node = Node::open(NodeSettings::default(), parts, runtime.root_scope("bench")).await?;
         let create = CreateTopic {

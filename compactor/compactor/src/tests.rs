@@ -61,7 +61,7 @@ async fn open(runtime: &Runtime, store: &Store, log: Arc<dyn CommitLog>) -> Node
         runtime: runtime.clone(),
         store: store.clone(),
         log,
-        agent: None,
+        name: runtime.random().uuid().to_string(),
     };
     Node::open(settings, parts, runtime.root_scope("test"))
         .await

@@ -19,6 +19,8 @@ pub const PRODUCER_WINDOW: usize = 5;
 pub const SEGMENT_COMMIT_DEADLINE: Duration = Duration::from_secs(600);
 /// A session without an entry for this long, in liveness time, is silent and may be expired.
 pub const SESSION_SILENT_AFTER: Duration = Duration::from_secs(15);
+/// Clients are sent to no agent without an entry for this long, in liveness time, while there is another.
+pub const AGENT_UNHEARD_AFTER: Duration = Duration::from_secs(6);
 /// Every process appends at least this often.
 pub const TICK_INTERVAL: Duration = Duration::from_secs(3);
 /// Most that one entry can add to liveness time.
@@ -27,6 +29,10 @@ pub const LIVENESS_STEP_MAX: Duration = Duration::from_secs(5);
 pub const SELF_FENCE_AFTER: Duration = Duration::from_secs(10);
 /// A clock further than this from the store's opens no session, and gets no vote.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+/// Longest name of a node; a process with a longer one opens no session.
+pub const NODE_NAME_BYTES_MAX: usize = 255;
+/// Names whose node ids are known. Beyond it the name that nobody has used for longest is forgotten.
+pub const NODE_NAMES_MAX: usize = 10_000;
 
 /// Topics in a cluster; creating one more is refused.
 pub const TOPICS_MAX: usize = 20_000;

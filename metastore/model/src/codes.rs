@@ -4,7 +4,7 @@
 //! - A row says all that does not depend on the case at hand: HTTP status, title, what it means, why it
 //!   comes about, what to do, and the hint that an answer carries. `tarn explain` prints it, and
 //!   `docs/ERRORS.md` is made of it.
-//! - Numbers go by area: 10xx requests, 11xx topics and their schemas, 12xx SQL. One that was given out is
+//! - Numbers go by area: 10xx requests, 11xx topics and their schemas, 12xx SQL, 13xx processes. One that was given out is
 //!   never given out again.
 
 /// An error code with all that is said of it.
@@ -182,6 +182,11 @@ codes! {
         means: "a defect of Tarn, or damaged data; the log says more",
         cause: "What should not happen: a file that does not read as it was written, or a mistake of ours.",
         remedy: "Look into the log of the process at this moment, and report it with what it says.",
+    }
+    NODE_NAME_TAKEN: "TARN-1301", 409, "Node name taken" {
+        means: "a living process of the cluster has the name of this one",
+        cause: "Two processes have the same name: the setting node.name, or without it the address that clients are told. A name stands for one node id, so the second process ends. After a process was killed its name stays taken until it was not heard of for 15 s, and a new one waits for that.",
+        remedy: "Give each process a name of its own with node.name, or end the other process first.",
     }
 }
 

@@ -82,6 +82,18 @@ pub const DEFECTS: &[(&str, &str)] = &[
         "an offset above a lagging high watermark is refused without a barrier",
     ),
     (
+        "node-id-of-the-session",
+        "apply gives each session a node id of its own, whatever the name",
+    ),
+    (
+        "advertise-before-serving",
+        "an agent is advertised before its listener accepts",
+    ),
+    (
+        "drain-without-withdraw",
+        "an agent drains without being withdrawn first",
+    ),
+    (
         "propose-above-level",
         "a proposer writes a command that is above the level of the cluster",
     ),

@@ -103,7 +103,7 @@ mod tests {
     fn entry(state: &State, last: Option<&Bytes>) -> Bytes {
         let open = OpenSession {
             closes: Closes::Own(Vec::new()),
-            agent: None,
+            name: "a".to_owned(),
             level_max: FeatureLevel::NEWEST,
             clock: ClockTrust::Trusted,
         };

@@ -31,4 +31,4 @@ pub use joint::{Found, JointError, Landed, Part};
 pub use metastore::Metastore;
 pub use node::{Node, OpenError, Parts, health};
 pub use outcome::{BarrierError, Committed, ProposeError, View};
-pub use settings::NodeSettings;
+pub use settings::{IdentitySettings, NodeSettings};

@@ -1,4 +1,4 @@
-//! The handle that every role holds: look, wait, propose (`propose.rs`).
+//! The handle that every role holds: look, wait, propose (`propose.rs`), and say where clients are to be sent.
 //!
 //! Holds: a view never goes back; and what it does not show may still be there, unless a barrier was waited for.
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tarn_model::{ByteSize, Lsn, NodeId, SessionId, encode};
-use tarn_state::Command;
+use tarn_state::{Advertised, Command};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -63,6 +63,30 @@ impl Metastore {
             .identity
             .borrow()
             .expect("Node::open returns when the first session is open")
+    }
+
+    /// Clients are to be sent to this process's agent from now on, in whatever session. Returns when the view
+    /// says so: to be called when the agent answers.
+    pub async fn advertise(&self, at: Advertised) {
+        self.send_clients_to(Some(at)).await;
+    }
+
+    /// No client is to be sent here any more. Returns when the view says so: to be called before the agent
+    /// stops to answer.
+    pub async fn withdraw(&self) {
+        self.send_clients_to(None).await;
+    }
+
+    async fn send_clients_to(&self, agent: Option<Advertised>) {
+        self.shared.agent.send_replace(agent.clone());
+        let mut views = self.watch();
+        let is_told = |view: &View| {
+            let session = view.sessions.get(&self.session());
+            let told = session.and_then(|session| session.agent.as_ref());
+            told.map(|told| &told.at) == agent.as_ref()
+        };
+        // The sender lives as long as this handle.
+        let _ = views.wait_for(is_told).await;
     }
 
     /// True when the log has not heard of this process for `caps::SELF_FENCE_AFTER`: it answers no

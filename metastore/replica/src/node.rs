@@ -7,7 +7,7 @@
 //! Holds: no session is opened on a log that is older than what object storage knows of it, nor, among
 //! others, by a process whose clock is wrong (one that is alone opens a session marked as doubtful
 //! when its clock is more than a day off what the log knows); a node is handed out when its session
-//! is open.
+//! is open, which is not before the last one of its name is closed or silent.
 
 mod health;
 
@@ -23,7 +23,7 @@ use tarn_model::{ClusterId, Generation, Lsn, caps, decode, encode, format_durati
 use tarn_runtime::{Budget, Runtime, Scope, step};
 use tarn_state::commands::RaiseLevel;
 use tarn_state::topic_configs::Defaults;
-use tarn_state::{Advertised, ClockTrust, Command, FeatureLevel, State};
+use tarn_state::{ClockTrust, Command, FeatureLevel, State};
 use tarn_store::{ChunkCache, Path, Store, StoreError, paths};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -55,8 +55,9 @@ pub struct Parts {
     pub runtime: Runtime,
     pub store: Store,
     pub log: Arc<dyn CommitLog>,
-    /// Where clients reach this process's agent; `None` for a process without one.
-    pub agent: Option<Advertised>,
+    /// What this process is called. It has the same node id in each of its lives; no other process that lives
+    /// is called the same.
+    pub name: String,
 }
 
 /// One process: its store, metastore, cache, budget, metrics (in `runtime`) and tasks.
@@ -202,7 +203,7 @@ async fn open_replica(
         runtime,
         store,
         log,
-        agent,
+        name,
     } = parts;
     let found = find_cluster(store).await?;
     let (floor, end) = bounds(log.as_ref()).await?;
@@ -263,7 +264,7 @@ async fn open_replica(
     let scope = replica.child("proposer");
     let proposer_settings = proposer::Settings {
         tick: settings.tick,
-        agent: agent.clone(),
+        name: name.clone(),
         alone: settings.alone,
         clock,
         view,

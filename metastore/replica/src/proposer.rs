@@ -19,6 +19,7 @@
 
 mod flight;
 mod learned;
+mod namesake;
 mod outgoing;
 
 use std::collections::VecDeque;
@@ -29,7 +30,7 @@ use futures::FutureExt;
 use tarn_model::NodeId;
 use tarn_runtime::Scope;
 use tarn_state::{Advertised, ClockTrust};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
@@ -38,6 +39,8 @@ use crate::outcome::View;
 use crate::queue::{Carried, Queued};
 use crate::session::Sessions;
 use crate::shared::Shared;
+
+use namesake::Namesake;
 
 use flight::{Flight, InFlight, Limbo, append_of, sending};
 
@@ -66,10 +69,14 @@ pub(crate) struct Proposer {
     /// Taken from the queue and not sent, in order.
     waiting: VecDeque<Carried>,
     tick: Duration,
-    agent: Option<Advertised>,
+    name: String,
+    /// Where clients are to be sent.
+    agent: watch::Receiver<Option<Advertised>>,
     clock: ClockTrust,
     view: View,
     sessions: Sessions,
+    /// Who has the name of this process, while that keeps it from opening a session.
+    namesake: Option<Namesake>,
     phase: Phase,
     in_flight: Option<InFlight>,
     limbo: Vec<Limbo>,
@@ -90,7 +97,7 @@ pub(crate) struct Proposer {
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) tick: Duration,
-    pub(crate) agent: Option<Advertised>,
+    pub(crate) name: String,
     pub(crate) alone: bool,
     pub(crate) clock: ClockTrust,
     /// Where this process stands: the last view that was not taken from `progress`.
@@ -108,12 +115,14 @@ impl Proposer {
         Proposer {
             sessions: Sessions::new(shared.runtime.random().session_id(), settings.alone),
             view: settings.view,
+            agent: shared.agent.subscribe(),
             shared,
             progress,
             queue,
             waiting: VecDeque::new(),
             tick: settings.tick,
-            agent: settings.agent,
+            name: settings.name,
+            namesake: None,
             clock: settings.clock,
             phase: Phase::Closed,
             in_flight: None,
@@ -156,6 +165,8 @@ impl Proposer {
                 queued = self.queue.recv(), if takes => {
                     self.waiting.extend(queued.map(Carried::from));
                 }
+                // Its sender is shared.
+                _ = self.agent.changed() => {}
                 () = sleep_until(wake) => self.time_passed(),
                 () = &mut draining, if drains => {
                     self.queue.close();

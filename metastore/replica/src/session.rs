@@ -102,7 +102,7 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use tarn_model::{ClusterId, LivenessTime};
+    use tarn_model::ClusterId;
     use tarn_state::Tombstone;
 
     use super::*;
@@ -140,8 +140,6 @@ mod tests {
             Tombstone {
                 sequence: 4,
                 closed_at: 9,
-                node: None,
-                opened: LivenessTime::default(),
             },
         );
         assert_eq!(look(&state, id(1), 4), Look::Applied);

@@ -6,6 +6,17 @@ use tarn_model::{ByteSize, caps, settings};
 use tarn_state::topic_configs::Defaults;
 
 settings! {
+    /// Who a process is.
+    pub struct IdentitySettings {
+        /// Name of this process in its cluster. Under it the process keeps its node id, Kafka's broker id, over
+        /// restarts and whatever its address is; no other process that lives may have it. If nothing is said, the
+        /// address that Kafka clients are told, or, without an agent, that of the HTTP port, which every process
+        /// has to itself; and `local` on a folder of its own, where nobody else can be.
+        pub name: String = String::new();
+    }
+}
+
+settings! {
     /// Settings of the parts that every process has.
     pub struct NodeSettings {
         /// A snapshot of the state is written and the log trimmed after this many bytes of entries …

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use tarn_commit_log::CommitLog;
 use tarn_model::{Generation, Lsn, Monotonic, SessionId, caps};
 use tarn_runtime::{Budget, Runtime};
-use tarn_state::{FeatureLevel, State};
+use tarn_state::{Advertised, FeatureLevel, State};
 use tarn_store::{Store, paths};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     /// Bytes of proposals that wait or are on their way.
     pub(crate) queued_bytes: Budget,
     pub(crate) barriers: mpsc::Sender<Waiter>,
+    /// Where clients are to be sent; the proposer sees to it that the state says so.
+    pub(crate) agent: watch::Sender<Option<Advertised>>,
     /// `None` until the first node session is open.
     pub(crate) identity: watch::Sender<Option<Identity>>,
     /// Sessions whose entries may stand in the log: the follower reports what becomes of those.
@@ -107,6 +109,7 @@ impl Shared {
             queue,
             queued_bytes,
             barriers,
+            agent: watch::Sender::new(None),
             identity: watch::Sender::new(None),
             own: Mutex::default(),
             votes: AtomicBool::new(true),

@@ -5,6 +5,7 @@ mod ages;
 mod claims;
 mod harness;
 mod joint;
+mod names;
 mod simulated;
 
 use std::collections::BTreeSet;
@@ -119,7 +120,8 @@ async fn a_killed_process_loses_nothing_that_was_told(kind: Kind) {
     let (told, id) = {
         let cluster = cluster.clone();
         let task = machine.spawn(async move {
-            let (node, _) = cluster.open(settings()).await;
+            let opened = cluster.try_open_named("a", settings()).await;
+            let (node, _) = opened.expect("the node opens");
             let mut told = 0;
             for _ in 0..5 {
                 told = take_id(&node).await.expect("nothing fails here").0;
@@ -129,12 +131,12 @@ async fn a_killed_process_loses_nothing_that_was_told(kind: Kind) {
         task.await.expect("the task ends")
     };
     machine.shutdown_background();
-    let (node, _) = cluster
-        .open(NodeSettings {
-            alone: true,
-            ..settings()
-        })
-        .await;
+    let lone = NodeSettings {
+        alone: true,
+        ..settings()
+    };
+    let opened = cluster.try_open_named("a", lone).await;
+    let (node, _) = opened.expect("the node opens");
     assert_eq!(taken(&node.metastore.view()), told);
     let sessions = node.metastore.view().sessions.len();
     assert_eq!(sessions, 1, "who is alone closes what was left open");
@@ -579,7 +581,7 @@ async fn two_processes_that_begin_a_cluster_together_both_start() {
         runtime,
         store: cluster.store.clone(),
         log: Arc::new(gate.clone()),
-        agent: None,
+        name: "slow".to_owned(),
     };
     let (slow, quick) = tokio::join!(Node::open(settings(), parts, scope), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -730,7 +732,7 @@ async fn a_lone_process_on_a_folder_goes_on_where_it_was() {
             runtime,
             store,
             log: Arc::new(log.expect("it opens")),
-            agent: None,
+            name: "lone".to_owned(),
         };
         let lone = NodeSettings {
             alone: true,
@@ -788,7 +790,7 @@ async fn a_process_that_is_contradicted_stops_writing() {
     let view = node.metastore.view();
     let open = OpenSession {
         closes: Closes::Own(vec![]),
-        agent: None,
+        name: "foreign".to_owned(),
         level_max: FeatureLevel::NEWEST,
         clock: tarn_state::ClockTrust::Trusted,
     };

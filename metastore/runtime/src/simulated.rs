@@ -48,6 +48,11 @@ impl SimulatedHost {
         }
     }
 
+    /// What it was made of, and no other machine of its world.
+    pub fn seed(&self) -> u64 {
+        self.with(|inner| inner.seed)
+    }
+
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
         f(&mut self.inner.lock().expect("nobody panics while holding it"))
     }

@@ -3,12 +3,15 @@
 //! Rendezvous hashing: each node draws a number for each key, and the largest wins, so a node that
 //! goes or comes moves only its own keys. `apply` decides by the coordinator: the numbers are part of
 //! what replicas must agree on for ever, and a golden test holds them.
+//!
+//! Holds: nobody is named that has not said that it answers, or has said that it leaves; nor, while there is
+//! another, who was not heard of for [`tarn_model::caps::AGENT_UNHEARD_AFTER`].
 
 use tarn_model::{LivenessTime, NodeId, TopicPartition};
 
 use crate::{Session, State};
 
-/// A node takes over partitions one after the other within this time after its opening, in
+/// A node takes over partitions one after the other within this time after it was advertised, in
 /// milliseconds of liveness time.
 const RAMP_MS: u64 = 30_000;
 
@@ -17,7 +20,7 @@ const FOR_PARTITION: u64 = 1;
 const FOR_GROUP: u64 = 2;
 const FOR_RAMP: u64 = 3;
 
-/// Open agents, by node id.
+/// The agents that clients are sent to, by node id.
 pub fn agents(state: &State) -> Vec<&Session> {
     let mut agents: Vec<_> = open_agents(state).collect();
     agents.sort_by_key(|session| session.node);
@@ -26,7 +29,7 @@ pub fn agents(state: &State) -> Vec<&Session> {
 
 /// The agent that Metadata names as the leader of a partition to a client in `zone`.
 ///
-/// Agents of the client's zone go first, if there are any. An agent is eligible from its opening +
+/// Agents of the client's zone go first, if there are any. An agent is eligible from when it was advertised +
 /// its share of the ramp; if none is, all are.
 pub fn leader<'s>(state: &'s State, at: TopicPartition, zone: Option<&str>) -> Option<&'s Session> {
     Leaders::new(state, zone, None).of(at)
@@ -56,7 +59,7 @@ impl<'s> Leaders<'s> {
         let now = state.liveness_time;
         let settled = near
             .iter()
-            .all(|session| now.0 >= session.opened.0.saturating_add(RAMP_MS));
+            .all(|session| now.0 >= since(session).0.saturating_add(RAMP_MS));
         Leaders { near, now, settled }
     }
 
@@ -97,24 +100,29 @@ pub fn is_coordinator(state: &State, group: &str, node: NodeId) -> bool {
     coordinator(state, group).is_some_and(|session| session.node == node)
 }
 
+/// Those that are advertised and were heard of lately. All that are advertised if none was: clients that are
+/// told of nobody begin anew, and would not fare better.
 fn open_agents(state: &State) -> impl Iterator<Item = &Session> {
-    state
-        .sessions
-        .values()
-        .filter(|session| session.agent.is_some())
+    let now = state.liveness_time;
+    let sessions = || state.sessions.values();
+    let advertised = || sessions().filter(|session| session.agent.is_some());
+    let any_heard = advertised().any(|session| !session.is_unheard(now));
+    advertised().filter(move |session| !any_heard || !session.is_unheard(now))
 }
 
 fn zone_of(session: &Session) -> Option<&str> {
-    session.agent.as_ref()?.zone.as_deref()
+    session.agent.as_ref()?.at.zone.as_deref()
+}
+
+/// Since when it takes partitions over.
+fn since(session: &Session) -> LivenessTime {
+    let agent = session.agent.as_ref();
+    agent.map_or(LivenessTime::default(), |agent| agent.since)
 }
 
 fn eligible_from(session: &Session, key: u64) -> LivenessTime {
-    LivenessTime(
-        session
-            .opened
-            .0
-            .saturating_add(draw(FOR_RAMP, key, session.node) % RAMP_MS),
-    )
+    let share = draw(FOR_RAMP, key, session.node) % RAMP_MS;
+    LivenessTime(since(session).0.saturating_add(share))
 }
 
 fn winner<'s>(
@@ -285,7 +293,7 @@ mod tests {
         cluster.live(&[1, 2, 3], 60_000);
         for (id, zone) in [(1, "a"), (2, "b")] {
             let session = cluster.state.sessions.get_mut(&session(id)).unwrap();
-            session.agent.as_mut().unwrap().zone = Some(zone.into());
+            session.agent.as_mut().unwrap().at.zone = Some(zone.into());
         }
         for partition in 0..50 {
             let of = |zone| leader(&cluster.state, at(7, partition), zone).unwrap().node;
@@ -293,6 +301,34 @@ mod tests {
             assert_eq!(of(Some("b")), NodeId(2));
             assert_eq!(of(Some("c")), of(None));
         }
+    }
+
+    #[test]
+    fn who_is_not_heard_of_is_not_named_while_another_is() {
+        let mut cluster = cluster(2);
+        cluster.live(&[1, 2], 60_000);
+        let named = |cluster: &Cluster| -> Vec<i32> {
+            let named = agents(&cluster.state);
+            named.iter().map(|session| session.node.0).collect()
+        };
+        let of_2 = (0..100)
+            .map(|n| format!("group-{n}"))
+            .find(|group| is_coordinator(&cluster.state, group, NodeId(2)))
+            .unwrap();
+        cluster.live(&[1], 5_000);
+        assert_eq!(named(&cluster), [1, 2]);
+        cluster.live(&[1], 1_000);
+        assert_eq!(named(&cluster), [1]);
+        assert!(leaders(&cluster, 100).iter().all(|node| *node == 1));
+        assert!(is_coordinator(&cluster.state, &of_2, NodeId(1)));
+        // Whoever speaks is heard.
+        cluster.live(&[2], 1);
+        assert_eq!(named(&cluster), [1, 2]);
+        assert!(is_coordinator(&cluster.state, &of_2, NodeId(2)));
+        // The last one is named, heard or not.
+        cluster.open_only(3, "c", Closes::Own(vec![]));
+        cluster.live(&[3], 12_000);
+        assert_eq!(named(&cluster), [1, 2]);
     }
 
     #[test]

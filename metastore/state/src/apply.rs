@@ -12,8 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use minicbor::Encode;
 use sha2::{Digest, Sha256};
 use tarn_model::{
-    ClusterTime, DecodeError, Hash, LivenessTime, Lsn, NodeId, SessionId, Timestamp, caps,
-    decode_bounded, defect,
+    ClusterTime, DecodeError, Hash, LivenessTime, Lsn, Monotonic, NodeId, SessionId, Timestamp,
+    caps, decode_bounded, defect,
 };
 
 use crate::commands::OpenSession;
@@ -387,22 +387,7 @@ impl State {
         mut decide: impl FnMut(&mut State, &Proposal, &Context) -> ProposalOutcome,
     ) -> Vec<ProposalOutcome> {
         let outcomes = match admission {
-            Admission::Opens(open) => vec![match open.open(self, entry, entry_hash) {
-                Ok(node) => {
-                    self.advance_cluster_time();
-                    let opened_at = self.cluster_time;
-                    let session = self
-                        .sessions
-                        .get_mut(&entry.session)
-                        .expect("it was just opened");
-                    session.opened_at = opened_at;
-                    ProposalOutcome::Applied(vec![Outcome::SessionOpened(node)])
-                }
-                Err(refusal) => ProposalOutcome::Refused {
-                    command: 0,
-                    refusal,
-                },
-            }],
+            Admission::Opens(open) => vec![open.decide(self, entry, entry_hash)],
             Admission::Continues => {
                 let node = self.hear(entry, entry_hash);
                 self.advance_cluster_time();
@@ -488,18 +473,11 @@ impl State {
 
     /// Takes note of a session's next entry, and moves liveness time by what it lived through.
     fn hear(&mut self, entry: &Entry, entry_hash: Hash) -> NodeId {
-        let session = self
-            .sessions
-            .get_mut(&entry.session)
-            .expect("only an open session's entry is taken");
-        // The smaller of the two clocks, so that one that races expires nobody; capped, so that a
-        // stalled log ages nobody; from the common time at its previous entry, not from its own sum.
-        let advance = entry
-            .monotonic
-            .since(session.monotonic)
-            .min(entry.wall.since(session.wall))
-            .min(caps::LIVENESS_STEP_MAX);
-        self.liveness_time = self.liveness_time.max(session.seen.plus(advance));
+        let open = self.sessions.get(&entry.session);
+        let open = open.expect("only an open session's entry is taken");
+        self.live_on(open.seen, open.wall, open.monotonic, entry);
+        let session = self.sessions.get_mut(&entry.session);
+        let session = session.expect("it was just found");
         session.seen = self.liveness_time;
         session.sequence = entry.sequence;
         session.entry_hash = entry_hash;
@@ -512,9 +490,28 @@ impl State {
         session.node
     }
 
+    /// Moves liveness time by what the entry's process lived through since one before, which was at `seen`
+    /// and had these clocks.
+    pub(crate) fn live_on(
+        &mut self,
+        seen: LivenessTime,
+        wall: Timestamp,
+        monotonic: Monotonic,
+        entry: &Entry,
+    ) {
+        // The smaller of the two clocks, so that one that races expires nobody; capped, so that a
+        // stalled log ages nobody; from the common time at its previous entry, not from its own sum.
+        let advance = entry
+            .monotonic
+            .since(monotonic)
+            .min(entry.wall.since(wall))
+            .min(caps::LIVENESS_STEP_MAX);
+        self.liveness_time = self.liveness_time.max(seen.plus(advance));
+    }
+
     /// The lower median of the newest wall clocks of those who vote; never back. If nobody votes, all
     /// do whose clock is not in doubt.
-    fn advance_cluster_time(&mut self) {
+    pub(crate) fn advance_cluster_time(&mut self) {
         let heard = |session: &&Session| {
             session.clock != ClockTrust::Doubtful
                 && (defect("dead-session-votes") || !session.is_silent(self.liveness_time))

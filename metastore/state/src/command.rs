@@ -65,6 +65,8 @@ commands! {
     2 ExpireSession(sessions) since ONE;
     3 CloseSession(sessions) since ONE;
     4 RaiseLevel(sessions) since ONE;
+    5 Advertise(sessions) since ONE;
+    6 Withdraw(sessions) since ONE;
     10 CreateTopic(topics) since ONE;
     11 DeleteTopic(topics) since ONE;
     12 CreatePartitions(topics) since ONE;

@@ -9,7 +9,7 @@ use tarn_model::{
 };
 
 use crate::commands::{
-    Closes, CommitMode, CommitSegment, CommitTables, CreateTopic, MaterializedChange,
+    Advertise, Closes, CommitMode, CommitSegment, CommitTables, CreateTopic, MaterializedChange,
     MaterializedStep, NewBatch, NewExtent, OpenSession, ProducerStamp, TableCommit,
 };
 use crate::{
@@ -67,16 +67,22 @@ pub(crate) fn commit(
     }))
 }
 
-pub(crate) fn open_command(closes: Closes) -> Command {
+pub(crate) fn open_command(name: &str, closes: Closes) -> Command {
     Command::OpenSession(OpenSession {
         closes,
-        agent: Some(Advertised {
-            host: "localhost".into(),
-            port: 9092,
-            zone: None,
-        }),
+        name: name.into(),
         level_max: FeatureLevel::NEWEST,
         clock: crate::ClockTrust::Trusted,
+    })
+}
+
+pub(crate) fn advertise(port: u16) -> Command {
+    Command::Advertise(Advertise {
+        at: Advertised {
+            host: "localhost".into(),
+            port,
+            zone: None,
+        },
     })
 }
 
@@ -165,23 +171,52 @@ impl Cluster {
         Ok(applied)
     }
 
+    /// An agent, named after its session.
     pub(crate) fn open(&mut self, id: u128) -> NodeId {
-        self.open_closing(id, Closes::Own(Vec::new()))
+        self.open_named(id, &format!("node-{id}"), Closes::Own(Vec::new()))
     }
 
+    /// The process of the session that is closed goes on under another.
     pub(crate) fn open_closing(&mut self, id: u128, closes: Closes) -> NodeId {
-        let mut command = open_command(closes);
+        let (Closes::Own(ids) | Closes::All(ids)) = &closes;
+        let open = |id| self.state.sessions.get(id);
+        let before = ids.iter().find_map(open).map(|it| it.name.clone());
+        let name = before.unwrap_or_else(|| format!("node-{id}"));
+        self.open_named(id, &name, closes)
+    }
+
+    pub(crate) fn open_named(&mut self, id: u128, name: &str, closes: Closes) -> NodeId {
+        let node = self.open_only(id, name, closes);
+        self.propose(id, vec![advertise(9092)]);
+        node
+    }
+
+    /// Without an agent.
+    pub(crate) fn open_only(&mut self, id: u128, name: &str, closes: Closes) -> NodeId {
+        match self.try_open(id, name, closes) {
+            Ok(node) => node,
+            Err(refusal) => panic!("{refusal}"),
+        }
+    }
+
+    pub(crate) fn try_open(
+        &mut self,
+        id: u128,
+        name: &str,
+        closes: Closes,
+    ) -> Result<NodeId, Refusal> {
+        let mut command = open_command(name, closes);
         if let Command::OpenSession(open) = &mut command {
             open.level_max = self.state.level;
         }
         let entry = self.entry(id, vec![vec![command]]);
         let applied = self.append(&entry).unwrap();
-        match applied.outcomes.unwrap().as_slice() {
-            [ProposalOutcome::Applied(outcomes)] => match outcomes.as_slice() {
-                [Outcome::SessionOpened(node)] => *node,
+        match applied.outcomes.unwrap().remove(0) {
+            ProposalOutcome::Applied(outcomes) => match outcomes.as_slice() {
+                [Outcome::SessionOpened(node)] => Ok(*node),
                 other => panic!("{other:?}"),
             },
-            other => panic!("{other:?}"),
+            ProposalOutcome::Refused { refusal, .. } => Err(refusal),
         }
     }
 

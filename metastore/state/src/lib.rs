@@ -46,7 +46,9 @@ pub use rehearsal::Rehearse;
 pub use schemas::{
     Compatibility, ResolvedReference, Schema, SchemaRefusal, Subject, referenced_schemas,
 };
-pub use sessions::{Advertised, ClockTrust, Session, SessionRefusal, Tombstone};
+pub use sessions::{
+    Advertised, Agent, ClockTrust, KnownNode, Rival, Session, SessionRefusal, Tombstone,
+};
 pub use snapshot::section::SnapshotError;
 pub use state::State;
 pub use tables::{

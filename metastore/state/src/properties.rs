@@ -18,9 +18,11 @@ use crate::commands::{
     DeleteGroup, DeleteGroupOffsets, DeleteRecords, DeleteSchemaVersions, DeleteTopic, DropTable,
     ExpireSession, GroupOffset, HiddenTimestamp, LastIds, MaterializedChange, MaterializedStep,
     NewTable, RecordsBelow, RegisterSchema, ReleaseClaim, RemoveGroupMembers, RenewClaim,
-    SchemaChange, TableCommit,
+    SchemaChange, TableCommit, Withdraw,
 };
-use crate::harness::{Cluster, at, batch, create_topic, idempotent, open_command, session, topic};
+use crate::harness::{
+    Cluster, advertise, at, batch, create_topic, idempotent, open_command, session, topic,
+};
 use crate::{
     ClaimEpoch, Command, Counters, Entry, FeatureLevel, GroupMember, Outcome, PlainTable,
     ProposalOutcome, SqlView, State,
@@ -207,7 +209,9 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
             })
         }
         21 | 22 => table_command(cluster, (a, b, c)),
-        23 | 24 => claim_command(cluster, (a, b, c)),
+        23 => claim_command(cluster, (a, b, c)),
+        24 if c.is_multiple_of(4) => Command::Withdraw(Withdraw {}),
+        24 => advertise(9092),
         _ => match cluster.state.silent_sessions().next() {
             Some(silent) => Command::ExpireSession(ExpireSession { session: silent }),
             None if b.is_multiple_of(8) => Command::CloseSession(CloseSession {}),
@@ -383,10 +387,11 @@ fn play(story: &[Vec<Step>]) -> Cluster {
                     Closes::Own(vec![tried(b), tried(b.wrapping_add(1))])
                 };
                 let fresh = cluster.state.n % 5 + 2;
+                let name = pick(&["a", "b", "c"], c);
                 Entry {
                     sequence: 1,
                     previous: tarn_model::Hash::ZERO,
-                    ..cluster.entry(u128::from(fresh), vec![vec![open_command(closes)]])
+                    ..cluster.entry(u128::from(fresh), vec![vec![open_command(name, closes)]])
                 }
             }
             (21..=40, _) if !late.is_empty() => late.swap_remove(usize::from(b) % late.len()),

@@ -12,14 +12,14 @@ use tarn_model::{
 
 use crate::schemas::SubjectVersion;
 use crate::{
-    Claim, ClaimEpoch, Compatibility, FeatureLevel, Group, GroupCursor, Partition, Producer,
-    Schema, Segment, Session, Subject, Table, TableName, Tombstone, Topic,
+    Claim, ClaimEpoch, Compatibility, FeatureLevel, Group, GroupCursor, KnownNode, Partition,
+    Producer, Schema, Segment, Session, Subject, Table, TableName, Tombstone, Topic,
 };
 
 /// The state at an Lsn. A clone costs a few pointers; a view is an `Arc<State>`.
 ///
 /// Bounds: sessions by the processes that run, tombstones and log hashes by a window of entries,
-/// topics, partitions, groups, schemas, producers and claims by `tarn_model::caps`, segments and extents by
+/// node names, topics, partitions, groups, schemas, producers and claims by `tarn_model::caps`, segments and extents by
 /// what retention keeps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
@@ -42,6 +42,8 @@ pub struct State {
     pub sessions: OrdMap<SessionId, Session>,
     pub tombstones: OrdMap<SessionId, Tombstone>,
     pub next_node: NodeId,
+    /// By the names of processes.
+    pub nodes: OrdMap<String, KnownNode>,
 
     pub topics: OrdMap<TopicId, Arc<Topic>>,
     pub topic_names: OrdMap<String, TopicId>,
@@ -117,6 +119,7 @@ impl State {
             sessions: OrdMap::new(),
             tombstones: OrdMap::new(),
             next_node: NodeId(1),
+            nodes: OrdMap::new(),
             topics: OrdMap::new(),
             topic_names: OrdMap::new(),
             partitions: OrdMap::new(),

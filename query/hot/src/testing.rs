@@ -49,7 +49,7 @@ impl Fixture {
             runtime: runtime.clone(),
             store: Store::new(Arc::new(faults.clone()), options, &runtime),
             log: Arc::new(MemoryLog::new()),
-            agent: None,
+            name: "test".to_owned(),
         };
         let settings = NodeSettings {
             cache_bytes: ByteSize(0),
@@ -94,7 +94,7 @@ impl Fixture {
         let parts = Parts {
             store,
             log: Arc::new(MemoryLog::new()),
-            agent: None,
+            name: "test".to_owned(),
             runtime: runtime.clone(),
         };
         let settings = NodeSettings {

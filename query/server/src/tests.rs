@@ -59,7 +59,7 @@ impl Fixture {
             runtime: runtime.clone(),
             store: Store::memory(&runtime),
             log: Arc::new(MemoryLog::new()),
-            agent: None,
+            name: "test".to_owned(),
         };
         // Nothing becomes a table by itself.
         let opened_with = NodeSettings {

@@ -18,6 +18,7 @@ use crate::claims::Claims;
 use crate::dead_end::DeadEnd;
 use crate::gate::{Gate, GatedLog, GatedStore};
 use crate::joint::Joint;
+use crate::presence::Presence;
 use crate::{History, LogKind, Plan};
 
 /// Port of every agent; a host has its own address.
@@ -40,6 +41,7 @@ pub(crate) struct Cluster {
     pub(crate) joint: Joint,
     pub(crate) claims: Claims,
     pub(crate) ages: Ages,
+    pub(crate) presence: Presence,
     pub(crate) machines: Arc<Vec<Machine>>,
     /// The services have a machine of their own, whose clock is right.
     pub(crate) service: Runtime,
@@ -74,6 +76,7 @@ impl Cluster {
             joint: Joint::default(),
             claims: Claims::default(),
             ages: Ages::default(),
+            presence: Presence::new(plan.nodes),
             machines: Arc::new((0..plan.nodes).map(machine).collect()),
             service,
             schema: Arc::default(),

@@ -2,7 +2,7 @@
 //! meets too rarely. Each says what broke; each breaks only with its defect planted.
 
 use tarn_model::{ClusterId, Generation, Hash, Lsn, Monotonic, SessionId, Timestamp, encode};
-use tarn_state::commands::{Closes, OpenSession};
+use tarn_state::commands::{CloseSession, Closes, OpenSession};
 use tarn_state::{Command, Entry, FeatureLevel, Proposal, State};
 
 const CLUSTER: u128 = 1;
@@ -43,10 +43,11 @@ impl Log {
         })
     }
 
-    fn opening(&self, by: u128, seconds: i64, closes: &[u128]) -> Vec<u8> {
+    /// Of the process `name`.
+    fn opening(&self, name: &str, by: u128, seconds: i64, closes: &[u128]) -> Vec<u8> {
         let open = OpenSession {
             closes: Closes::Own(closes.iter().map(|id| session(*id)).collect()),
-            agent: None,
+            name: name.to_owned(),
             level_max: FeatureLevel::NEWEST,
             clock: tarn_state::ClockTrust::Trusted,
         };
@@ -55,6 +56,11 @@ impl Log {
             seconds,
             vec![Proposal::of(vec![Command::OpenSession(open)])],
         )
+    }
+
+    fn closing(&self, by: u128, seconds: i64) -> Vec<u8> {
+        let close = Command::CloseSession(CloseSession {});
+        self.entry(by, seconds, vec![Proposal::of(vec![close])])
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -70,14 +76,16 @@ impl Log {
     }
 }
 
-/// A process opened session 1, came back as session 2 which closed it, and a copy of its first entry
-/// lands late.
+/// A process opened session 1, came back as session 2 which closed it, and ended; then a copy of its first
+/// entry lands late.
 pub fn a_closed_session_stays_closed() -> Result<(), String> {
     let mut log = Log::new();
-    let first = log.opening(1, 0, &[]);
+    let first = log.opening("a", 1, 0, &[]);
     log.append(&first)?;
-    let second = log.opening(2, 1, &[1]);
+    let second = log.opening("a", 2, 1, &[1]);
     log.append(&second)?;
+    let end = log.closing(2, 2);
+    log.append(&end)?;
     log.append(&first)?;
     if log.is_open(1) {
         Err("a late copy opened a session that was closed".to_owned())
@@ -86,13 +94,15 @@ pub fn a_closed_session_stays_closed() -> Result<(), String> {
     }
 }
 
-/// A process tried sessions 1 and 2 without hearing of either, and opens session 3; then the first
+/// A process tried sessions 1 and 2 without hearing of either, opens session 3, and ends; then the first
 /// entry of session 1 lands.
 pub fn a_session_that_was_given_up_never_opens() -> Result<(), String> {
     let mut log = Log::new();
-    let late = log.opening(1, 0, &[]);
-    let third = log.opening(3, 2, &[1, 2]);
+    let late = log.opening("a", 1, 0, &[]);
+    let third = log.opening("a", 3, 2, &[1, 2]);
     log.append(&third)?;
+    let end = log.closing(3, 3);
+    log.append(&end)?;
     log.append(&late)?;
     if log.is_open(1) {
         Err("a session that its process gave up was opened".to_owned())
@@ -104,8 +114,8 @@ pub fn a_session_that_was_given_up_never_opens() -> Result<(), String> {
 /// Session 1 dies; session 2 lives on for a minute.
 pub fn the_dead_do_not_hold_time_back() -> Result<(), String> {
     let mut log = Log::new();
-    for number in [1, 2] {
-        let opening = log.opening(number, 0, &[]);
+    for (name, number) in [("a", 1), ("b", 2)] {
+        let opening = log.opening(name, number, 0, &[]);
         log.append(&opening)?;
     }
     for seconds in (3..=60).step_by(3) {
@@ -123,7 +133,7 @@ pub fn the_dead_do_not_hold_time_back() -> Result<(), String> {
 /// Session 1's second entry stands in the log twice.
 pub fn an_entry_counts_once() -> Result<(), String> {
     let mut log = Log::new();
-    let opening = log.opening(1, 0, &[]);
+    let opening = log.opening("a", 1, 0, &[]);
     log.append(&opening)?;
     let allocate = Command::AllocateProducerId(tarn_state::commands::AllocateProducerId {});
     let entry = log.entry(1, 1, vec![Proposal::of(vec![allocate])]);

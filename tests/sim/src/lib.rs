@@ -18,6 +18,7 @@ mod joint;
 mod newer;
 mod orders;
 mod plan;
+mod presence;
 mod process;
 mod rows;
 mod run;

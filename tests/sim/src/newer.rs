@@ -142,7 +142,7 @@ impl Writer {
     async fn leave_entry(&self, what: Newer) -> turmoil::Result {
         let open = OpenSession {
             closes: Closes::Own(Vec::new()),
-            agent: None,
+            name: "newer".to_owned(),
             level_max: FeatureLevel(FeatureLevel::NEWEST.0 + 1),
             clock: tarn_state::ClockTrust::Trusted,
         };

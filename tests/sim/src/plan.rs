@@ -43,6 +43,10 @@ pub enum Event {
     Kill {
         node: usize,
     },
+    /// Tell a process to stop; its supervisor starts it again when it has drained. No seed draws it.
+    Restart {
+        node: usize,
+    },
     /// Kill it when it passes a crash step, named by its place in [`Plan::STEPS`].
     KillAtStep {
         node: usize,
@@ -117,6 +121,7 @@ impl Event {
     pub fn name(self) -> &'static str {
         match self {
             Event::Kill { .. } => "kill",
+            Event::Restart { .. } => "restart",
             Event::KillAtStep { .. } => "kill_at_step",
             Event::CutOff { .. } => "cut_off",
             Event::Pause { .. } => "pause",
@@ -141,6 +146,7 @@ impl Event {
             | Event::StallLog { millis }
             | Event::StoreDown { millis } => Duration::from_millis(millis),
             Event::Kill { .. }
+            | Event::Restart { .. }
             | Event::KillAtStep { .. }
             | Event::StepClock { .. }
             | Event::RaceClock { .. }
@@ -174,6 +180,9 @@ pub struct Plan {
     pub faults: Faults,
     /// One process is a version older than the others, until it is upgraded.
     pub is_mixed: bool,
+    /// A client asks all the time where clients should go, and looks there. For plans in which whoever lives
+    /// can be reached.
+    pub asks_for_agents: bool,
     /// Virtual time at which faults stop.
     pub heal_at: Duration,
     /// In order of time.
@@ -251,6 +260,7 @@ impl Plan {
             request_timeout: Duration::from_secs(if seed.is_multiple_of(3) { 2 } else { 5 }),
             faults,
             is_mixed: matches!(seed % 8, 3 | 4),
+            asks_for_agents: false,
             heal_at,
             events: Vec::new(),
         };
@@ -410,6 +420,7 @@ impl Plan {
                 log: LogFaults::default(),
             },
             is_mixed: false,
+            asks_for_agents: false,
             heal_at: Duration::from_secs(10),
             events: Vec::new(),
         }

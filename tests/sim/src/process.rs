@@ -29,6 +29,9 @@ use crate::joint;
 const ORDER_SCHEMA: &str =
     r#"{"type": "record", "name": "Order", "fields": [{"name": "v", "type": "string"}]}"#;
 
+/// Longer than a process goes on that the log does not hear.
+const SERVE_ON: Duration = Duration::from_secs(12);
+
 /// Runs a process until it is killed. A process that could not start is started again by its
 /// supervisor after a second; none may stop by itself, for no log here ever goes back, unless a newer
 /// version left something that it cannot read.
@@ -39,8 +42,15 @@ pub(crate) async fn run(cluster: Cluster, node: usize) -> turmoil::Result {
         let scope = runtime.root_scope("tarn");
         match start(&cluster, node, &runtime, scope.clone()).await {
             Ok(running) => {
+                cluster.presence.is_there(node);
                 let (invariant, stopped) = tokio::select! {
                     biased;
+                    () = cluster.presence.told_to_stop(node) => {
+                        scope.drain().await;
+                        cluster.presence.is_away(node);
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        continue;
+                    }
                     task = scope.panicked() => ("no panic", format!("task {task} panicked")),
                     reason = running.metastore.stopped() => ("I11", reason),
                 };
@@ -57,6 +67,7 @@ pub(crate) async fn run(cluster: Cluster, node: usize) -> turmoil::Result {
                 cluster.dead_end.refused(node, &reason);
             }
         }
+        cluster.presence.is_away(node);
         scope.drain().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -70,7 +81,7 @@ async fn start(
 ) -> Result<Node, String> {
     let store = cluster.store(node, runtime);
     let log = cluster.log(node, &store, runtime).await?;
-    let agent = Advertised {
+    let advertised = Advertised {
         host: Cluster::host_name(node),
         port: KAFKA_PORT,
         zone: None,
@@ -89,7 +100,7 @@ async fn start(
         runtime: runtime.clone(),
         store,
         log,
-        agent: Some(agent),
+        name: Cluster::host_name(node),
     };
     // A clock that is set right in the meantime is not wrong; one that is wrong by less may pass.
     let wrong = caps::CLOCK_SKEW_MAX + Duration::from_secs(40);
@@ -125,9 +136,10 @@ async fn start(
     };
     let agent = AgentSettings {
         writer: writer.clone(),
+        serve_on: SERVE_ON,
         ..AgentSettings::default()
     };
-    tarn_agent::start(&opened, agent, listener).map_err(|error| error.to_string())?;
+    tarn_agent::start(&opened, agent, listener, advertised).map_err(|error| error.to_string())?;
     // Little room, so that manifests are read again.
     let tables = Catalog::new(&opened, ByteSize::kib(64));
     let compactor = CompactorSettings::default();
@@ -196,8 +208,11 @@ async fn watch_views(cluster: Cluster, number: usize, node: Node) {
     loop {
         let view = std::sync::Arc::clone(&views.borrow_and_update());
         cluster.history.observed(number, &view);
-        let checked = cluster.joint.check(&view);
-        if let Err((invariant, detail)) = checked.and_then(|()| cluster.claims.check(&view)) {
+        let checks = cluster
+            .joint
+            .check(&view)
+            .and_then(|()| cluster.claims.check(&view));
+        if let Err((invariant, detail)) = checks.and_then(|()| cluster.presence.check(&view)) {
             cluster.history.violated(invariant, detail);
         }
         if let Err(detail) = cluster.dead_end.passed(view.n) {

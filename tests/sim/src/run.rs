@@ -12,7 +12,7 @@ use crate::claims::ClaimCounts;
 use crate::cluster::Cluster;
 use crate::history::{Counts, Violation};
 use crate::plan::{Event, LogKind, Plan};
-use crate::{ages, cut_check, dead_end, newer, process, workload};
+use crate::{ages, cut_check, dead_end, newer, presence, process, workload};
 
 /// Virtual time after which a run that has not come to its end is stuck (I26).
 const STUCK: Duration = Duration::from_secs(600);
@@ -47,6 +47,8 @@ pub struct Report {
     pub virtual_time: Duration,
     /// Node sessions that were ever opened anew.
     pub node_ids: i32,
+    /// Metadata answers of which each agent that they named was looked at.
+    pub metadata_checked: u64,
     /// By how much cluster time is off the services' clock at the end.
     pub cluster_time_off: i64,
 }
@@ -147,6 +149,10 @@ impl<'a> Run<'a> {
         for number in 0..self.plan.members {
             let member = workload::member(self.cluster.clone(), number);
             self.client(format!("member-{number}"), member);
+        }
+        if self.plan.asks_for_agents {
+            let watch = presence::watch(self.cluster.clone());
+            self.client("presence".to_owned(), watch);
         }
         let reader = workload::reader(self.cluster.clone());
         self.client("reader".to_owned(), reader);
@@ -291,6 +297,7 @@ impl<'a> Run<'a> {
         if !self.is_down(node) {
             info!(node, step, "crash");
             self.crashes.push(step);
+            self.cluster.presence.is_away(node);
             self.sim.crash(Cluster::host_name(node));
             self.back_in(DOWN, Return::Bounce(node));
         }
@@ -336,7 +343,7 @@ impl<'a> Run<'a> {
     /// Not if the same thing is already the case.
     fn takes_effect(&self, event: Event) -> bool {
         match event {
-            Event::Kill { node } => !self.is_down(node),
+            Event::Kill { node } | Event::Restart { node } => !self.is_down(node),
             Event::CutOff { node, .. } => !self.is_away(node),
             Event::StoreDown { .. } => !self.is_store_down(),
             Event::KillAll => (0..self.plan.nodes).any(|node| !self.is_down(node)),
@@ -357,6 +364,7 @@ impl<'a> Run<'a> {
         let now = self.sim.elapsed();
         match event {
             Event::Kill { node } => self.crash(node, ""),
+            Event::Restart { node } => self.cluster.presence.stop(node, now),
             Event::KillAtStep { node, step, nth } => {
                 self.cluster.machines[node]
                     .host
@@ -450,6 +458,7 @@ impl<'a> Run<'a> {
             stops: self.cluster.dead_end.stops(),
             virtual_time: self.sim.elapsed(),
             node_ids: newest.as_ref().map_or(0, |view| view.next_node.0 - 1),
+            metadata_checked: self.cluster.presence.asked(),
             cluster_time_off: newest.map_or(0, |view| view.cluster_time.0 - wall),
         }
     }

@@ -71,6 +71,9 @@ const FINDERS: &[(&str, Finder)] = &[
         "ignore-session-sequence",
         History(histories::an_entry_counts_once),
     ),
+    ("node-id-of-the-session", Plans(restarts)),
+    ("advertise-before-serving", Plans(restarts)),
+    ("drain-without-withdraw", Plans(restarts)),
     ("propose-above-level", Seeds(&[3, 4])),
     ("claim-without-fence", Plans(holders_that_are_away)),
     ("claim-never-taken-over", Plans(holders_that_are_away)),
@@ -147,6 +150,20 @@ fn holders_that_are_away() -> Vec<Plan> {
         plan
     };
     (1..=6).map(plan).collect()
+}
+
+/// An agent of three drains and comes back, while a client asks where to go.
+fn restarts() -> Vec<Plan> {
+    let plan = |log| {
+        let mut plan = Plan::quiet(3, log);
+        plan.nodes = 3;
+        plan.asks_for_agents = true;
+        plan.heal_at = Duration::from_secs(30);
+        plan.records = 60;
+        plan.events = vec![(Duration::from_secs(8), Event::Restart { node: 1 })];
+        plan
+    };
+    vec![plan(LogKind::Memory), plan(LogKind::Object)]
 }
 
 /// A newer version leaves an entry with a command that nobody knows.

@@ -20,13 +20,13 @@ use tarn_model::{
     SessionId, TableUuid, Timestamp, TopicId, TopicPartition, decode, encode,
 };
 use tarn_state::commands::{
-    AllocateProducerId, AlterTopicConfigs, ClaimTask, CloseSession, Closes, CommitGroupOffsets,
-    CommitMode, CommitSegment, CommitTables, CompleteGroup, ConfigChange, CreatePartitions,
-    CreateTable, CreateTopic, DeleteGroup, DeleteGroupOffsets, DeleteRecords, DeleteSchemaVersions,
-    DeleteTopic, DropTable, ExpireSession, GroupOffset, HiddenTimestamp, LastIds,
-    MaterializedChange, MaterializedStep, NewBatch, NewExtent, NewTable, OpenSession,
+    Advertise, AllocateProducerId, AlterTopicConfigs, ClaimTask, CloseSession, Closes,
+    CommitGroupOffsets, CommitMode, CommitSegment, CommitTables, CompleteGroup, ConfigChange,
+    CreatePartitions, CreateTable, CreateTopic, DeleteGroup, DeleteGroupOffsets, DeleteRecords,
+    DeleteSchemaVersions, DeleteTopic, DropTable, ExpireSession, GroupOffset, HiddenTimestamp,
+    LastIds, MaterializedChange, MaterializedStep, NewBatch, NewExtent, NewTable, OpenSession,
     ProducerStamp, RaiseLevel, RecordsBelow, RegisterSchema, ReleaseClaim, RemoveGroupMembers,
-    RenewClaim, ReportTable, SchemaChange, SetCompatibility, TableCommit,
+    RenewClaim, ReportTable, SchemaChange, SetCompatibility, TableCommit, Withdraw,
 };
 use tarn_state::{
     Advertised, BatchOutcome, BroughtByMember, ClaimEpoch, Command, Compatibility, Counters, Entry,
@@ -203,7 +203,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             "001-open_session",
             Command::OpenSession(OpenSession {
                 closes: Closes::Own(vec![SessionId::from_u128(0x10)]),
-                agent: Some(agent),
+                name: "a.example:9092".to_owned(),
                 level_max: FeatureLevel::ONE,
                 clock: tarn_state::ClockTrust::Trusted,
             }),
@@ -221,6 +221,8 @@ fn commands() -> Vec<(&'static str, Command)> {
                 level: FeatureLevel(2),
             }),
         ),
+        ("005-advertise", Command::Advertise(Advertise { at: agent })),
+        ("006-withdraw", Command::Withdraw(Withdraw {})),
         (
             "010-create_topic",
             Command::CreateTopic(CreateTopic {
@@ -494,6 +496,12 @@ fn refusals() -> Vec<(&'static str, Vec<Refusal>)> {
                 SessionRefusal::NoSuchSession(session).into(),
                 SessionRefusal::SessionNotSilent(session).into(),
                 SessionRefusal::LevelRefused(2).into(),
+                SessionRefusal::NodeNameTaken {
+                    name: "a.example:9092".into(),
+                    node: NodeId(2),
+                    session,
+                }
+                .into(),
             ],
         ),
         (

@@ -116,6 +116,28 @@ fn all_are_killed_and_all_come_back() {
     }
 }
 
+/// Three agents restart in turn, by SIGTERM and by SIGKILL, while clients write, read and ask.
+#[test]
+fn clients_are_told_of_agents_that_answer_and_names_keep_their_ids() {
+    for log in LOGS {
+        let mut plan = plan(
+            log,
+            3,
+            &[
+                (8, Event::Restart { node: 1 }),
+                (30, Event::Kill { node: 0 }),
+                (58, Event::Restart { node: 2 }),
+            ],
+        );
+        plan.heal_at = Duration::from_secs(85);
+        plan.records = 60;
+        plan.asks_for_agents = true;
+        let report = ran(&plan);
+        assert!(report.metadata_checked > 100, "{}", report.metadata_checked);
+        assert_eq!(report.node_ids, 3, "{log:?}: a restart took another id");
+    }
+}
+
 #[test]
 fn a_process_that_sleeps_past_a_trim_comes_back() {
     for log in LOGS {

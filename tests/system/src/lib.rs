@@ -192,6 +192,12 @@ impl Tarn {
     pub fn kill_and_restart(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
+        std::fs::remove_file(self.ready_file())?;
+        self.restart()
+    }
+
+    /// A new process on the same folder and the same ports, after the last one has ended.
+    pub fn restart(&mut self) -> Result<()> {
         let port = |address: &str| address.rsplit(':').next().unwrap_or_default().to_owned();
         let mut ports = Vec::new();
         for (flag, key) in [
@@ -202,7 +208,23 @@ impl Tarn {
             ports.extend([flag.to_owned(), port(&self.address(key))]);
         }
         ports.extend(["--pg-port".to_owned(), "0".to_owned()]);
-        std::fs::remove_file(self.ready_file())?;
+        let (child, ready) = spawn(self.folder.path(), &ports, &self.extra)?;
+        self.child = child;
+        self.ready = ready;
+        Ok(())
+    }
+
+    /// The same on other ports, which are free.
+    pub fn restart_elsewhere(&mut self) -> Result<()> {
+        let mut ports = Vec::new();
+        for flag in [
+            "--kafka-port",
+            "--registry-port",
+            "--http-port",
+            "--pg-port",
+        ] {
+            ports.extend([flag.to_owned(), "0".to_owned()]);
+        }
         let (child, ready) = spawn(self.folder.path(), &ports, &self.extra)?;
         self.child = child;
         self.ready = ready;

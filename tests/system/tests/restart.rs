@@ -87,6 +87,65 @@ fn sigterm_drains_and_a_second_process_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// The broker that a client is told of as soon as the ready file is there: its id and its address. Also who
+/// coordinates a group, and who controls.
+fn broker(tarn: &Tarn) -> Result<(Value, String)> {
+    let said = run(&mut tarn.client("tests/clients/brokers.py", &[])?)?;
+    let told: Value = serde_json::from_str(&said)?;
+    let brokers = told["brokers"].as_array().context("brokers")?;
+    ensure!(brokers.len() == 1, "{told}");
+    let id = brokers[0]["id"].clone();
+    ensure!(
+        told["controller"] == id && told["coordinator"] == id,
+        "{told}"
+    );
+    Ok((
+        id,
+        brokers[0]["address"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+    ))
+}
+
+#[test]
+fn a_broker_keeps_its_id_however_it_ends_and_wherever_it_is() -> Result<()> {
+    for extra in [&[][..], &["--config", "named.toml"][..]] {
+        let named = tempfile::tempdir()?;
+        let file = named.path().join("named.toml");
+        std::fs::write(&file, "[node]\nname = \"agent-7\"\n")?;
+        let file = file.display().to_string();
+        let extra: Vec<&str> = extra
+            .iter()
+            .map(|flag| {
+                if *flag == "named.toml" {
+                    file.as_str()
+                } else {
+                    flag
+                }
+            })
+            .collect();
+        let mut tarn = Tarn::start(&extra)?;
+        let (id, address) = broker(&tarn)?;
+        ensure!(tarn.kafka() == address, "{address}");
+        tarn.kill_and_restart()?;
+        ensure!(broker(&tarn)? == (id.clone(), address.clone()), "killed");
+        for _ in 0..2 {
+            ensure!(tarn.terminate()? == Some(0), "{}", tarn.log());
+            tarn.restart()?;
+            ensure!(broker(&tarn)? == (id.clone(), address.clone()), "drained");
+        }
+        ensure!(tarn.terminate()? == Some(0), "{}", tarn.log());
+        tarn.restart_elsewhere()?;
+        let (again, elsewhere) = broker(&tarn)?;
+        ensure!(
+            again == id && elsewhere == tarn.kafka(),
+            "{again} at {elsewhere}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn a_taken_port_is_an_error_that_names_the_flag() -> Result<()> {
     let tarn = Tarn::start(&[])?;

@@ -1,12 +1,12 @@
 //! DescribeCluster, key 60, v0–v2.
 //!
 //! - v1: the kind of endpoint; there are brokers only. v2: fenced brokers, of which there are none:
-//!   an agent that is not open is not known.
+//!   an agent that is not open is not known, and one that does not answer yet or leaves is not named.
 
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
-use kafka_protocol::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};
+use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 use tarn_kafka::{ApiKey, ErrorCode};
 
 use super::not_now;
@@ -29,15 +29,21 @@ pub(crate) async fn handle(
             .with_error_code(ErrorCode::MismatchedEndpointType.code())
             .with_error_message(Some(text("this listener serves brokers only")));
     }
+    let not_now = |why: String| {
+        DescribeClusterResponse::default()
+            .with_error_code(not_now(ApiKey::DescribeCluster).code())
+            .with_error_message(Some(text(why)))
+    };
     let view = match agent.metastore.barrier(context.deadline).await {
         Ok(view) => view,
-        Err(error) => {
-            return DescribeClusterResponse::default()
-                .with_error_code(not_now(ApiKey::DescribeCluster).code())
-                .with_error_message(Some(text(error.to_string())));
-        }
+        Err(error) => return not_now(error.to_string()),
     };
-    let brokers = placement::brokers(&view, agent.unheard())
+    let Some(view) = agent.with_agents(view, context.deadline).await else {
+        return not_now("there is no agent to be sent to".to_owned());
+    };
+    let brokers = placement::brokers(&view, agent.unheard());
+    let controller = placement::controller(&brokers, agent.metastore.node());
+    let brokers = brokers
         .into_iter()
         .map(|broker| {
             DescribeClusterBroker::default()
@@ -49,7 +55,7 @@ pub(crate) async fn handle(
         .collect();
     let response = DescribeClusterResponse::default()
         .with_cluster_id(text(view.cluster.to_string()))
-        .with_controller_id(BrokerId(agent.metastore.node().0))
+        .with_controller_id(controller)
         .with_brokers(brokers);
     if request.include_cluster_authorized_operations {
         response.with_cluster_authorized_operations(operations::CLUSTER)

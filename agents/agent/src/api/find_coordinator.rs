@@ -12,6 +12,8 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use tarn_kafka::{ApiKey, ErrorCode};
 
+use tokio::time::Instant;
+
 use super::not_now;
 use crate::agent::Agent;
 use crate::context::Context;
@@ -29,7 +31,7 @@ pub(crate) async fn handle(
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     if context.version < 4 {
-        return match find(agent, request.key_type, &request.key) {
+        return match find(agent, request.key_type, &request.key, context.deadline).await {
             Ok(broker) => FindCoordinatorResponse::default()
                 .with_node_id(broker.id)
                 .with_host(broker.host)
@@ -44,31 +46,34 @@ pub(crate) async fn handle(
             }
         };
     }
-    let coordinators = request
-        .coordinator_keys
-        .iter()
-        .map(|key| {
-            let coordinator = Coordinator::default().with_key(key.clone());
-            match find(agent, request.key_type, key) {
-                Ok(broker) => coordinator
-                    .with_node_id(broker.id)
-                    .with_host(broker.host)
-                    .with_port(broker.port),
-                Err((code, message)) => {
-                    context.log_refusal(code, &message);
-                    coordinator
-                        .with_error_code(code.code())
-                        .with_error_message(Some(text(message)))
-                        .with_node_id(BrokerId(-1))
-                        .with_port(-1)
-                }
+    let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+    for key in &request.coordinator_keys {
+        let coordinator = Coordinator::default().with_key(key.clone());
+        let found = find(agent, request.key_type, key, context.deadline).await;
+        coordinators.push(match found {
+            Ok(broker) => coordinator
+                .with_node_id(broker.id)
+                .with_host(broker.host)
+                .with_port(broker.port),
+            Err((code, message)) => {
+                context.log_refusal(code, &message);
+                coordinator
+                    .with_error_code(code.code())
+                    .with_error_message(Some(text(message)))
+                    .with_node_id(BrokerId(-1))
+                    .with_port(-1)
             }
-        })
-        .collect();
+        });
+    }
     FindCoordinatorResponse::default().with_coordinators(coordinators)
 }
 
-fn find(agent: &Agent, key_type: i8, key: &str) -> Result<Broker, Refused> {
+async fn find(
+    agent: &Agent,
+    key_type: i8,
+    key: &str,
+    deadline: Instant,
+) -> Result<Broker, Refused> {
     match key_type {
         GROUP => {}
         TRANSACTION => {
@@ -92,5 +97,7 @@ fn find(agent: &Agent, key_type: i8, key: &str) -> Result<Broker, Refused> {
         // What this agent knows of the others may be long over.
         return Err(nobody());
     }
-    placement::coordinator(&agent.metastore.view(), key).ok_or_else(nobody)
+    let view = agent.with_agents(agent.metastore.view(), deadline).await;
+    let view = view.ok_or_else(nobody)?;
+    placement::coordinator(&view, key).ok_or_else(nobody)
 }

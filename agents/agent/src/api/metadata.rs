@@ -2,7 +2,8 @@
 //!
 //! - Any agent serves any partition; the leader is advice for the client's zone
 //!   (`tarn_state::advice`), alike on all agents. There is never an empty list of brokers, so no
-//!   client has to begin from its bootstrap servers again (KIP-899).
+//!   client has to begin from its bootstrap servers again (KIP-899): while nobody says that it answers, and
+//!   none is left that does not leave, the request waits, or its connection is closed.
 //! - A topic that is asked for by name is created where the request and the settings allow it.
 //! - An agent that the log does not hear names itself to nobody, as long as there is another one.
 //! - The list of all topics is made once for all who ask while nothing moves, see `metadata/all.rs`.
@@ -64,8 +65,13 @@ pub(crate) async fn handle(
         }
     };
     let Some(wanted) = wanted else {
-        return match agent.metastore.barrier(context.deadline).await {
-            Ok(view) => match agent
+        let fresh = agent.metastore.barrier(context.deadline).await;
+        let view = fresh.clone().unwrap_or_else(|_| agent.metastore.view());
+        let Some(view) = agent.with_agents(view, context.deadline).await else {
+            return nobody();
+        };
+        return match fresh {
+            Ok(_) => match agent
                 .all_topics
                 .answer(agent, context, &request, &view)
                 .await
@@ -78,13 +84,7 @@ pub(crate) async fn handle(
                 }
             },
             Err(_) if context.version >= 13 => {
-                let response = response(
-                    agent,
-                    context,
-                    &request,
-                    &agent.metastore.view(),
-                    Vec::new(),
-                );
+                let response = response(agent, context, &request, &view, Vec::new());
                 response
                     .with_error_code(not_now(ApiKey::Metadata).code())
                     .into()
@@ -119,6 +119,9 @@ pub(crate) async fn handle(
         refused = create_missing(agent, missing, context.deadline).await;
         view = agent.metastore.view();
     }
+    let Some(view) = agent.with_agents(view, context.deadline).await else {
+        return nobody();
+    };
     let code_of = |key: &TopicKey| match key {
         TopicKey::Name(name) => refused.get(name.as_str()).copied(),
         TopicKey::Id(_) => None,
@@ -134,6 +137,13 @@ pub(crate) async fn handle(
         })
         .collect();
     response(agent, context, &request, &view, topics).into()
+}
+
+fn nobody() -> Answer {
+    Answer::Close(
+        "no agent to name",
+        "this agent leaves, or nobody answers yet".to_owned(),
+    )
 }
 
 /// Creates topics that were asked for; says why those are not there that still are not.
@@ -238,7 +248,9 @@ fn response(
     view: &View,
     topics: Vec<MetadataResponseTopic>,
 ) -> MetadataResponse {
-    let brokers = placement::brokers(view, agent.unheard())
+    let brokers = placement::brokers(view, agent.unheard());
+    let controller = placement::controller(&brokers, agent.metastore.node());
+    let brokers = brokers
         .into_iter()
         .map(|broker| {
             MetadataResponseBroker::default()
@@ -251,8 +263,7 @@ fn response(
     let response = MetadataResponse::default()
         .with_brokers(brokers)
         .with_cluster_id(Some(text(view.cluster.to_string())))
-        // Any agent does what clients want of a controller, and this one can be reached.
-        .with_controller_id(BrokerId(agent.metastore.node().0))
+        .with_controller_id(controller)
         .with_topics(topics);
     if request.include_cluster_authorized_operations && (8..=10).contains(&context.version) {
         response.with_cluster_authorized_operations(operations::CLUSTER)

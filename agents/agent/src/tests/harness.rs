@@ -16,10 +16,10 @@ use kafka_protocol::protocol::{Request, StrBytes};
 use tarn_commit_log::{CommitLog, MemoryLog};
 use tarn_kafka::{BatchBuilder, Compression, ErrorCode, Producer, decode_response, encode_request};
 use tarn_model::{ByteSize, TopicId};
-use tarn_replica::{Node, NodeSettings, Parts};
+use tarn_replica::{Node, NodeSettings, Parts, View};
 use tarn_runtime::{Runtime, SimulatedHost, Stream};
-use tarn_state::Advertised;
 use tarn_state::topic_configs::Defaults;
+use tarn_state::{Advertised, advice};
 use tarn_store::Store;
 use tarn_topics::WriterSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -46,6 +46,7 @@ pub(crate) struct TestAgent {
 pub(crate) fn settings() -> AgentSettings {
     AgentSettings {
         writer: WriterSettings::local(),
+        serve_on: Duration::ZERO,
         ..AgentSettings::default()
     }
 }
@@ -111,18 +112,23 @@ impl Cluster {
         let parts = Parts {
             store: self.store.clone(),
             log,
-            agent: Some(Advertised {
-                host: "127.0.0.1".to_owned(),
-                port,
-                zone: None,
-            }),
+            name: format!("127.0.0.1:{port}"),
             runtime: runtime.clone(),
         };
         let scope = runtime.root_scope("test");
         let node = Box::pin(Node::open(node_settings, parts, scope))
             .await
             .expect("a node in memory opens");
-        let handle = start(&node, settings, listener).expect("an agent starts");
+        let at = Advertised {
+            host: "127.0.0.1".to_owned(),
+            port,
+            zone: None,
+        };
+        let handle = start(&node, settings, listener, at).expect("an agent starts");
+        let (mut views, this) = (node.metastore.watch(), node.metastore.node());
+        let is_named = |view: &View| advice::agents(view).iter().any(|it| it.node == this);
+        let named = timeout(PATIENCE, views.wait_for(is_named)).await;
+        drop(named.expect("soon").expect("the node lives"));
         TestAgent { node, handle }
     }
 }

@@ -2,6 +2,7 @@
 
 use tarn_agent::AgentSettings;
 use tarn_client::{Admin, Client, ClientSettings, ConfigResource};
+use tarn_state::Advertised;
 use tarn_state::commands::{AlterTopicConfigs, ConfigChange};
 use tarn_state::topic_configs::TABLE_INTERVAL;
 
@@ -18,7 +19,12 @@ async fn describe_configs_tells_the_interval_that_the_board_waits_for() {
     create_topic(&node, TOPIC, "clicks").await;
     let listener = runtime.net().listen("127.0.0.1:0").await;
     let listener = listener.expect("a free port");
-    let agent = tarn_agent::start(&node, AgentSettings::default(), listener);
+    let at = Advertised {
+        host: "127.0.0.1".to_owned(),
+        port: listener.local_address().expect("bound").port(),
+        zone: None,
+    };
+    let agent = tarn_agent::start(&node, AgentSettings::default(), listener, at);
     let address = agent.expect("an agent starts").kafka_address.to_string();
     let settings = ClientSettings::new([address]);
     let admin = Admin::new(&Client::new(&runtime, &node.scope, settings));

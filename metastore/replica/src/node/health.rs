@@ -69,7 +69,7 @@ mod tests {
             runtime: runtime.clone(),
             store: Store::memory(&runtime),
             log: Arc::new(MemoryLog::new()),
-            agent: None,
+            name: "test".to_owned(),
         };
         let node = Node::open(NodeSettings::default(), parts, runtime.root_scope("test"));
         let node = node.await.expect("a node in memory opens");

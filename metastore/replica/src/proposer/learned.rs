@@ -30,6 +30,7 @@ impl Proposer {
         let Progress { view, own, jumped } = progress;
         self.view = view;
         self.weigh();
+        self.look_for_namesake();
         // What was applied first: a copy that passed as a no-op may stand before or behind it.
         let (applied, ignored): (Vec<_>, Vec<_>) = own
             .into_iter()
@@ -117,7 +118,10 @@ impl Proposer {
                         _ => None,
                     })
                 }
-                Some(ProposalOutcome::Refused { .. }) => None,
+                Some(ProposalOutcome::Refused { refusal, .. }) => {
+                    self.refused(refusal);
+                    return;
+                }
                 None => self
                     .view
                     .sessions
@@ -141,6 +145,7 @@ impl Proposer {
         let session = self.sessions.current;
         info!(%session, %node, "a node session is open");
         self.phase = Phase::Open(node);
+        self.namesake = None;
         self.sessions.opened();
         self.shared.metrics.sessions_opened.inc();
         self.shared
@@ -264,7 +269,7 @@ impl Proposer {
 
     /// What is in flight under the current session waits until a view tells its fate; the next entry
     /// opens another session and closes this one.
-    fn session_over(&mut self, why: &'static str) {
+    pub(super) fn session_over(&mut self, why: &'static str) {
         warn!(session = %self.sessions.current, why, "the node session is over");
         if let Some(InFlight {
             session,

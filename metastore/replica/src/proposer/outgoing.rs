@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tarn_commit_log::{AppendError, LogEntry};
 use tarn_model::{Hash, Monotonic, NodeId, defect, encode};
-use tarn_state::commands::{CloseSession, ExpireSession, OpenSession};
+use tarn_state::commands::{Advertise, CloseSession, ExpireSession, OpenSession, Withdraw};
 use tarn_state::{Command, Entry, Observed, Proposal, ProposalOutcome, SessionContext};
 use tokio::time::Instant;
 use tracing::{debug, error};
@@ -54,7 +54,7 @@ impl Proposer {
             .insert(session);
         let open = OpenSession {
             closes: self.sessions.closes(),
-            agent: self.agent.clone(),
+            name: self.name.clone(),
             level_max: self.shared.level_max,
             clock: self.clock,
         };
@@ -86,6 +86,7 @@ impl Proposer {
                     Carried::own(Command::ExpireSession(ExpireSession { session }))
                 }));
         }
+        carried.extend(self.advice().map(Carried::own));
         let mut bytes = 0;
         while carried.len() < PROPOSALS_MAX {
             let Some(next) = self.next_waiting() else {
@@ -140,6 +141,17 @@ impl Proposer {
             .expect("an open phase is checked with every view");
         let (sequence, previous) = (session.sequence + 1, session.entry_hash);
         self.launch(sequence, previous, carried);
+    }
+
+    /// What tells the state where clients are to be sent, if it says otherwise.
+    fn advice(&self) -> Option<Command> {
+        let session = self.view.sessions.get(&self.sessions.current)?;
+        let told = session.agent.as_ref().map(|agent| &agent.at);
+        match &*self.agent.borrow() {
+            Some(at) if told == Some(at) => None,
+            Some(at) => Some(Command::Advertise(Advertise { at: at.clone() })),
+            None => told.map(|_| Command::Withdraw(Withdraw {})),
+        }
     }
 
     fn next_waiting(&mut self) -> Option<Carried> {

@@ -86,14 +86,23 @@ impl Cluster {
         &self,
         settings: NodeSettings,
     ) -> Result<(Node, GatedLog), OpenError> {
+        let name = Runtime::real().random().uuid().to_string();
+        self.try_open_named(&name, settings).await
+    }
+
+    pub(super) async fn try_open_named(
+        &self,
+        name: &str,
+        settings: NodeSettings,
+    ) -> Result<(Node, GatedLog), OpenError> {
         let runtime = Runtime::real();
         let log = self.log(&runtime).await;
         let scope = runtime.root_scope("node");
         let parts = Parts {
+            name: name.to_owned(),
             runtime,
             store: self.store.clone(),
             log: Arc::new(log.clone()),
-            agent: None,
         };
         let node = timeout(SOON, Node::open(settings, parts, scope))
             .await

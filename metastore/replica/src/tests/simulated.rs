@@ -109,7 +109,7 @@ impl World {
             runtime,
             store,
             log: Arc::new(log.clone()),
-            agent: None,
+            name: format!("machine-{}", machine.seed()),
         };
         let node = Node::open_up_to(level_max, self.settings.clone(), parts, scope).await?;
         Ok((node, log))

@@ -20,6 +20,13 @@ fn create(id: u128, name: &str) -> Command {
     })
 }
 
+/// With one session, number 1, which has written nothing but its opening.
+fn one() -> Cluster {
+    let mut cluster = Cluster::empty();
+    cluster.open_only(1, "node-1", Closes::Own(Vec::new()));
+    cluster
+}
+
 /// Liveness time at which each of the sessions was seen.
 fn seen(cluster: &Cluster, id: u128) -> u64 {
     cluster.state.sessions[&session(id)].seen.0
@@ -35,7 +42,7 @@ mod which_entries_count {
 
     #[test]
     fn an_entry_of_another_cluster_generation_or_place_stops_the_replica() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         let before = cluster.state.clone();
         let foreign = Entry {
             cluster: ClusterId::from_u128(2),
@@ -78,7 +85,7 @@ mod which_entries_count {
 
     #[test]
     fn bytes_that_this_version_would_not_write_stop_the_replica() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         let lsn = cluster.state.lsn().next();
         let good = encode(&cluster.entry(1, vec![vec![allocate()]]));
         for end in 0..good.len() {
@@ -100,7 +107,7 @@ mod which_entries_count {
 
     #[test]
     fn an_entry_of_a_newer_level_says_which() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         let newer = Entry {
             level: FeatureLevel(9),
             ..cluster.entry(1, vec![vec![allocate()]])
@@ -129,7 +136,7 @@ mod which_entries_count {
 
     #[test]
     fn an_entry_written_on_another_history_stops_the_replica() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         tick(&mut cluster, 1);
         let before = cluster.state.clone();
         let entry = cluster.entry(1, vec![]);
@@ -172,7 +179,7 @@ mod which_entries_count {
 
     #[test]
     fn a_session_counts_its_entries() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         let entry = cluster.entry(1, vec![vec![allocate()]]);
         cluster.append(&entry).unwrap().outcomes.unwrap();
         let after = cluster.state.clone();
@@ -206,7 +213,7 @@ mod which_entries_count {
 
     #[test]
     fn a_proposer_that_is_too_far_behind_does_not_count() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         let late = cluster.entry(1, vec![]);
         // So many entries that nobody wants: only their number matters.
         let (n, hashes) = (
@@ -227,8 +234,8 @@ mod which_entries_count {
 
     #[test]
     fn a_tombstone_stays_as_long_as_a_copy_of_its_opening_could_count() {
-        let mut cluster = Cluster::one();
-        cluster.open_closing(2, Closes::Own(vec![session(1)]));
+        let mut cluster = one();
+        cluster.open_only(2, "node-1", Closes::Own(vec![session(1)]));
         let closed_at = cluster.state.n;
         let sweep_at = |n: u64| {
             let mut cluster = cluster.clone();
@@ -242,7 +249,7 @@ mod which_entries_count {
 
     #[test]
     fn planted_defects_do_what_they_say() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         let entry = cluster.entry(1, vec![vec![allocate()]]);
         cluster.append(&entry).unwrap().outcomes.unwrap();
         tarn_model::plant_defect(Some("ignore-session-sequence"));
@@ -252,7 +259,7 @@ mod which_entries_count {
         let tombstones = cluster.state.tombstones.len();
         tarn_model::plant_defect(Some("close-only-last-session"));
         cluster.open(3);
-        cluster.open_closing(4, Closes::Own(vec![session(2), session(3)]));
+        cluster.open_named(4, "node-4", Closes::Own(vec![session(2), session(3)]));
         tarn_model::plant_defect(None);
         assert!(twice.is_ok());
         assert_eq!(tombstones, 0);
@@ -265,7 +272,7 @@ mod proposals {
 
     #[test]
     fn a_proposal_is_applied_whole_or_not_at_all() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         let before = cluster.state.clone();
         let absent = Command::DeleteTopic(DeleteTopic { id: topic(9) });
         let proposals = vec![
@@ -292,7 +299,7 @@ mod proposals {
 
     #[test]
     fn a_later_command_sees_what_an_earlier_one_did() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         let segment = cluster.segment(CommitMode::All, vec![(at(7, 0), vec![batch(2)])]);
         let outcome = cluster.propose(1, vec![create(7, "a"), Command::CommitSegment(segment)]);
         assert!(
@@ -387,7 +394,7 @@ mod time {
 
     #[test]
     fn liveness_time_takes_the_smaller_clock_up_to_five_seconds() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         for (wall, monotonic, lived) in [
             (3_000, 3_000, 3_000),
             (3_000, 2_000, 2_000),
@@ -408,7 +415,7 @@ mod time {
 
     #[test]
     fn liveness_time_is_anchored_at_the_common_time_so_that_it_goes_on_when_the_leader_dies() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         cluster.open(2);
         // Session 1 is ahead of session 2 by ten steps that session 2 did not see.
         for _ in 0..10 {
@@ -424,7 +431,7 @@ mod time {
 
     #[test]
     fn a_stalled_log_ages_nobody() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         cluster.open(2);
         cluster.live(&[1, 2], 6_000);
         cluster.pass(60_000);
@@ -436,7 +443,7 @@ mod time {
 
     #[test]
     fn cluster_time_is_the_lower_median_and_never_goes_back() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         assert_eq!(cluster.now(), ClusterTime(NOON));
         cluster.open(2);
         const TEN_YEARS: i64 = 315_360_000_000;
@@ -452,7 +459,7 @@ mod time {
 
     #[test]
     fn who_found_its_clock_wrong_does_not_vote_unless_nobody_does() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         cluster.open(2);
         cluster.pass(1_000);
         tick(&mut cluster, 1);
@@ -485,10 +492,10 @@ mod time {
 
     #[test]
     fn a_clock_in_doubt_moves_no_time_even_alone() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         cluster.pass(400 * 86_400_000);
         let open = |clock| {
-            let Command::OpenSession(open) = open_command(Closes::All(vec![])) else {
+            let Command::OpenSession(open) = open_command("node-1", Closes::All(vec![])) else {
                 unreachable!("it opens");
             };
             Command::OpenSession(OpenSession { clock, ..open })
@@ -514,7 +521,7 @@ mod time {
     fn a_dead_process_does_not_hold_time_back() {
         let stuck = |defect: Option<&str>| {
             tarn_model::plant_defect(defect);
-            let mut cluster = Cluster::one();
+            let mut cluster = one();
             cluster.open(2);
             cluster.live(&[2], 18_000);
             tarn_model::plant_defect(None);
@@ -526,10 +533,10 @@ mod time {
 
     #[test]
     fn killed_and_restarted_processes_lose_neither_time_nor_node_ids() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         cluster.live(&[1], 30_000);
         cluster.pass(8 * 3_600_000);
-        cluster.open_closing(2, Closes::All(vec![]));
+        cluster.open_named(2, "node-1", Closes::All(vec![]));
         assert_eq!(cluster.now(), ClusterTime(cluster.wall));
         assert_eq!(cluster.state.sessions[&session(2)].node, NodeId(1));
         assert_eq!(cluster.state.liveness_time.0, 30_000);
@@ -577,7 +584,8 @@ mod hashes {
     #[test]
     fn the_log_hash_rolls_over_the_bytes() {
         let mut cluster = Cluster::empty();
-        let bytes = encode(&cluster.entry(1, vec![vec![open_command(Closes::All(vec![]))]]));
+        let bytes =
+            encode(&cluster.entry(1, vec![vec![open_command("node-1", Closes::All(vec![]))]]));
         cluster
             .state
             .apply(cluster.state.lsn().next(), &bytes)
@@ -594,7 +602,7 @@ mod hashes {
 
     #[test]
     fn hashes_are_found_while_they_are_kept() {
-        let mut cluster = Cluster::one();
+        let mut cluster = one();
         let first = cluster.state.log_hash;
         tick(&mut cluster, 1);
         assert_eq!(cluster.state.hashes_at(0), Some((Hash::ZERO, Hash::ZERO)));
@@ -680,7 +688,7 @@ fn entries_between_two_views_copy_what_they_touch_once() {
 #[cfg(debug_assertions)]
 #[test]
 fn a_command_above_the_level_is_refused_by_every_replica_that_can_read_it() {
-    let mut cluster = Cluster::one();
+    let mut cluster = one();
     let rehearse = Command::Rehearse(crate::Rehearse {});
     let by = SessionContext {
         session: session(1),

@@ -4,7 +4,7 @@ use crate::tables::*;
 use crate::topics::*;
 use std::sync::Arc;
 use tarn_model::*;
-use tarn_model::{ClusterTime, LivenessTime, NodeId};
+use tarn_model::{ClusterTime, NodeId};
 
 /// A sound state that has something of most kinds.
 fn sound() -> Cluster {
@@ -145,12 +145,21 @@ fn sessions_that_contradict_each_other_are_found() {
         "node-ids-are-unique"
     );
     assert_eq!(
+        found(|state| state.sessions.get_mut(&session(2)).unwrap().name = "node-1".into()),
+        "open-sessions-have-their-name"
+    );
+    assert_eq!(
+        found(|state| {
+            let two = state.nodes["node-2"];
+            state.nodes.insert("node-3".into(), two);
+        }),
+        "a-node-has-one-name"
+    );
+    assert_eq!(
         found(|state| {
             let tombstone = crate::Tombstone {
                 sequence: 0,
                 closed_at: 1,
-                node: None,
-                opened: LivenessTime::default(),
             };
             state.tombstones.insert(session(2), tombstone);
         }),

@@ -20,12 +20,14 @@ impl CloseSession {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::Closes;
     use crate::harness::{Cluster, session};
     use crate::{Command, Ignored, ProposalOutcome};
 
     #[test]
     fn nothing_of_a_closed_session_counts() {
-        let mut cluster = Cluster::one();
+        let mut cluster = Cluster::empty();
+        cluster.open_only(1, "a", Closes::Own(vec![]));
         let close = vec![Command::CloseSession(CloseSession {})];
         let entry = cluster.entry(1, vec![close.clone(), close.clone()]);
         let outcomes = cluster.append(&entry).unwrap().outcomes.unwrap();

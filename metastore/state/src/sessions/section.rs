@@ -39,6 +39,15 @@ pub(crate) const SECTIONS: &[Section] = &[
             Ok(())
         },
     },
+    Section {
+        number: 13,
+        since: FeatureLevel::ONE,
+        write: |state, frames| frames.map(&state.nodes),
+        read: |state, reader| {
+            state.nodes = reader.map()?;
+            Ok(())
+        },
+    },
 ];
 
 #[derive(Debug, Encode, Decode)]

@@ -19,14 +19,40 @@ pub struct Advertised {
     pub zone: Option<String>,
 }
 
+/// An agent that clients are sent to.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Agent {
+    #[n(0)]
+    pub at: Advertised,
+    /// It takes partitions over from then on, one after the other.
+    #[n(1)]
+    pub since: LivenessTime,
+}
+
+/// Another process that would be called the same, and waits until this session is silent.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Rival {
+    /// The last that it tried to open, …
+    #[n(0)]
+    pub tried: SessionId,
+    /// … by its clocks, …
+    #[n(1)]
+    pub wall: Timestamp,
+    #[n(2)]
+    pub monotonic: Monotonic,
+    /// … and in liveness time.
+    #[n(3)]
+    pub seen: LivenessTime,
+}
+
 /// An open node session.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Session {
     #[n(0)]
     pub node: NodeId,
-    /// `None` for a process that is no agent.
+    /// `None` for a process that serves no Kafka clients: it has no agent, or not yet, or not any more.
     #[n(1)]
-    pub agent: Option<Advertised>,
+    pub agent: Option<Agent>,
     /// The newest level this process can apply.
     #[n(2)]
     pub level_max: FeatureLevel,
@@ -44,14 +70,17 @@ pub struct Session {
     /// Liveness time at its last accepted entry.
     #[n(8)]
     pub seen: LivenessTime,
+    /// Of the process; no two open sessions have the same.
     #[n(9)]
-    pub opened: LivenessTime,
+    pub name: String,
     #[n(10)]
     pub opened_at: ClusterTime,
     #[n(11)]
     pub observed: Option<Observed>,
     #[n(12)]
     pub clock: ClockTrust,
+    #[n(13)]
+    pub rival: Option<Rival>,
 }
 
 /// What a process that is alone thinks of its wall clock, by the newest cluster time that it found when
@@ -79,18 +108,17 @@ pub struct Tombstone {
     /// The entry that closed it.
     #[n(1)]
     pub closed_at: u64,
-    /// Its node, for who comes after it; `None` if it was never open.
-    #[n(2)]
-    pub node: Option<NodeId>,
-    /// Since when that node is open.
-    #[n(3)]
-    pub opened: LivenessTime,
 }
 
 impl Session {
     /// Has it gone without an entry for so long that it no longer votes and may be expired?
     pub fn is_silent(&self, now: LivenessTime) -> bool {
         now.since(self.seen) >= caps::SESSION_SILENT_AFTER
+    }
+
+    /// Has it gone without an entry for so long that clients should rather be sent to others?
+    pub fn is_unheard(&self, now: LivenessTime) -> bool {
+        now.since(self.seen) >= caps::AGENT_UNHEARD_AFTER
     }
 }
 
@@ -113,16 +141,16 @@ impl State {
     /// Ends a session and leaves a tombstone. An id that was never open gets one too.
     pub(crate) fn close_session(&mut self, id: SessionId, at: u64) -> Option<Session> {
         let closed = self.sessions.remove(&id);
+        let known = closed.as_ref().and_then(|it| self.nodes.get_mut(&it.name));
+        if let Some(known) = known {
+            known.used = at;
+        }
         if defect("no-tombstones") || (closed.is_none() && self.tombstones.contains_key(&id)) {
             return closed;
         }
         let tombstone = Tombstone {
             sequence: closed.as_ref().map_or(0, |session| session.sequence),
             closed_at: at,
-            node: closed.as_ref().map(|session| session.node),
-            opened: closed
-                .as_ref()
-                .map_or_else(LivenessTime::default, |session| session.opened),
         };
         self.tombstones.insert(id, tombstone);
         closed

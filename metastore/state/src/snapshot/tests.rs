@@ -270,9 +270,9 @@ fn the_hashes_of_a_story_never_change() {
     let hashes = [state.log_hash, state.outcome_hash, state.hash()].map(|hash| hash.to_string());
     expect_test::expect![[r#"
         [
-            "0c4c29dc353394f091292960a0bb0529390084ba1088d9df157aea391b6dca08",
-            "156398db1397b447a07163e0909c6235b560764e4ebfda4c8cb45b061ce49039",
-            "e72680fb0b965651283e6817426e2c523327b61ad01cd3a2588beb380f875c39",
+            "0f090beb57129a8d8e77971847c145d6c5b7033c435b3a525d668e342bf74d3c",
+            "8375879eea60fbb016f82571695a8c759949ecdf21e00373991523bcff0747e9",
+            "5a0ff7cb527b21d99b6481b416c7a2299b8cfad748b13664730920c1636bb32a",
         ]
     "#]]
     .assert_debug_eq(&hashes);

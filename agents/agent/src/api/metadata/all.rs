@@ -39,15 +39,16 @@ impl AllTopics {
             let frame = make(agent, context, request, view, &leaders).await?;
             return Ok(addressed(&frame, context.correlation_id));
         };
+        let brokers = placement::brokers(view, agent.unheard());
         let of = Of {
             version: context.version,
             topic_operations: request.include_topic_authorized_operations,
             cluster_operations: request.include_cluster_authorized_operations,
             topics: view.topics.clone(),
             leader_epoch: leader_epoch(view),
-            brokers: placement::brokers(view, agent.unheard()),
+            controller: placement::controller(&brokers, agent.metastore.node()),
+            brokers,
             near,
-            controller: agent.metastore.node(),
         };
         let mut kept = self.kept.lock().await;
         let found = match kept.iter().position(|known| known.of.is(&of)) {

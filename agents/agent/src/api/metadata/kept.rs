@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::OrdMap;
+use kafka_protocol::messages::BrokerId;
 use tarn_model::{NodeId, TopicId};
 use tarn_state::Topic;
 use tokio::sync::Mutex;
@@ -33,7 +34,7 @@ pub(super) struct Of {
     pub(super) brokers: Vec<Broker>,
     /// Who leads for this client.
     pub(super) near: Vec<NodeId>,
-    pub(super) controller: NodeId,
+    pub(super) controller: BrokerId,
 }
 
 impl Of {
