@@ -46,6 +46,11 @@ impl Ages {
         }
     }
 
+    /// A process that is new must not make the cluster: one of the new level has no place for the older.
+    pub(crate) fn waits_for_cluster(&self, plan: &Plan, node: usize) -> bool {
+        plan.is_mixed && node != OLD_NODE && !self.is_upgraded()
+    }
+
     /// Is there nothing more to come of it?
     pub(crate) fn is_settled(&self, plan: &Plan) -> bool {
         !plan.is_mixed || self.counts().1 > 0

@@ -13,6 +13,7 @@ use tarn_schema::{columns, parse};
 use tarn_state::commands::RegisterSchema;
 use tarn_state::topic_configs::Defaults;
 use tarn_state::{Advertised, Command, FeatureLevel, Outcome};
+use tarn_store::{Store, paths};
 use tarn_tables::Catalog;
 use tarn_topics::{Writer, WriterSettings};
 use tokio::time::Instant;
@@ -73,6 +74,11 @@ pub(crate) async fn run(cluster: Cluster, node: usize) -> turmoil::Result {
     }
 }
 
+/// Has somebody made the cluster? A store that does not say is asked again.
+async fn store_has_cluster(store: &Store) -> bool {
+    store.get(&paths::cluster()).await.is_ok()
+}
+
 async fn start(
     cluster: &Cluster,
     node: usize,
@@ -80,6 +86,9 @@ async fn start(
     scope: tarn_runtime::Scope,
 ) -> Result<Node, String> {
     let store = cluster.store(node, runtime);
+    if cluster.ages.waits_for_cluster(&cluster.plan, node) && !store_has_cluster(&store).await {
+        return Err("the older process makes the cluster".to_owned());
+    }
     let log = cluster.log(node, &store, runtime).await?;
     let advertised = Advertised {
         host: Cluster::host_name(node),

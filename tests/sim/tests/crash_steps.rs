@@ -9,8 +9,9 @@ use tarn_sim::{Event, LogKind, Plan, run};
 /// that also what happens only at a start happens often enough.
 fn plan(log: LogKind, step: usize, nth: u64) -> Plan {
     let mut plan = Plan::quiet(step as u64 * 10 + nth, log);
-    // Long enough, and busy enough, that each node comes by every step several times.
-    plan.heal_at = Duration::from_secs(15);
+    // Long enough, and busy enough, that each node comes by every step several times: one that was killed
+    // is back when its session has been silent for fifteen seconds.
+    plan.heal_at = Duration::from_secs(35);
     plan.records = 45;
     plan.table_interval = Duration::from_millis(500);
     for node in 0..plan.nodes {

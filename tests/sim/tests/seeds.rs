@@ -161,15 +161,14 @@ fn sweep(odd: u64) {
         ("released", claims.released),
     ];
     for (what, count) in claimed {
-        assert!(count > 0, "no claim was {what}");
+        assert!(ran < 10 || count > 0, "no claim was {what}");
     }
-    // A newer process that opens before the older one is there raises the level at once: few seeds may
-    // have no others.
+    // Of a few seeds none may be of a mixed cluster.
     assert!(
-        ran < 50 || above_level.0 > 0,
+        ran < 10 || above_level.0 > 0,
         "no command above the level was refused"
     );
-    assert!(above_level.1 > 0, "the level never rose");
+    assert!(ran < 10 || above_level.1 > 0, "the level never rose");
     let gaps = coverage.gaps();
     assert!(gaps.is_empty(), "{}", gaps.join("\n"));
 }
