@@ -1,11 +1,13 @@
 //! The seams between Tarn and the machine: clock, chance, tasks, network, bytes in flight, metrics
-//! and crash steps. Each has a simulated twin, so that a cluster runs from a seed in one process.
+//! and crash steps. Each has a simulated twin, so that a cluster runs from a seed in one process; what goes
+//! wrong with the services around it is drawn in [`faults`].
 //!
 //! A process makes one [`Runtime`] and hands clones of it to its parts; nothing here is global.
 //! Clippy refuses the standard library's and tokio's own doors everywhere else (`clippy.toml`).
 
 mod budget;
 mod clock;
+pub mod faults;
 pub mod http;
 pub mod listen;
 mod metrics;

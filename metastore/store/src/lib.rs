@@ -19,7 +19,7 @@ mod store;
 
 pub use cache::ChunkCache;
 pub use error::{OpenError, StoreError};
-pub use faulty::{FaultPair, FaultyStore, StoreFaults};
+pub use faulty::{FaultyStore, StoreFaults};
 pub use local::LocalStore;
 pub use metered::Metered;
 pub use object_store::path::Path;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tarn_commit_log::{FaultyLog, LogFaults};
 use tarn_runtime::Random;
-use tarn_store::{FaultPair, FaultyStore};
+use tarn_runtime::faults::FaultPair;
+use tarn_store::FaultyStore;
 
 use crate::coverage::is_asked_for;
 use crate::newer::Newer;

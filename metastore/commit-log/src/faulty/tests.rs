@@ -1,5 +1,8 @@
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use tarn_model::{Fate, Hash, SessionId};
+use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::MemoryLog;
@@ -142,4 +145,32 @@ async fn each_pair_that_is_named_fires_and_nothing_else_does() {
             "{asked:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn equal_seeds_have_equal_fates_at_equal_times() {
+    let history = async |seed| {
+        let memory = MemoryLog::new();
+        let log = FaultyLog::new(Arc::new(memory.clone()), seed, &Runtime::real());
+        log.set_faults(LogFaults {
+            latency_max: Duration::from_millis(50),
+            request_lost: 100,
+            reply_lost: 100,
+            late: 100,
+            late_max: Duration::from_secs(1),
+            twice: 100,
+            ..LogFaults::default()
+        });
+        let began = Instant::now();
+        let mut history = Vec::new();
+        for n in 0..100 {
+            let heard = log.append(entry(n)).await.is_ok();
+            history.push((began.elapsed(), heard, end(&memory).await));
+        }
+        (history, log.fired())
+    };
+    let first = history(7).await;
+    assert_eq!(first.1.len(), 4, "all but the stall fired");
+    assert_eq!(first, history(7).await);
+    assert_ne!(first, history(8).await);
 }

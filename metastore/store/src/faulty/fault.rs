@@ -1,9 +1,14 @@
 //! What can go wrong, and with which requests.
 
+use std::time::Duration;
+
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error as ObjectError, PutMode, PutOptions, PutPayload, RenameOptions,
 };
+
+use strum::{IntoStaticStr, VariantArray};
+use tarn_runtime::faults::{FaultPair, Faults};
 
 use super::StoreFaults;
 
@@ -44,8 +49,9 @@ impl Write {
 }
 
 /// What a request asks for, as far as faults tell them apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Op {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Op {
     Create,
     Put,
     Update,
@@ -61,40 +67,8 @@ pub(super) enum Op {
 }
 
 impl Op {
-    pub(super) const ALL: [Op; 12] = [
-        Op::Create,
-        Op::Put,
-        Op::Update,
-        Op::Delete,
-        Op::Copy,
-        Op::Rename,
-        Op::Get,
-        Op::Head,
-        Op::List,
-        Op::MultipartBegin,
-        Op::MultipartPart,
-        Op::MultipartComplete,
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Op::Create => "create",
-            Op::Put => "put",
-            Op::Update => "update",
-            Op::Delete => "delete",
-            Op::Copy => "copy",
-            Op::Rename => "rename",
-            Op::Get => "get",
-            Op::Head => "head",
-            Op::List => "list",
-            Op::MultipartBegin => "multipart_begin",
-            Op::MultipartPart => "multipart_part",
-            Op::MultipartComplete => "multipart_complete",
-        }
-    }
-
     /// A whole write in one request: it can be held back and delivered again.
-    pub(super) fn is_write(self) -> bool {
+    fn is_write(self) -> bool {
         match self {
             Op::Create | Op::Put | Op::Update | Op::Delete | Op::Copy | Op::Rename => true,
             Op::Get
@@ -107,8 +81,10 @@ impl Op {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+/// What a request can suffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Fault {
     RequestLost,
     ReplyLost,
     UnavailableBefore,
@@ -121,23 +97,12 @@ pub(super) enum Fault {
     CutShort,
 }
 
-impl Fault {
-    /// In the order in which they are drawn.
-    pub(super) const ALL: [Fault; 10] = [
-        Fault::RequestLost,
-        Fault::ReplyLost,
-        Fault::UnavailableBefore,
-        Fault::UnavailableAfter,
-        Fault::Late,
-        Fault::Twice,
-        Fault::ConflictBefore,
-        Fault::ConflictAfter,
-        Fault::Truncated,
-        Fault::CutShort,
-    ];
+impl Faults for StoreFaults {
+    type Op = Op;
+    type Fault = Fault;
 
-    pub(super) fn can_strike(self, op: Op) -> bool {
-        match self {
+    fn can_strike(fault: Fault, op: Op) -> bool {
+        match fault {
             Fault::RequestLost
             | Fault::ReplyLost
             | Fault::UnavailableBefore
@@ -148,33 +113,30 @@ impl Fault {
         }
     }
 
-    pub(super) fn rate(self, faults: &StoreFaults) -> u64 {
-        match self {
-            Fault::RequestLost => faults.request_lost,
-            Fault::ReplyLost => faults.reply_lost,
-            Fault::UnavailableBefore => faults.unavailable_before,
-            Fault::UnavailableAfter => faults.unavailable_after,
-            Fault::Late => faults.late,
-            Fault::Twice => faults.twice,
-            Fault::ConflictBefore => faults.conflict_before,
-            Fault::ConflictAfter => faults.conflict_after,
-            Fault::Truncated => faults.truncated,
-            Fault::CutShort => faults.cut_short,
+    fn rate(&self, fault: Fault) -> u64 {
+        match fault {
+            Fault::RequestLost => self.request_lost,
+            Fault::ReplyLost => self.reply_lost,
+            Fault::UnavailableBefore => self.unavailable_before,
+            Fault::UnavailableAfter => self.unavailable_after,
+            Fault::Late => self.late,
+            Fault::Twice => self.twice,
+            Fault::ConflictBefore => self.conflict_before,
+            Fault::ConflictAfter => self.conflict_after,
+            Fault::Truncated => self.truncated,
+            Fault::CutShort => self.cut_short,
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Fault::RequestLost => "request_lost",
-            Fault::ReplyLost => "reply_lost",
-            Fault::UnavailableBefore => "unavailable_before",
-            Fault::UnavailableAfter => "unavailable_after",
-            Fault::Late => "late",
-            Fault::Twice => "twice",
-            Fault::ConflictBefore => "conflict_before",
-            Fault::ConflictAfter => "conflict_after",
-            Fault::Truncated => "truncated",
-            Fault::CutShort => "cut_short",
-        }
+    fn latency(&self) -> (Duration, Duration) {
+        (self.latency_min, self.latency_max)
+    }
+
+    fn late_max(&self) -> Duration {
+        self.late_max
+    }
+
+    fn often(&self) -> Option<(FaultPair, u64)> {
+        self.often
     }
 }
