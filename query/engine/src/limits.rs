@@ -25,10 +25,8 @@ use crate::QueryError;
 
 /// The share of the memory of all queries that column chunks of table files get.
 const SCAN_SHARE: u64 = 4;
-/// The share of the memory of all queries that a function may need for a call with many rows: more
-/// is needed in pieces, …
-const WHOLE_SHARE: u64 = 2;
-/// … each of this share.
+/// The share of the memory of all queries that a function may need for a call with many rows: what needs more is
+/// divided.
 const PIECE_SHARE: u64 = 16;
 /// Bytes of a row that memory is divided by: where there is little of it, batches are short.
 const ROW_BYTES: u64 = 256;
@@ -157,12 +155,7 @@ impl QueryLimits {
         ))
     }
 
-    /// Bytes that a call with many rows may need.
-    pub(crate) fn whole(&self) -> u64 {
-        (self.total.0 / WHOLE_SHARE).min(VALUE_BYTES_MAX)
-    }
-
-    /// Bytes that a part of a call may need, if there are several.
+    /// Bytes that a call with several rows may need.
     pub(crate) fn piece(&self) -> u64 {
         (self.total.0 / PIECE_SHARE).min(VALUE_BYTES_MAX / PIECE_SHARE)
     }
@@ -176,13 +169,9 @@ impl QueryLimits {
         self.runs.store(true, Ordering::Relaxed);
     }
 
-    /// Notes a value that stands beside each row of a batch.
+    /// Notes a value that may stand beside each row of a batch.
     pub(crate) fn has_constant(&self, bytes: u64) {
         self.widest.fetch_max(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn forget_constants(&self) {
-        self.widest.store(0, Ordering::Relaxed);
     }
 
     /// Rows of a batch so that each of them may have the widest constant.

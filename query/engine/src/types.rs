@@ -1,6 +1,6 @@
 //! SQL's types: what a name in a statement means, and the names that answers and `DESCRIBE` show.
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{
@@ -8,7 +8,6 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::functions::calendar::UTC;
-use crate::functions::guard::no_fixed_width;
 
 /// Types of a statement that are others in DataFusion. Times count microseconds, as those of tables do:
 /// nanoseconds end in the year 2262.
@@ -38,6 +37,23 @@ impl TypePlanner for SqlTypes {
             _ => return Ok(None),
         }))
     }
+}
+
+/// Does the type, or one in it, say how long its values are? Each would be, nulls too.
+pub(crate) fn has_fixed_width(kind: &DataType) -> bool {
+    let schema = Schema::new(vec![Field::new("", kind.clone(), true)]);
+    let mut fields = schema.flattened_fields().into_iter();
+    fields.any(|field| match field.data_type() {
+        // A uuid has sixteen bytes.
+        DataType::FixedSizeBinary(width) => *width != 16,
+        kind => matches!(kind, DataType::FixedSizeList(..)),
+    })
+}
+
+pub(crate) fn no_fixed_width(kind: &impl std::fmt::Display) -> DataFusionError {
+    DataFusionError::NotImplemented(format!(
+        "{kind}: values have no fixed length here; write an array as int[]"
+    ))
 }
 
 /// The name of a column's type. What has no name of its own is shown as text and so is a `varchar`.

@@ -53,11 +53,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("folder", "query/engine/src", "falls with the crate"),
     (
         "function",
-        "query/engine/src/functions/guard/growth.rs: of",
-        "a table of DataFusion's functions",
-    ),
-    (
-        "function",
         "query/engine/src/semantics/operands.rs: matched",
         "a table of pairs of types",
     ),

@@ -24,6 +24,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use super::guard::inner;
 use super::{floats, infix_name, two_sides};
 use crate::QueryError;
 use crate::types::type_name;
@@ -72,7 +73,7 @@ pub(crate) fn is_one(function: &ScalarUDF) -> bool {
 
 /// What the function computes, if it is one of these.
 pub(crate) fn operator(function: &ScalarUDF) -> Option<Operator> {
-    let own = function.inner().as_any().downcast_ref::<Arithmetic>()?;
+    let own = inner(function).as_any().downcast_ref::<Arithmetic>()?;
     Some(own.op)
 }
 

@@ -32,6 +32,7 @@ use datafusion::scalar::ScalarValue;
 use super::arithmetic::out_of_range;
 use super::calendar::{self, DAY, Zone};
 use super::floats::{self, is_float};
+use super::guard::inner;
 use super::literals;
 
 const MICROS: TimeUnit = TimeUnit::Microsecond;
@@ -64,7 +65,7 @@ fn call(expression: Expr, to: DataType, zone: &Zone) -> Expr {
 }
 
 pub(crate) fn is_one(function: &ScalarUDF) -> bool {
-    function.inner().as_any().is::<Convert>()
+    inner(function).as_any().is::<Convert>()
 }
 
 fn is_other(from: &DataType, to: &DataType, zone: &Zone) -> bool {

@@ -22,6 +22,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use super::guard::inner;
 use super::infix_name;
 
 /// What an `AND` of conditions does with a row of which one is neither true nor false.
@@ -36,7 +37,7 @@ pub(crate) enum Unknown {
 const IN_ORDER: &str = "in_order";
 
 pub(crate) fn is_one(function: &ScalarUDF) -> bool {
-    function.inner().as_any().is::<InOrder>()
+    inner(function).as_any().is::<InOrder>()
 }
 
 /// `sides`, joined by `op`; `schema` has their columns.

@@ -1,6 +1,6 @@
 //! Where functions come from that no name was looked up for: operators and other parts of a statement.
 //!
-//! Holds: no function of a plan is left without its guard.
+//! Holds: no function of a plan is left without its guard, and wide literals are known.
 //! Leaves to others: how much a function may take (`growth`).
 
 use std::any::Any;
@@ -8,11 +8,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
@@ -20,12 +18,13 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::physical_expr::{PhysicalExpr, create_physical_expr, expressions};
+use datafusion::physical_expr::{PhysicalExpr, expressions};
 
-use super::growth::{STATES_SIMPLE, states};
+use super::growth::is_simple;
 use super::{CONSTANT_BYTES_MAX, guard};
 use crate::functions::{infix_name, two_sides};
 use crate::limits::QueryLimits;
+use crate::types::{has_fixed_width, no_fixed_width};
 
 /// Puts a guard on all functions of a plan; the last rule of the analyzer, after types are known.
 #[derive(Debug)]
@@ -65,12 +64,10 @@ pub(super) fn guarded(
             let call = Expr::ScalarFunction(ScalarFunction::new_udf(guarded, args));
             Ok(Transformed::new_transformed(call, is_new))
         }
-        Expr::BinaryExpr(BinaryExpr { left, op, right })
-            if op == Operator::StringConcat || (is_matching(op) && !is_simple(&right)) =>
-        {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_greedy(op, &right) => {
             Ok(Transformed::yes(call(op, *left, *right, limits)))
         }
-        Expr::SimilarTo(like) if !is_simple(&like.pattern) => {
+        Expr::SimilarTo(like) if is_greedy(Operator::RegexMatch, &like.pattern) => {
             let op = match (like.negated, like.case_insensitive) {
                 (false, false) => Operator::RegexMatch,
                 (false, true) => Operator::RegexIMatch,
@@ -89,101 +86,25 @@ pub(super) fn guarded(
         {
             Err(no_fixed_width(data_type))
         }
+        // It stands beside each row of a batch.
+        Expr::Literal(ref value, _) if value.size() as u64 > CONSTANT_BYTES_MAX => {
+            limits.has_constant(value.size() as u64);
+            Ok(Transformed::no(part))
+        }
         other => Ok(Transformed::no(other)),
     })
 }
 
-/// Tells the limits of the constants that are left in the plan, and of those that stay expressions.
-pub(crate) fn note_constants(
-    plan: &LogicalPlan,
-    limits: &QueryLimits,
-) -> Result<(), DataFusionError> {
-    // Not of those that the optimizer met on its way.
-    limits.forget_constants();
-    plan.apply_with_subqueries(|plan| {
-        plan.apply_expressions(|expression| {
-            expression.apply(|part| {
-                note_constant(part, limits);
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    Ok(())
-}
-
-fn note_constant(part: &Expr, limits: &QueryLimits) {
-    let bytes = constant_bytes(std::slice::from_ref(part));
-    if bytes > CONSTANT_BYTES_MAX {
-        limits.has_constant(bytes);
-    }
-    if matches!(part, Expr::ScalarFunction(_)) && !part.any_column_refs() {
-        // A function whose value is wide notes it as it is called. That the value is refused is known:
-        // else it would not have stayed.
-        let call = create_physical_expr(part, &DFSchema::empty(), &ExecutionProps::new());
-        let rows = RecordBatchOptions::new().with_row_count(Some(1));
-        let schema = Arc::new(Schema::empty());
-        let row = RecordBatch::try_new_with_options(schema, Vec::new(), &rows);
-        if let (Ok(call), Ok(row)) = (call, row) {
-            let _ = call.evaluate(&row);
+/// A regular expression that is the same for all rows, and of no size, can stay with its operator, which
+/// DataFusion knows more about than about a function.
+fn is_greedy(op: Operator, right: &Expr) -> bool {
+    use Operator::{RegexIMatch, RegexMatch, RegexNotIMatch, RegexNotMatch, StringConcat};
+    match (op, right) {
+        (StringConcat, _) => true,
+        (RegexMatch | RegexIMatch | RegexNotMatch | RegexNotIMatch, Expr::Literal(value, _)) => {
+            !value.try_as_str().flatten().is_none_or(is_simple)
         }
-    }
-}
-
-/// Bytes of those expressions that are constants.
-pub(super) fn constant_bytes(expressions: &[Expr]) -> u64 {
-    let bytes = |expression: &Expr| match expression {
-        Expr::Literal(value, _) => value.size() as u64,
-        _ => 0,
-    };
-    expressions.iter().map(bytes).sum()
-}
-
-pub(crate) fn no_fixed_width(kind: &impl std::fmt::Display) -> DataFusionError {
-    DataFusionError::NotImplemented(format!(
-        "{kind}: values have no fixed length here; write an array as int[]"
-    ))
-}
-
-fn has_fixed_width(kind: &DataType) -> bool {
-    match kind {
-        // A uuid has sixteen bytes.
-        DataType::FixedSizeBinary(width) => *width != 16,
-        DataType::FixedSizeList(..) => true,
-        DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::ListView(field)
-        | DataType::LargeListView(field)
-        | DataType::Map(field, _) => has_fixed_width(field.data_type()),
-        DataType::Struct(fields) => fields
-            .iter()
-            .any(|field| has_fixed_width(field.data_type())),
-        DataType::Dictionary(_, values) => has_fixed_width(values),
-        DataType::RunEndEncoded(_, values) => has_fixed_width(values.data_type()),
-        DataType::Union(fields, _) => fields
-            .iter()
-            .any(|(_, field)| has_fixed_width(field.data_type())),
-        _ => false,
-    }
-}
-
-fn is_matching(op: Operator) -> bool {
-    matches!(
-        op,
-        Operator::RegexMatch
-            | Operator::RegexIMatch
-            | Operator::RegexNotMatch
-            | Operator::RegexNotIMatch
-    )
-}
-
-/// A regular expression that is the same for all rows, and of no size: it can stay with its operator,
-/// which DataFusion knows more about than about a function.
-fn is_simple(pattern: &Expr) -> bool {
-    match pattern {
-        Expr::Literal(value, _) => match value.try_as_str() {
-            Some(Some(pattern)) => states(pattern) <= STATES_SIMPLE,
-            _ => true,
-        },
+        (RegexMatch | RegexIMatch | RegexNotMatch | RegexNotIMatch, _) => true,
         _ => false,
     }
 }
@@ -226,16 +147,17 @@ impl ScalarUDFImpl for Operation {
     }
 
     fn return_type(&self, sides: &[DataType]) -> Result<DataType, DataFusionError> {
-        match (self.op, sides) {
-            (Operator::StringConcat, [left, _]) => Ok(left.clone()),
-            _ => Ok(DataType::Boolean),
-        }
+        Ok(match self.op {
+            Operator::StringConcat => sides[0].clone(),
+            _ => DataType::Boolean,
+        })
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue, DataFusionError> {
         let (mut fields, mut columns) = (Vec::new(), Vec::new());
         let mut side = |value: ColumnarValue| -> Arc<dyn PhysicalExpr> {
             match value {
+                // It stays one: a regular expression is compiled once.
                 ColumnarValue::Scalar(value) => Arc::new(expressions::Literal::new(value)),
                 ColumnarValue::Array(array) => {
                     let place = columns.len();
@@ -246,11 +168,9 @@ impl ScalarUDFImpl for Operation {
             }
         };
         let [left, right] = two_sides(call.args, self.op)?.map(&mut side);
-        let batch = RecordBatch::try_new_with_options(
-            Arc::new(Schema::new(fields)),
-            columns,
-            &RecordBatchOptions::new().with_row_count(Some(call.number_rows)),
-        )?;
+        let rows = RecordBatchOptions::new().with_row_count(Some(call.number_rows));
+        let schema = Arc::new(Schema::new(fields));
+        let batch = RecordBatch::try_new_with_options(schema, columns, &rows)?;
         expressions::BinaryExpr::new(left, self.op, right).evaluate(&batch)
     }
 }
