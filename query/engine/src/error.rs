@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -12,6 +13,8 @@ use tarn_hot::HotError;
 use tarn_model::{ByteSize, Kind};
 use tarn_store::StoreError;
 use tarn_tables::LoadError;
+
+use crate::types::type_name;
 
 /// A place in the statement's text, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +153,9 @@ impl QueryError {
                 message: format!("invalid regular expression: {message}"),
                 position,
             };
+        }
+        if let Some(message) = condition(&message) {
+            return QueryError::Invalid { message, position };
         }
         match root {
             DataFusionError::SQL(parser, _) => syntax(parser),
@@ -352,6 +358,31 @@ fn position_of(error: &DataFusionError) -> Option<Position> {
 fn missing_table(text: &str) -> Option<String> {
     let name = text.strip_prefix("table '")?.split_once("' not found")?.0;
     Some(name.strip_prefix("tarn.").unwrap_or(name).to_owned())
+}
+
+/// What DataFusion says in its own words and types of a condition that is none.
+fn condition(text: &str) -> Option<String> {
+    const JOINED: &str = "Cannot infer common argument type for logical boolean operation ";
+    let kinds = if text.starts_with("Cannot create filter with non-boolean predicate ") {
+        text.rsplit_once(" returning ")?.1
+    } else if let Some(kind) = text.strip_prefix("Join condition must be boolean type, but got ") {
+        kind
+    } else {
+        text.strip_prefix(JOINED)?
+    };
+    let mut kinds = kinds
+        .split(" AND ")
+        .flat_map(|kind| kind.split(" OR "))
+        .map(str::parse);
+    let kind = kinds.find_map(|kind| kind.ok().filter(|kind| *kind != DataType::Boolean))?;
+    Some(no_condition(&kind))
+}
+
+pub(crate) fn no_condition(kind: &DataType) -> String {
+    format!(
+        "a condition must be of type boolean, not of type {}",
+        type_name(kind)
+    )
 }
 
 /// The text without DataFusion's word for its kind, and without its advice.

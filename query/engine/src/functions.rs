@@ -21,6 +21,7 @@ mod json_operators;
 mod json_path;
 pub(crate) mod literals;
 mod moments;
+mod overlay;
 mod string_agg;
 pub(crate) mod sum;
 pub(crate) mod time;
@@ -50,6 +51,7 @@ pub(crate) fn register(state: &mut SessionState) -> Result<(), DataFusionError> 
         state.register_udf(function)?;
     }
     state.register_udf(to_char::function())?;
+    state.register_udf(overlay::function())?;
     let series = state.table_functions().get("generate_series").cloned();
     if let Some(series) = series {
         state.register_udtf("generate_series", Arc::new(time::Series(series)));

@@ -3,6 +3,7 @@
 //!
 //! Leaves to others: what its names mean, which is looked up when it is executed.
 
+mod conditions;
 mod depth;
 mod parameters;
 mod rewrite;

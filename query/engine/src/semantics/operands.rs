@@ -34,6 +34,7 @@ use datafusion::scalar::ScalarValue;
 use super::operators::{is_arithmetic, is_comparison, met};
 use super::rule::input_schema;
 use super::sets;
+use crate::error::no_condition;
 use crate::functions::calendar::Zone;
 use crate::functions::floats::is_float;
 use crate::functions::{arithmetic, casts, literals};
@@ -190,7 +191,28 @@ pub(super) fn matched(
             let call = ScalarFunction::new_udf(nullif(), vec![length, zero]);
             Ok(Transformed::yes(Expr::ScalarFunction(call)))
         }
-        Expr::WindowFunction(window) => Ok(Transformed::yes(framed(window, schema))),
+        Expr::Not(ref inner)
+        | Expr::IsTrue(ref inner)
+        | Expr::IsNotTrue(ref inner)
+        | Expr::IsFalse(ref inner)
+        | Expr::IsNotFalse(ref inner)
+        | Expr::IsUnknown(ref inner)
+        | Expr::IsNotUnknown(ref inner) => {
+            is_condition(inner, schema)?;
+            Ok(Transformed::no(part))
+        }
+        Expr::AggregateFunction(call) => {
+            if let Some(filter) = &call.params.filter {
+                is_condition(filter, schema)?;
+            }
+            Ok(Transformed::no(Expr::AggregateFunction(call)))
+        }
+        Expr::WindowFunction(window) => {
+            if let Some(filter) = &window.params.filter {
+                is_condition(filter, schema)?;
+            }
+            Ok(Transformed::yes(framed(window, schema)))
+        }
         // SUBTLE: DataFusion 53 minds the nulls of the other side only where a column is compared.
         Expr::InSubquery(inner) if inner.negated && is_filter && !inner.expr.any_column_refs() => {
             not_in(inner)
@@ -272,6 +294,11 @@ fn case_of(
     of: impl Fn(Vec<Expr>) -> Result<Vec<Expr>, DataFusionError>,
     schema: &DFSchema,
 ) -> Result<Expr, DataFusionError> {
+    if case.expr.is_none() {
+        for (when, _) in &case.when_then_expr {
+            is_condition(when, schema)?;
+        }
+    }
     let (mut whens, mut thens): (Vec<Expr>, Vec<Expr>) = case
         .when_then_expr
         .into_iter()
@@ -293,6 +320,14 @@ fn case_of(
         .map(|(when, then)| (Box::new(when), Box::new(then)))
         .collect();
     Ok(Expr::Case(Case::new(base, pairs, otherwise)))
+}
+
+/// What DataFusion takes a number for, or finds out too late to say it well.
+fn is_condition(expression: &Expr, schema: &DFSchema) -> Result<(), DataFusionError> {
+    match expression.get_type(schema)? {
+        DataType::Boolean | DataType::Null => Ok(()),
+        other => Err(DataFusionError::Plan(no_condition(&other))),
+    }
 }
 
 /// Until types are coerced, a `CASE` says that it has the type of its first value: what is decided by

@@ -10,7 +10,9 @@
 //! | `unnest(items) AS item` in `FROM` | a table and its only column of this name |
 //! | `to_timestamp(text, format)`, `make_date(…)` | casts of the timestamps that `functions::moments` makes |
 //! | `CURRENT_DATE`, `LOCALTIMESTAMP` | casts of `now()`, by the session's time zone |
+//! | `'abc'::varchar(2)`, `'abc'::char` | the first characters of the text |
 //! | `$1` | its value (`parameters`) |
+//! | `WHERE 'on'` | `WHERE true` (`conditions`) |
 //! | a column of the answer without a name | one with the name that PostgreSQL gives it (`titles`) |
 
 use std::ops::ControlFlow;
@@ -18,16 +20,16 @@ use std::ops::ControlFlow;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, LimitClause, ObjectName, Query, SetExpr,
-    TableAlias, TableAliasColumnDef, TableFactor, TimezoneInfo, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    BinaryOperator, CastKind, CharacterLength, DataType, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, LimitClause, ObjectName,
+    Query, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TimezoneInfo, TypedString,
+    UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::parameters::Values;
-use super::titles;
+use super::{conditions, titles};
 use crate::QueryError;
 
 /// Rewrites the statement, after its names are known, with the values of its parameters.
@@ -76,9 +78,31 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<QueryError> {
+        match conditions::of_query(query) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
     fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<QueryError> {
         operators(expression);
+        if let Err(error) =
+            conditions::of_expression(expression).and_then(|()| shortened(expression))
+        {
+            return ControlFlow::Break(error);
+        }
         let replaced = match expression {
+            Expr::Overlay {
+                expr,
+                overlay_what,
+                overlay_from,
+                overlay_for,
+            } => {
+                let mut arguments = vec![take(expr), take(overlay_what), take(overlay_from)];
+                arguments.extend(overlay_for.as_mut().map(|count| take(count)));
+                call("overlay", arguments)
+            }
             Expr::AtTimeZone {
                 timestamp,
                 time_zone,
@@ -118,6 +142,44 @@ impl VisitorMut for Rewriter<'_> {
         *expression = replaced;
         ControlFlow::Continue(())
     }
+}
+
+/// A cast to a text of so many characters keeps the first ones.
+fn shortened(expression: &mut Expr) -> Result<(), QueryError> {
+    let (Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. })) =
+        expression
+    else {
+        return Ok(());
+    };
+    let length = match data_type {
+        DataType::Varchar(length)
+        | DataType::CharVarying(length)
+        | DataType::CharacterVarying(length)
+        | DataType::Nvarchar(length) => length.take(),
+        // Without a length it is one character, which a name of PostgreSQL's own means not.
+        DataType::Char(length) | DataType::Character(length) => {
+            let one = CharacterLength::IntegerLength {
+                length: 1,
+                unit: None,
+            };
+            Some(length.take().unwrap_or(one))
+        }
+        DataType::Custom(name, _) if name.to_string().eq_ignore_ascii_case("bpchar") => None,
+        _ => return Ok(()),
+    };
+    *data_type = DataType::Varchar(None);
+    let Some(CharacterLength::IntegerLength { length, .. }) = length else {
+        return Ok(());
+    };
+    if length == 0 {
+        return Err(QueryError::Invalid {
+            message: "the length of a text's type must be at least 1".to_owned(),
+            position: None,
+        });
+    }
+    let length = Expr::value(Value::Number(length.to_string(), false));
+    *expression = call("left", vec![take(expression), length]);
+    Ok(())
 }
 
 /// A number that no decimal holds is a double; of a large one that a decimal holds, all digits are written out,

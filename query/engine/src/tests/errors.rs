@@ -26,6 +26,18 @@ async fn wrong_sql_is_told_from_a_table_that_is_not_there() {
         "SELECT 1 / 0",
         "SELECT 'a'::int",
         "SELECT _offset + true FROM clicks",
+        "SELECT 1 FROM clicks WHERE 'maybe'",
+        "SELECT 1 FROM clicks WHERE _offset",
+        "SELECT 1 FROM clicks WHERE _event_time AND true",
+        "SELECT 1 FROM clicks WHERE true OR _value",
+        "SELECT 1 FROM clicks WHERE NOT _offset",
+        "SELECT count(*) FROM clicks HAVING count(*)",
+        "SELECT count(*) FILTER (WHERE _offset) FROM clicks",
+        "SELECT count(*) FILTER (WHERE _key) OVER () FROM clicks",
+        "SELECT 1 FROM clicks a JOIN clicks b ON a._offset",
+        "SELECT CASE WHEN 1 THEN 1 END",
+        "SELECT overlay('abc' placing 'x' from 0)",
+        "SELECT 'abc'::varchar(0)",
         "INSERT INTO clicks SELECT * FROM clicks",
         "CREATE VIEW v AS SELECT 1",
         "SELECT * INTO v FROM clicks",
@@ -71,6 +83,30 @@ async fn wrong_sql_is_told_from_a_table_that_is_not_there() {
             invalid: invalid input syntax for type integer: "a"
         "SELECT _offset + true FROM clicks"
             invalid 1:8: Cannot coerce arithmetic expression Int64 + Boolean to valid types
+        "SELECT 1 FROM clicks WHERE 'maybe'"
+            invalid: invalid input syntax for type boolean: "maybe"
+        "SELECT 1 FROM clicks WHERE _offset"
+            invalid: a condition must be of type boolean, not of type bigint
+        "SELECT 1 FROM clicks WHERE _event_time AND true"
+            invalid: a condition must be of type boolean, not of type timestamptz
+        "SELECT 1 FROM clicks WHERE true OR _value"
+            invalid: a condition must be of type boolean, not of type binary
+        "SELECT 1 FROM clicks WHERE NOT _offset"
+            invalid: a condition must be of type boolean, not of type bigint
+        "SELECT count(*) FROM clicks HAVING count(*)"
+            invalid: a condition must be of type boolean, not of type bigint
+        "SELECT count(*) FILTER (WHERE _offset) FROM clicks"
+            invalid: a condition must be of type boolean, not of type bigint
+        "SELECT count(*) FILTER (WHERE _key) OVER () FROM clicks"
+            invalid: a condition must be of type boolean, not of type binary
+        "SELECT 1 FROM clicks a JOIN clicks b ON a._offset"
+            invalid: a condition must be of type boolean, not of type bigint
+        "SELECT CASE WHEN 1 THEN 1 END"
+            invalid: a condition must be of type boolean, not of type bigint
+        "SELECT overlay('abc' placing 'x' from 0)"
+            invalid: overlay() begins at a character, and the first one is 1
+        "SELECT 'abc'::varchar(0)"
+            invalid: the length of a text's type must be at least 1
         "INSERT INTO clicks SELECT * FROM clicks"
             not-supported: INSERT is not possible: SQL reads here; SELECT, EXPLAIN, SHOW TABLES and DESCRIBE are
         "CREATE VIEW v AS SELECT 1"
