@@ -12,8 +12,11 @@
 //! the folder removes those older than a day. A conditional update compares and renames under an
 //! exclusive lock of the file `.update-lock` beside the object, held only for that.
 //!
+//! Large writes that are synced anyway go past the page cache (`local/direct.rs`).
+//!
 //! Blocking calls run on tokio's blocking threads (inline in simulation, which does not use this).
 
+mod direct;
 mod list;
 mod temporary;
 mod upload;
@@ -221,10 +224,12 @@ impl Inner {
     /// A new temporary file with this content, synced.
     fn write_temporary(&self, payload: &PutPayload) -> ObjectResult<Temporary> {
         let (temporary, mut file) = self.new_temporary()?;
-        for part in payload.iter() {
-            file.write_all(part)
-                .map_err(failed("writing", &temporary.file))?;
+        if self.fsync && payload.content_length() >= direct::FROM_BYTES {
+            direct::write(&file, payload)
+        } else {
+            payload.iter().try_for_each(|part| file.write_all(part))
         }
+        .map_err(failed("writing", &temporary.file))?;
         self.sync_file(&file, &temporary.file)?;
         Ok(temporary)
     }

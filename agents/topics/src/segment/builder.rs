@@ -10,6 +10,7 @@ use tarn_model::{
 };
 use tarn_state::Position;
 use tarn_state::commands::{CommitMode, CommitSegment, NewBatch, NewExtent, ProducerStamp};
+use tarn_store::PageBuffer;
 
 use super::{Footer, MAGIC, SegmentError, TRAILER_BYTES};
 
@@ -42,7 +43,7 @@ pub struct Builder {
 /// A segment that is ready to be uploaded.
 #[derive(Debug, Clone)]
 pub struct Finished {
-    /// The whole object, not a slice of something larger.
+    /// The whole object; it begins on a page bound.
     pub object: Bytes,
     /// What commits it. Its extents are in the order of topic and partition, batches in that of
     /// their pushes.
@@ -106,8 +107,7 @@ impl Builder {
             },
         };
         let footer = with_size(footer, next);
-        let mut head =
-            Vec::with_capacity(usize::try_from(footer.commit.bytes).unwrap_or(usize::MAX));
+        let mut head = room_for(&footer);
         head.extend_from_slice(MAGIC);
         for batch in self.partitions.into_values().flatten() {
             head.extend_from_slice(batch.bytes());
@@ -136,7 +136,7 @@ pub fn rename(object: &Bytes, segment: SegmentId) -> Result<Finished, SegmentErr
         "extents reach beyond the object",
     ))?;
     let footer = with_size(footer, body_end);
-    let mut head = Vec::with_capacity(usize::try_from(footer.commit.bytes).unwrap_or(usize::MAX));
+    let mut head = room_for(&footer);
     head.extend_from_slice(body);
     let object = footer.seal(head);
     Ok(Finished {
@@ -155,6 +155,10 @@ fn with_size(mut footer: Footer, body_end: u64) -> Footer {
         }
         footer.commit.bytes = size;
     }
+}
+
+fn room_for(footer: &Footer) -> PageBuffer {
+    PageBuffer::with_capacity(usize::try_from(footer.commit.bytes).unwrap_or(usize::MAX))
 }
 
 fn describe(batch: &ValidBatch) -> NewBatch {

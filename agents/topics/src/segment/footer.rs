@@ -4,6 +4,7 @@ use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use tarn_model::{ClusterId, Generation, decode, encode};
 use tarn_state::commands::CommitSegment;
+use tarn_store::PageBuffer;
 
 use super::{CHECKSUM_FROM_END, END_MAGIC, MAGIC, SegmentError, TRAILER_BYTES};
 
@@ -115,22 +116,22 @@ impl Footer {
     }
 
     /// Footer, trailer and end magic for an object that begins with `head`, appended to it.
-    pub(super) fn seal(&self, mut head: Vec<u8>) -> Bytes {
+    pub(super) fn seal(&self, mut head: PageBuffer) -> Bytes {
         let footer = encode(self);
         head.extend_from_slice(&footer);
         let length =
             u32::try_from(footer.len()).expect("a commit fits into an entry, far below 4 GiB");
         head.extend_from_slice(&length.to_be_bytes());
         head.extend_from_slice(&crc_fast::crc32_iscsi(&footer).to_be_bytes());
-        let object = checksum(&head);
+        let object = checksum(head.as_slice());
         head.extend_from_slice(&object.to_be_bytes());
         head.extend_from_slice(END_MAGIC);
         debug_assert_eq!(
-            head.len() as u64,
+            head.as_slice().len() as u64,
             self.commit.bytes,
             "the commit names the object's size"
         );
-        Bytes::from(head)
+        head.freeze()
     }
 }
 

@@ -289,3 +289,59 @@ async fn errors_of_the_disk_are_told_apart() {
     );
     assert_eq!(kind(io::ErrorKind::TimedOut), None);
 }
+
+/// Not zeros, and no two pages alike.
+fn content(length: usize) -> Bytes {
+    (0..length)
+        .map(|at| (at % 251).to_le_bytes()[0] ^ (at / 4096).to_le_bytes()[0])
+        .collect::<Vec<u8>>()
+        .into()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_past_the_page_cache_is_read_back_as_it_was() {
+    let folder = Folder::new();
+    let store = folder.open(true).object_store();
+    let large = direct::FROM_BYTES;
+    for (at, length) in [
+        large - 1,
+        large,
+        large + 1,
+        large + 4096,
+        5 << 20,
+        (5 << 20) + 4097,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let content = content(length);
+        let mut aligned = crate::PageBuffer::with_capacity(length);
+        aligned.extend_from_slice(&content);
+        let aligned = aligned.freeze();
+        // As one piece that lies on a page bound, as one that does not, and in pieces of all kinds.
+        let unaligned = aligned.slice(1..);
+        let pieces = [
+            aligned.slice(..4096),
+            aligned.slice(4096..8192),
+            aligned.slice(8192..8200),
+            aligned.slice(8200..8200),
+            aligned.slice(8200..40_960),
+            aligned.slice(40_960..),
+        ];
+        let payloads = [
+            (PutPayload::from_bytes(aligned), content.clone()),
+            (PutPayload::from_bytes(unaligned), content.slice(1..)),
+            (PutPayload::from_iter(pieces), content),
+        ];
+        for (kind, (payload, content)) in payloads.into_iter().enumerate() {
+            let path = Path::from(format!("{at}-{kind}"));
+            store.put(&path, payload).await.expect("is put");
+            let read = store.get(&path).await.expect("is there");
+            assert_eq!(
+                read.bytes().await.expect("reads"),
+                content,
+                "{length}, {kind}"
+            );
+        }
+    }
+}
