@@ -20,7 +20,7 @@ use crate::session::Identity;
 use crate::shared::Shared;
 
 /// The name of the task.
-pub(crate) const TASK: &str = "log";
+pub const LOG_TASK: &str = "log";
 /// Pause between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Without progress for so long another takes the task. Entries that are nothing but ticks are archived
@@ -73,12 +73,14 @@ impl Keeper {
     /// What is to be proposed now.
     fn next(&self, view: &State, identity: Identity) -> Option<Command> {
         let patience_ms = u32::try_from(PATIENCE.as_millis()).expect("minutes");
-        match view.claim(TASK) {
+        match view.claim(LOG_TASK) {
             Some(claim) if claim.node == identity.node => self.step(view, claim),
-            _ if view.is_claimable(TASK, identity.node) => Some(Command::ClaimTask(ClaimTask {
-                task: TASK.to_owned(),
-                patience_ms,
-            })),
+            _ if view.is_claimable(LOG_TASK, identity.node) => {
+                Some(Command::ClaimTask(ClaimTask {
+                    task: LOG_TASK.to_owned(),
+                    patience_ms,
+                }))
+            }
             _ => None,
         }
     }
@@ -90,7 +92,7 @@ impl Keeper {
         let goes_on = !self.shared.snapshot_fails.load(Ordering::Relaxed);
         (is_time && goes_on && progress > claim.progress).then(|| {
             Command::RenewClaim(RenewClaim {
-                task: TASK.to_owned(),
+                task: LOG_TASK.to_owned(),
                 epoch: claim.epoch,
                 progress,
             })
@@ -100,6 +102,6 @@ impl Keeper {
 
 /// Is the work on the log this process's?
 pub(crate) fn minds_the_log(view: &State, identity: Identity) -> bool {
-    view.claim(TASK)
+    view.claim(LOG_TASK)
         .is_some_and(|claim| claim.node == identity.node)
 }

@@ -28,6 +28,7 @@ mod tests;
 
 pub use claim::ClaimStep;
 pub use joint::{Found, JointError, Landed, Part};
+pub use keeper::LOG_TASK;
 pub use metastore::Metastore;
 pub use node::{Node, OpenError, Parts, health};
 pub use outcome::{BarrierError, Committed, ProposeError, View};

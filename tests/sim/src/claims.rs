@@ -4,12 +4,13 @@
 //! process can do it, whatever becomes of who holds the task (I30): a run ends only after a step that
 //! came when all else was done.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, ready};
-use tarn_model::{SchemaFormat, SchemaId};
-use tarn_replica::{ClaimStep, Found, JointError, Node, Part, View};
+use tarn_model::{NodeId, SchemaFormat, SchemaId};
+use tarn_replica::{ClaimStep, Found, JointError, LOG_TASK, Node, Part, View};
 use tarn_state::commands::{ClaimTask, RegisterSchema, ReleaseClaim};
 use tarn_state::{ClaimEpoch, Command, Outcome, Refusal, TaskRefusal};
 use tokio::time::{Instant, sleep};
@@ -38,6 +39,8 @@ struct Inner {
     /// Where the newest of them was first seen.
     stepped_at: u64,
     counts: ClaimCounts,
+    /// Who archives and trims the log.
+    keepers: BTreeMap<ClaimEpoch, NodeId>,
 }
 
 /// What became of claims in a run.
@@ -74,6 +77,10 @@ impl Claims {
         self.with(|inner| inner.counts)
     }
 
+    pub(crate) fn keepers(&self) -> Vec<NodeId> {
+        self.with(|inner| inner.keepers.values().copied().collect())
+    }
+
     /// Was there a step after this n?
     pub(crate) fn has_gone_on_since(&self, n: u64) -> bool {
         self.with(|inner| inner.stepped_at > n)
@@ -81,6 +88,19 @@ impl Claims {
 
     /// I29, of what a view shows that no view before it did.
     pub(crate) fn check(&self, view: &View) -> Result<(), (&'static str, String)> {
+        if let Some(claim) = view.claim(LOG_TASK) {
+            let known = self.with(|inner| {
+                let keeper = inner.keepers.entry(claim.epoch);
+                *keeper.or_insert(claim.node)
+            });
+            if known != claim.node {
+                let detail = format!(
+                    "{LOG_TASK} is claimed by {known} and {} in epoch {}",
+                    claim.node, claim.epoch
+                );
+                return Err(("I29", detail));
+            }
+        }
         let Some(subject) = view.subject(TASK) else {
             return Ok(());
         };

@@ -1,5 +1,5 @@
 //! What stands between one machine and the services: a gate that can be closed for a while, as if
-//! the process were paused, and an object store that can be down for everybody.
+//! the process were paused, or let reads of the object store through and no writes.
 //!
 //! A request that finds the gate closed is held, not lost: it takes effect when the gate opens, if its
 //! caller still waits. That is how a process that slept past a trim writes a slot that is gone.
@@ -14,8 +14,9 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result as ObjectResult,
+    CopyOptions, Error as ObjectError, GetOptions, GetResult, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    Result as ObjectResult,
 };
 use tarn_commit_log::{
     AppendError, CommitLog, Floor, FollowError, Followed, Follower, LogEntry, LogError, SnapshotRef,
@@ -29,25 +30,44 @@ use crate::workload::now;
 /// A machine's gate. Clones are the same gate; it outlives the process on the machine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gate {
-    closed_until: Arc<Mutex<Duration>>,
+    until: Arc<Mutex<Until>>,
+}
+
+#[derive(Debug, Default)]
+struct Until {
+    closed: Duration,
+    read_only: Duration,
 }
 
 impl Gate {
-    pub(crate) fn close_until(&self, until: Duration) {
-        let mut closed = self
-            .closed_until
-            .lock()
-            .expect("nobody panics while holding it");
-        *closed = until.max(*closed);
+    fn with<T>(&self, f: impl FnOnce(&mut Until) -> T) -> T {
+        f(&mut self.until.lock().expect("nobody panics while holding it"))
+    }
+
+    pub(crate) fn close_until(&self, time: Duration) {
+        self.with(|until| until.closed = time.max(until.closed));
+    }
+
+    /// Nothing is written to the object store through it until then.
+    pub(crate) fn refuse_writes_until(&self, time: Duration) {
+        self.with(|until| until.read_only = time.max(until.read_only));
+    }
+
+    /// Waits until it opens; no write goes through while it refuses them.
+    async fn pass_to_write(&self) -> ObjectResult<()> {
+        self.pass().await;
+        if now() < self.with(|until| until.read_only) {
+            return Err(ObjectError::Generic {
+                store: "GatedStore",
+                source: "503: writes are refused (planted)".into(),
+            });
+        }
+        Ok(())
     }
 
     async fn pass(&self) {
         loop {
-            let until = *self
-                .closed_until
-                .lock()
-                .expect("nobody panics while holding it");
-            let left = until.saturating_sub(now());
+            let left = self.with(|until| until.closed).saturating_sub(now());
             if left.is_zero() {
                 return;
             }
@@ -79,6 +99,11 @@ impl GatedStore {
         self.gate.pass().await;
         answer
     }
+
+    async fn write<T>(&self, request: impl Future<Output = ObjectResult<T>>) -> ObjectResult<T> {
+        self.gate.pass_to_write().await?;
+        self.through(request).await
+    }
 }
 
 #[async_trait]
@@ -90,7 +115,7 @@ impl ObjectStore for GatedStore {
         opts: PutOptions,
     ) -> ObjectResult<PutResult> {
         let length = payload.content_length();
-        self.gate.pass().await;
+        self.gate.pass_to_write().await?;
         let result = self.store.put_opts(location, payload, opts).await;
         self.history
             .wrote(location.as_ref(), length, result.is_ok());
@@ -103,7 +128,7 @@ impl ObjectStore for GatedStore {
         location: &Path,
         opts: PutMultipartOptions,
     ) -> ObjectResult<Box<dyn MultipartUpload>> {
-        self.through(self.store.put_multipart_opts(location, opts))
+        self.write(self.store.put_multipart_opts(location, opts))
             .await
     }
 
@@ -125,7 +150,7 @@ impl ObjectStore for GatedStore {
     ) -> BoxStream<'static, ObjectResult<Path>> {
         let (store, gate) = (self.store.clone(), self.gate.clone());
         async move {
-            gate.pass().await;
+            gate.pass_to_write().await?;
             Ok(store.delete_stream(locations))
         }
         .try_flatten_stream()
@@ -169,7 +194,7 @@ impl ObjectStore for GatedStore {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> ObjectResult<()> {
-        self.through(self.store.copy_opts(from, to, options)).await
+        self.write(self.store.copy_opts(from, to, options)).await
     }
 
     async fn rename_opts(
@@ -178,8 +203,7 @@ impl ObjectStore for GatedStore {
         to: &Path,
         options: RenameOptions,
     ) -> ObjectResult<()> {
-        self.through(self.store.rename_opts(from, to, options))
-            .await
+        self.write(self.store.rename_opts(from, to, options)).await
     }
 }
 

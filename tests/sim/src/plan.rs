@@ -24,7 +24,7 @@ pub enum LogKind {
 }
 
 /// Fault rates while the load runs, in permille of requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Faults {
     pub store_lost: u64,
     pub store_late: u64,
@@ -44,7 +44,7 @@ pub enum Event {
     Kill {
         node: usize,
     },
-    /// Tell a process to stop; its supervisor starts it again when it has drained. No seed draws it.
+    /// Tell a process to stop; its supervisor starts it again when it has drained.
     Restart {
         node: usize,
     },
@@ -91,6 +91,10 @@ pub enum Event {
     StoreDown {
         millis: u64,
     },
+    /// Whoever archives and trims the log reads and lists the object store for so long, and cannot write to it.
+    KeeperOnlyReads {
+        millis: u64,
+    },
     /// Kill all, then start all.
     KillAll,
     /// The older process of a mixed cluster is stopped, and comes back new.
@@ -106,6 +110,7 @@ impl Event {
     /// What seeds draw, by name.
     pub const DRAWN: &'static [&'static str] = &[
         "kill",
+        "restart",
         "kill_at_step",
         "cut_off",
         "pause",
@@ -115,6 +120,7 @@ impl Event {
         "wrong_clock",
         "stall_log",
         "store_down",
+        "keeper_only_reads",
         "kill_all",
         "upgrade",
     ];
@@ -132,6 +138,7 @@ impl Event {
             Event::WrongClock { .. } => "wrong_clock",
             Event::StallLog { .. } => "stall_log",
             Event::StoreDown { .. } => "store_down",
+            Event::KeeperOnlyReads { .. } => "keeper_only_reads",
             Event::KillAll => "kill_all",
             Event::Upgrade => "upgrade",
             Event::NewerVersion { .. } => "newer_version",
@@ -145,7 +152,8 @@ impl Event {
             | Event::Pause { millis, .. }
             | Event::Lag { millis, .. }
             | Event::StallLog { millis }
-            | Event::StoreDown { millis } => Duration::from_millis(millis),
+            | Event::StoreDown { millis }
+            | Event::KeeperOnlyReads { millis } => Duration::from_millis(millis),
             Event::Kill { .. }
             | Event::Restart { .. }
             | Event::KillAtStep { .. }
@@ -181,9 +189,6 @@ pub struct Plan {
     pub faults: Faults,
     /// One process is a version older than the others, until it is upgraded.
     pub is_mixed: bool,
-    /// A client asks all the time where clients should go, and looks there. For plans in which whoever lives
-    /// can be reached.
-    pub asks_for_agents: bool,
     /// Virtual time at which faults stop.
     pub heal_at: Duration,
     /// In order of time.
@@ -261,7 +266,6 @@ impl Plan {
             request_timeout: Duration::from_secs(if seed.is_multiple_of(3) { 2 } else { 5 }),
             faults,
             is_mixed: matches!(seed % 8, 3 | 4),
-            asks_for_agents: false,
             heal_at,
             events: Vec::new(),
         };
@@ -296,6 +300,15 @@ impl Plan {
             let at = Duration::from_millis(1000 + random.below(9_000));
             let node = usize::try_from(random.below(plan.nodes as u64)).expect("small");
             events.extend(plan.deaths_at_step(at, node, step, 1));
+        }
+        let some_time = || Duration::from_millis(4_000 + random.below(15_000));
+        if random.happens(400) {
+            let node = usize::try_from(random.below(plan.nodes as u64)).expect("small");
+            events.push((some_time(), Event::Restart { node }));
+        }
+        if random.happens(250) {
+            let millis = 2_000 + random.below(25_000);
+            events.push((some_time(), Event::KeeperOnlyReads { millis }));
         }
         if plan.is_mixed {
             events.push((plan.heal_at * 2 / 3, Event::Upgrade));
@@ -396,6 +409,20 @@ impl Plan {
         ends.max().unwrap_or_default().max(self.heal_at)
     }
 
+    /// Nothing is lost or late, so that what a process says is in the log when it was said.
+    pub fn is_quiet(&self) -> bool {
+        let is_harmless = |event: Event| {
+            matches!(
+                event,
+                Event::Kill { .. }
+                    | Event::KillAtStep { .. }
+                    | Event::KillAll
+                    | Event::Restart { .. }
+            )
+        };
+        self.faults == Faults::default() && self.events.iter().all(|(_, event)| is_harmless(*event))
+    }
+
     /// A quiet plan of two nodes to build a scenario on: no faults, small numbers, much housekeeping.
     pub fn quiet(seed: u64, log: LogKind) -> Plan {
         Plan {
@@ -410,18 +437,8 @@ impl Plan {
             snapshot_entries: 8,
             table_interval: Duration::from_secs(1),
             request_timeout: Duration::from_secs(5),
-            faults: Faults {
-                store_lost: 0,
-                store_late: 0,
-                store_unavailable: 0,
-                store_conflict: 0,
-                store_twice: 0,
-                store_truncated: 0,
-                store_often: None,
-                log: LogFaults::default(),
-            },
+            faults: Faults::default(),
             is_mixed: false,
-            asks_for_agents: false,
             heal_at: Duration::from_secs(10),
             events: Vec::new(),
         }

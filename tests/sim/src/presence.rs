@@ -1,9 +1,11 @@
 //! Who is there, and whether clients are told the truth of it: no Metadata names an agent that does not answer
 //! yet, or that leaves (I32); and a name has one node id for ever, over all lives of its process (I33).
 //!
-//! A killed agent is named for as long as nobody can know of it, so that only those that live are looked at.
+//! In every run, whoever is named is named in a view that the agent which names it has, and answers if it lives and
+//! can be reached. A killed agent is named for as long as nobody can know of it. How soon one that was told to stop
+//! is named no longer is looked at where nothing holds up the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,44 +38,88 @@ enum Stage {
 /// Shared by processes and harness.
 #[derive(Debug, Clone)]
 pub(crate) struct Presence {
-    stages: Arc<Mutex<Vec<Stage>>>,
+    machines: Arc<Mutex<Vec<Machine>>>,
     stops: Arc<Vec<watch::Sender<u64>>>,
     nodes: Arc<Mutex<BTreeMap<String, NodeId>>>,
     asked: Arc<Mutex<u64>>,
 }
 
+#[derive(Debug, Clone)]
+struct Machine {
+    stage: Stage,
+    lives: u64,
+    /// Nobody reaches it over the network before.
+    out_of_reach: Duration,
+    /// The addresses that views of its process named, and until when; `None` is still.
+    named: BTreeMap<String, Option<Duration>>,
+}
+
+/// A life of a process, and when it could last not be reached.
+type Life = (u64, Duration);
+
 impl Presence {
     pub(crate) fn new(nodes: usize) -> Presence {
+        let machine = Machine {
+            stage: Stage::Away,
+            lives: 0,
+            out_of_reach: Duration::ZERO,
+            named: BTreeMap::new(),
+        };
         Presence {
-            stages: Arc::new(Mutex::new(vec![Stage::Away; nodes])),
+            machines: Arc::new(Mutex::new(vec![machine; nodes])),
             stops: Arc::new((0..nodes).map(|_| watch::Sender::new(0)).collect()),
             nodes: Arc::default(),
             asked: Arc::default(),
         }
     }
 
-    fn stage(&self, node: usize) -> Stage {
-        self.stages.lock().expect("nobody panics while holding it")[node]
+    fn with<T>(&self, node: usize, f: impl FnOnce(&mut Machine) -> T) -> T {
+        let mut machines = self.machines.lock();
+        let machines = machines.as_mut().expect("nobody panics while holding it");
+        f(&mut machines[node])
     }
 
-    fn set(&self, node: usize, stage: Stage) {
-        self.stages.lock().expect("nobody panics while holding it")[node] = stage;
+    /// Its process was killed, or ended.
+    pub(crate) fn went(&self, node: usize) {
+        self.with(node, |machine| machine.stage = Stage::Away);
     }
 
-    pub(crate) fn is_away(&self, node: usize) {
-        self.set(node, Stage::Away);
+    pub(crate) fn came(&self, node: usize) {
+        self.with(node, |machine| {
+            machine.stage = Stage::There;
+            machine.lives += 1;
+        });
     }
 
-    pub(crate) fn is_there(&self, node: usize) {
-        self.set(node, Stage::There);
+    pub(crate) fn is_there(&self, node: usize) -> bool {
+        self.with(node, |machine| machine.stage == Stage::There)
+    }
+
+    pub(crate) fn is_out_of_reach(&self, node: usize, until: Duration) {
+        self.with(node, |machine| {
+            machine.out_of_reach = until.max(machine.out_of_reach);
+        });
+    }
+
+    /// Whoever knocks now is answered.
+    fn answers(&self, node: usize) -> Option<Life> {
+        self.with(node, |machine| {
+            let is_there = machine.stage == Stage::There && machine.out_of_reach <= now();
+            is_there.then_some((machine.lives, machine.out_of_reach))
+        })
+    }
+
+    fn leaves_since(&self, node: usize) -> Option<Duration> {
+        self.with(node, |machine| match machine.stage {
+            Stage::Leaving(since) => Some(since),
+            Stage::Away | Stage::There => None,
+        })
     }
 
     /// SIGTERM.
     pub(crate) fn stop(&self, node: usize, at: Duration) {
-        if self.stage(node) == Stage::There {
-            self.set(node, Stage::Leaving(at));
-            self.stops[node].send_modify(|stops| *stops += 1);
-        }
+        self.with(node, |machine| machine.stage = Stage::Leaving(at));
+        self.stops[node].send_modify(|stops| *stops += 1);
     }
 
     /// Resolves when the process is told to stop.
@@ -88,8 +134,27 @@ impl Presence {
         *self.asked.lock().expect("nobody panics while holding it")
     }
 
-    /// Names and node ids as this view has them.
-    pub(crate) fn check(&self, view: &View) -> Result<(), (&'static str, String)> {
+    /// Agents, names and node ids as this view of this node's process has them.
+    pub(crate) fn observed(&self, node: usize, view: &View) -> Result<(), (&'static str, String)> {
+        let agents = view
+            .sessions
+            .values()
+            .filter_map(|session| session.agent.as_ref());
+        let agents: BTreeSet<String> = agents
+            .map(|agent| format!("{}:{}", agent.at.host, agent.at.port))
+            .collect();
+        self.with(node, |machine| {
+            for (_, until) in machine
+                .named
+                .iter_mut()
+                .filter(|(at, _)| !agents.contains(*at))
+            {
+                until.get_or_insert_with(now);
+            }
+            machine
+                .named
+                .extend(agents.into_iter().map(|at| (at, None)));
+        });
         let mut nodes = self.nodes.lock().expect("nobody panics while holding it");
         for session in view.sessions.values() {
             let known = *nodes.entry(session.name.clone()).or_insert(session.node);
@@ -104,6 +169,14 @@ impl Presence {
             }
         }
         Ok(())
+    }
+
+    /// Did a view of this node's process name the address at this time, or since?
+    fn has_named(&self, node: usize, address: &str, since: Duration) -> bool {
+        self.with(node, |machine| {
+            let until = machine.named.get(address);
+            until.is_some_and(|until| until.is_none_or(|until| until >= since))
+        })
     }
 }
 
@@ -122,38 +195,43 @@ pub(crate) async fn watch(cluster: Cluster) -> turmoil::Result {
     let clients: Vec<Client> = nodes
         .map(|node| Client::new(&runtime, &scope, settings(node)))
         .collect();
+    let presence = &cluster.presence;
     while now() < cluster.plan.heal_at {
-        for client in &clients {
+        for (asker, client) in clients.iter().enumerate() {
             let asked = now();
             let Ok(brokers) = Admin::new(client).brokers().await else {
                 continue;
             };
-            *cluster
-                .presence
+            *presence
                 .asked
                 .lock()
                 .expect("nobody panics while holding it") += 1;
             for broker in brokers {
+                let address = &broker.address;
+                let told = |what: &str| {
+                    let detail =
+                        format!("node {asker} named {address} when asked at {asked:?}: {what}");
+                    cluster.history.violated("I32", detail);
+                };
+                if !presence.has_named(asker, address, asked) {
+                    told("none of its views did");
+                }
                 let named = (0..cluster.plan.nodes)
-                    .find(|node| cluster.bootstrap()[*node] == broker.address)
+                    .find(|node| cluster.bootstrap()[*node] == *address)
                     .expect("agents advertise what they are reached by");
-                let before = cluster.presence.stage(named);
-                if let Stage::Leaving(since) = before
+                if let Some(since) = presence.leaves_since(named)
+                    && cluster.plan.is_quiet()
                     && asked >= since + WORD_WITHIN
                 {
-                    let detail = format!("{} was named and leaves since {since:?}", broker.address);
-                    cluster.history.violated("I32", detail);
+                    told(&format!("it leaves since {since:?}"));
                 }
+                let before = presence.answers(named);
                 let settings = settings(named);
-                let opened = Connection::open(&runtime, &scope, &settings, &broker.address).await;
-                match opened {
+                match Connection::open(&runtime, &scope, &settings, address).await {
                     Ok(connection) => connection.close(),
                     // It was there when it was named, and all the time since.
-                    Err(error)
-                        if before == Stage::There && cluster.presence.stage(named) == before =>
-                    {
-                        let detail = format!("{} was named: {error}", broker.address);
-                        cluster.history.violated("I32", detail);
+                    Err(error) if before.is_some() && presence.answers(named) == before => {
+                        told(&error.to_string());
                     }
                     Err(_) => {}
                 }

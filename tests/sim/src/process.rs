@@ -43,12 +43,19 @@ pub(crate) async fn run(cluster: Cluster, node: usize) -> turmoil::Result {
         let scope = runtime.root_scope("tarn");
         match start(&cluster, node, &runtime, scope.clone()).await {
             Ok(running) => {
-                cluster.presence.is_there(node);
+                cluster.presence.came(node);
                 let (invariant, stopped) = tokio::select! {
                     biased;
                     () = cluster.presence.told_to_stop(node) => {
-                        scope.drain().await;
-                        cluster.presence.is_away(node);
+                        tokio::select! {
+                            biased;
+                            task = scope.panicked() => {
+                                let detail = format!("task {task} panicked while node {node} drained");
+                                cluster.history.violated("no panic", detail);
+                            }
+                            () = scope.drain() => {}
+                        }
+                        cluster.presence.went(node);
                         tokio::time::sleep(Duration::from_secs(1)).await;
                         continue;
                     }
@@ -68,7 +75,7 @@ pub(crate) async fn run(cluster: Cluster, node: usize) -> turmoil::Result {
                 cluster.dead_end.refused(node, &reason);
             }
         }
-        cluster.presence.is_away(node);
+        cluster.presence.went(node);
         scope.drain().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -221,7 +228,9 @@ async fn watch_views(cluster: Cluster, number: usize, node: Node) {
             .joint
             .check(&view)
             .and_then(|()| cluster.claims.check(&view));
-        if let Err((invariant, detail)) = checks.and_then(|()| cluster.presence.check(&view)) {
+        if let Err((invariant, detail)) =
+            checks.and_then(|()| cluster.presence.observed(number, &view))
+        {
             cluster.history.violated(invariant, detail);
         }
         if let Err(detail) = cluster.dead_end.passed(view.n) {

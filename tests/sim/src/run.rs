@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tarn_model::NodeId;
+use tarn_replica::LOG_TASK;
 use tracing::info;
 use turmoil::Sim;
 
@@ -30,6 +32,10 @@ pub struct Report {
     pub trace: Vec<String>,
     pub counts: Counts,
     pub claims: ClaimCounts,
+    /// Who archived and trimmed the log, one after the other.
+    pub keepers: Vec<NodeId>,
+    /// How often each machine's process trimmed it.
+    pub trims: Vec<u64>,
     /// How often a command above the cluster's level was refused, and taken once the level had risen.
     pub above_level: (u64, u64),
     /// Where processes were crashed: a step, or "" for anywhere.
@@ -150,7 +156,9 @@ impl<'a> Run<'a> {
             let member = workload::member(self.cluster.clone(), number);
             self.client(format!("member-{number}"), member);
         }
-        if self.plan.asks_for_agents {
+        let newer = |event: &(Duration, Event)| matches!(event.1, Event::NewerVersion { .. });
+        // Then every process stops by itself.
+        if !self.plan.events.iter().any(newer) {
             let watch = presence::watch(self.cluster.clone());
             self.client("presence".to_owned(), watch);
         }
@@ -297,7 +305,7 @@ impl<'a> Run<'a> {
         if !self.is_down(node) {
             info!(node, step, "crash");
             self.crashes.push(step);
-            self.cluster.presence.is_away(node);
+            self.cluster.presence.went(node);
             self.sim.crash(Cluster::host_name(node));
             self.back_in(DOWN, Return::Bounce(node));
         }
@@ -343,13 +351,15 @@ impl<'a> Run<'a> {
     /// Not if the same thing is already the case.
     fn takes_effect(&self, event: Event) -> bool {
         match event {
-            Event::Kill { node } | Event::Restart { node } => !self.is_down(node),
+            Event::Kill { node } => !self.is_down(node),
+            Event::Restart { node } => self.cluster.presence.is_there(node),
             Event::CutOff { node, .. } => !self.is_away(node),
             Event::StoreDown { .. } => !self.is_store_down(),
             Event::KillAll => (0..self.plan.nodes).any(|node| !self.is_down(node)),
             // A log of objects stalls when the store does.
             Event::StallLog { .. } => self.plan.log == LogKind::Memory,
             Event::Upgrade => self.plan.is_mixed && !self.cluster.ages.is_upgraded(),
+            Event::KeeperOnlyReads { .. } => self.keeper().is_some(),
             Event::NewerVersion { .. } => !self.cluster.dead_end.is_expected(),
             Event::KillAtStep { .. }
             | Event::Pause { .. }
@@ -371,12 +381,15 @@ impl<'a> Run<'a> {
                     .crash_at(Plan::STEPS[step], nth);
             }
             Event::CutOff { node, millis } => {
+                let until = now + Duration::from_millis(millis);
+                self.cluster.presence.is_out_of_reach(node, until);
                 self.each_other(node, |sim, node, other| sim.partition(node, other));
                 self.back_in(Duration::from_millis(millis), Return::Repair(node));
             }
             Event::Pause { node, millis } => {
                 let span = Duration::from_millis(millis);
                 self.cluster.machines[node].gate.close_until(now + span);
+                self.cluster.presence.is_out_of_reach(node, now + span);
                 if !self.is_away(node) {
                     self.each_other(node, |sim, node, other| sim.hold(node, other));
                     self.back_in(span, Return::Release(node));
@@ -409,6 +422,13 @@ impl<'a> Run<'a> {
                 self.cluster.store_down();
                 self.back_in(Duration::from_millis(millis), Return::StoreUp);
             }
+            Event::KeeperOnlyReads { millis } => {
+                let keeper = self.keeper().expect("it takes effect");
+                let until = now + Duration::from_millis(millis);
+                self.cluster.machines[keeper]
+                    .gate
+                    .refuse_writes_until(until);
+            }
             Event::KillAll => {
                 for node in 0..self.plan.nodes {
                     self.crash(node, "");
@@ -426,6 +446,15 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The machine whose process archives and trims the log.
+    fn keeper(&self) -> Option<usize> {
+        let view = self.cluster.history.newest()?;
+        let keeper = view.claim(LOG_TASK)?.node;
+        let mut sessions = view.sessions.values();
+        let name = &sessions.find(|session| session.node == keeper)?.name;
+        (0..self.plan.nodes).find(|node| Cluster::host_name(*node) == *name)
+    }
+
     /// Calls `f` with this node's name and that of every other host.
     fn each_other(&mut self, node: usize, f: impl Fn(&Sim<'a>, String, String)) {
         let nodes = (0..self.plan.nodes)
@@ -438,8 +467,11 @@ impl<'a> Run<'a> {
 
     fn report(&self) -> Report {
         let mut steps = BTreeMap::new();
+        let mut trims = Vec::new();
         for machine in self.cluster.machines.iter() {
-            for (step, count) in machine.host.steps_passed() {
+            let passed = machine.host.steps_passed();
+            trims.push(passed.get("snapshot.trimmed").copied().unwrap_or_default());
+            for (step, count) in passed {
                 *steps.entry(step).or_default() += count;
             }
         }
@@ -449,6 +481,8 @@ impl<'a> Run<'a> {
             trace: trace(&self.cluster),
             counts: self.cluster.history.counts(),
             claims: self.cluster.claims.counts(),
+            trims,
+            keepers: self.cluster.claims.keepers(),
             above_level: self.cluster.ages.counts(),
             crashes: self.crashes.clone(),
             steps,

@@ -157,7 +157,6 @@ fn restarts() -> Vec<Plan> {
     let plan = |log| {
         let mut plan = Plan::quiet(3, log);
         plan.nodes = 3;
-        plan.asks_for_agents = true;
         plan.heal_at = Duration::from_secs(30);
         plan.records = 60;
         plan.events = vec![(Duration::from_secs(8), Event::Restart { node: 1 })];

@@ -131,11 +131,31 @@ fn clients_are_told_of_agents_that_answer_and_names_keep_their_ids() {
         );
         plan.heal_at = Duration::from_secs(85);
         plan.records = 60;
-        plan.asks_for_agents = true;
         let report = ran(&plan);
         assert!(report.metadata_checked > 100, "{}", report.metadata_checked);
         assert_eq!(report.node_ids, 3, "{log:?}: a restart took another id");
     }
+}
+
+/// Over objects it could not write to the log either, and its session would not live on.
+#[test]
+fn a_keeper_that_only_reads_loses_the_log_to_one_that_writes() {
+    let event = Event::KeeperOnlyReads { millis: 400_000 };
+    let mut plan = plan(LogKind::Memory, 2, &[(20, event)]);
+    // It tells after a minute how far it came, and has three more.
+    plan.heal_at = Duration::from_secs(270);
+    plan.records = 10;
+    let report = ran(&plan);
+    let [first, second] = report.keepers[..] else {
+        panic!("not taken over once: {:?}", report.keepers);
+    };
+    assert_ne!(first, second);
+    assert_eq!(report.node_ids, 2, "somebody was expired");
+    assert!(
+        report.trims.iter().all(|trims| *trims > 0),
+        "{:?}",
+        report.trims
+    );
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn sweep(odd: u64) {
     };
     let mut coverage = Coverage::new(log);
     let mut steps: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let (mut sum, mut crashes, mut ran) = (Counts::default(), 0, 0);
+    let (mut sum, mut crashes, mut ran, mut metadata) = (Counts::default(), 0, 0, 0);
     let (mut claims, mut above_level) = (ClaimCounts::default(), (0, 0));
     for seed in REGRESSIONS
         .iter()
@@ -133,6 +133,7 @@ fn sweep(odd: u64) {
         coverage.add(&report);
         sum += report.counts;
         claims += report.claims;
+        metadata += report.metadata_checked;
         above_level.0 += report.above_level.0;
         above_level.1 += report.above_level.1;
         crashes += report.crashes.len();
@@ -145,7 +146,7 @@ fn sweep(odd: u64) {
         "{claims:?}; above the level: {} refused, {} taken",
         above_level.0, above_level.1
     );
-    eprintln!("steps passed: {steps:?}");
+    eprintln!("{metadata} answers of Metadata; steps passed: {steps:?}");
     eprintln!("{coverage}");
     if ran == 0 {
         return;
@@ -154,6 +155,7 @@ fn sweep(odd: u64) {
         assert!(steps.contains_key(step), "step {step} was never passed");
     }
     assert!(sum.outlived > 0, "no cut was held while its table moved on");
+    assert!(metadata > 0, "nobody asked where to go");
     assert!(sum.gone > 0, "no cut was read when its objects were gone");
     let claimed = [
         ("taken over", claims.taken_over),
