@@ -9,7 +9,6 @@ mod codec;
 pub mod codes;
 mod column;
 mod defect;
-pub mod duration_text;
 mod error;
 pub mod frames;
 mod hash;
@@ -17,6 +16,7 @@ mod id;
 mod lsn;
 pub mod names;
 mod offset;
+mod pages;
 mod schema;
 mod section;
 mod size;
@@ -42,11 +42,12 @@ pub use id::{
 };
 pub use lsn::{Generation, Lsn, ParseLsnError};
 pub use offset::{Offset, OffsetRange};
+pub use pages::{PAGE, PageBuffer, begins_a_page};
 pub use schema::{SchemaFormat, SchemaReference};
 pub use section::{Section, Shown, within};
 pub use size::{ByteSize, ParseSizeError};
 pub use time::{
-    ClusterTime, LivenessTime, Monotonic, ParseDurationError, Timestamp, format_duration,
-    parse_duration,
+    ClusterTime, LivenessTime, Monotonic, ParseDurationError, Timestamp, duration_text,
+    format_duration, parse_duration,
 };
 pub use topic::Topic;

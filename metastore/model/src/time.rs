@@ -4,6 +4,8 @@
 //! [`LivenessTime`] the log's own count of time that somebody lived through, and [`Monotonic`] one
 //! process's clock that never goes back and runs on in suspend. Durations are `std::time::Duration`.
 
+pub mod duration_text;
+
 use std::fmt;
 use std::time::Duration;
 

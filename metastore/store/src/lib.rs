@@ -14,7 +14,6 @@ mod local;
 mod metered;
 mod open;
 mod options;
-mod pages;
 pub mod paths;
 mod store;
 
@@ -25,5 +24,4 @@ pub use local::LocalStore;
 pub use metered::Metered;
 pub use object_store::path::Path;
 pub use options::Options;
-pub use pages::PageBuffer;
 pub use store::{Created, Listed, Store};

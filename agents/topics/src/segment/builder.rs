@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tarn_kafka::{BatchHeader, ValidBatch};
 use tarn_model::{
-    ClusterId, Generation, PartitionId, ProducerEpoch, ProducerId, SegmentId, Timestamp, TopicId,
-    TopicPartition, encode,
+    ClusterId, Generation, PageBuffer, PartitionId, ProducerEpoch, ProducerId, SegmentId,
+    Timestamp, TopicId, TopicPartition, encode,
 };
 use tarn_state::Position;
 use tarn_state::commands::{CommitMode, CommitSegment, NewBatch, NewExtent, ProducerStamp};
-use tarn_store::PageBuffer;
 
 use super::{Footer, MAGIC, SegmentError, TRAILER_BYTES};
 

@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
-use tarn_model::{ClusterId, Generation, decode, encode};
+use tarn_model::{ClusterId, Generation, PageBuffer, decode, encode};
 use tarn_state::commands::CommitSegment;
-use tarn_store::PageBuffer;
 
 use super::{CHECKSUM_FROM_END, END_MAGIC, MAGIC, SegmentError, TRAILER_BYTES};
 

@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use object_store::PutPayload;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::pages::{PAGE, PageBuffer, is_aligned};
+use tarn_model::{PAGE, PageBuffer, begins_a_page};
 
 /// Payloads from this size on: below, a page that is copied costs less than a second page in flight.
 pub(super) const FROM_BYTES: usize = 64 << 10;
@@ -37,7 +37,7 @@ pub(super) fn write(file: &File, payload: &PutPayload) -> io::Result<()> {
     let mut collected = PageBuffer::with_capacity(room);
     for part in payload.iter() {
         let mut rest: &[u8] = part;
-        if collected.as_slice().is_empty() && is_aligned(rest) {
+        if collected.as_slice().is_empty() && begins_a_page(rest) {
             let whole = rest.len() - rest.len() % PAGE;
             let (now, later) = rest.split_at(whole);
             pages.put(now)?;

@@ -315,7 +315,7 @@ async fn what_goes_past_the_page_cache_is_read_back_as_it_was() {
     .enumerate()
     {
         let content = content(length);
-        let mut aligned = crate::PageBuffer::with_capacity(length);
+        let mut aligned = tarn_model::PageBuffer::with_capacity(length);
         aligned.extend_from_slice(&content);
         let aligned = aligned.freeze();
         // As one piece that lies on a page bound, as one that does not, and in pieces of all kinds.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 /// Bytes of a page, and the alignment that disks and file systems ask for at most.
-pub(crate) const PAGE: usize = 4096;
+pub const PAGE: usize = 4096;
 
 /// Collects the bytes of a large object, so that a local folder can write it from where it lies.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl PageBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.bytes.truncate(self.skipped);
     }
 
@@ -41,7 +41,7 @@ impl PageBuffer {
 }
 
 /// Does it begin on a page bound?
-pub(crate) fn is_aligned(bytes: &[u8]) -> bool {
+pub fn begins_a_page(bytes: &[u8]) -> bool {
     bytes.as_ptr().addr().is_multiple_of(PAGE)
 }
 
@@ -60,7 +60,7 @@ mod tests {
             assert_eq!(buffer.as_slice(), content);
             let frozen = buffer.freeze();
             assert_eq!(frozen, content);
-            assert!(length == 0 || is_aligned(&frozen), "{length}");
+            assert!(length == 0 || begins_a_page(&frozen), "{length}");
         }
     }
 }
