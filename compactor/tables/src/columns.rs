@@ -13,7 +13,7 @@ use std::sync::Arc;
 use iceberg::spec::{
     ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type,
 };
-use tarn_model::{ColumnType, Field};
+use tarn_model::{ColumnType, Field, FieldId};
 use tarn_schema::{EVENT_TIME, table_columns};
 
 /// Name of the partition field.
@@ -94,6 +94,84 @@ fn field_type(kind: &ColumnType) -> Type {
         }
     };
     Type::Primitive(primitive)
+}
+
+/// Our columns of a plain table whose schema another engine changed: those that were known as they were, unless
+/// it changed them, and new ones if they have types of ours.
+pub(crate) fn columns_of(fields: &[NestedFieldRef], known: &[Field]) -> Vec<Field> {
+    let column = |field: &NestedFieldRef| {
+        let known = known.iter().find(|known| known.id.0 == field.id);
+        column_of(field, known)
+    };
+    fields.iter().filter_map(column).collect()
+}
+
+fn column_of(field: &NestedField, known: Option<&Field>) -> Option<Field> {
+    let kind = match known {
+        // A time is a long there.
+        Some(known) if field_type(&known.kind) == *field.field_type => known.kind.clone(),
+        _ => kind_of(&field.field_type, known.map(|known| &known.kind))?,
+    };
+    Some(Field {
+        id: FieldId(field.id),
+        name: field.name.clone(),
+        nullable: !field.required,
+        kind,
+        doc: known.map_or_else(|| field.doc.clone(), |known| known.doc.clone()),
+    })
+}
+
+/// `None` for a type that payloads cannot fill.
+fn kind_of(kind: &Type, known: Option<&ColumnType>) -> Option<ColumnType> {
+    let primitive = match (kind, known) {
+        (Type::Primitive(primitive), _) => primitive,
+        (Type::Struct(fields), known) => {
+            let known = match known {
+                Some(ColumnType::Struct(known)) => known.as_slice(),
+                _ => &[],
+            };
+            let fields = columns_of(fields.fields(), known);
+            return (!fields.is_empty()).then_some(ColumnType::Struct(fields));
+        }
+        (Type::List(list), known) => {
+            let known = match known {
+                Some(ColumnType::List(element)) => Some(&**element),
+                _ => None,
+            };
+            let element = column_of(&list.element_field, known)?;
+            return Some(ColumnType::List(Box::new(element)));
+        }
+        (Type::Map(map), known) => {
+            let known = match known {
+                Some(ColumnType::Map(key, value)) => (Some(&**key), Some(&**value)),
+                _ => (None, None),
+            };
+            let key = column_of(&map.key_field, known.0)?;
+            let value = column_of(&map.value_field, known.1)?;
+            return Some(ColumnType::Map(Box::new(key), Box::new(value)));
+        }
+    };
+    Some(match primitive {
+        PrimitiveType::Boolean => ColumnType::Boolean,
+        PrimitiveType::Int => ColumnType::Int,
+        PrimitiveType::Long => ColumnType::Long,
+        PrimitiveType::Float => ColumnType::Float,
+        PrimitiveType::Double => ColumnType::Double,
+        PrimitiveType::Decimal { precision, scale } => ColumnType::Decimal {
+            precision: *precision,
+            scale: *scale,
+        },
+        PrimitiveType::Date => ColumnType::Date,
+        PrimitiveType::Timestamp => ColumnType::Timestamp,
+        PrimitiveType::Timestamptz => ColumnType::TimestampTz,
+        PrimitiveType::String => ColumnType::String,
+        PrimitiveType::Uuid => ColumnType::Uuid,
+        PrimitiveType::Fixed(length) => ColumnType::Fixed(u32::try_from(*length).ok()?),
+        PrimitiveType::Binary => ColumnType::Binary,
+        PrimitiveType::Time | PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs => {
+            return None;
+        }
+    })
 }
 
 /// The column whose day is the table partition, of a topic's table.

@@ -13,15 +13,16 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use iceberg::spec::TableMetadata;
-use tarn_model::{Fate, Kind};
+use tarn_model::{Fate, Kind, check_ids};
 use tarn_replica::{Found, JointError, Node, Part, View};
 use tarn_runtime::Runtime;
 use tarn_state::commands::{CommitTables, LastIds, MaterializedChange, SchemaChange, TableCommit};
-use tarn_state::{Command, Refusal, Table, TableRefusal};
+use tarn_state::{Command, Refusal, Table, TableKind, TableRefusal};
 use tarn_store::StoreError;
 use tracing::debug;
 
 use crate::catalog::{Catalog, LoadError};
+use crate::columns::columns_of;
 use crate::summary::ancestry;
 use append::{Append, Produced};
 
@@ -141,7 +142,8 @@ impl CommitError {
 }
 
 /// What `apply` has to know of metadata that was made on the table as the state has it: which ids somebody
-/// else gave. `None` if it gave all there are.
+/// else gave, and the columns of a plain table that there are by now, unless the state cannot hold them: then it
+/// goes on with those it has. `None` if it gave all there are.
 pub fn schema_change(table: &Table, metadata: &TableMetadata) -> Option<SchemaChange> {
     let on = LastIds {
         field: table.last_field_id,
@@ -152,10 +154,16 @@ pub fn schema_change(table: &Table, metadata: &TableMetadata) -> Option<SchemaCh
         field: metadata.last_column_id().max(on.field),
         schema: schemas.max().unwrap_or(on.schema).max(on.schema),
     };
-    (last != on).then_some(SchemaChange {
+    let columns = || {
+        let fields = metadata.current_schema().as_struct().fields();
+        let columns = columns_of(fields, &table.columns);
+        check_ids(&columns, last.field).is_ok().then_some(columns)
+    };
+    let is_plain = matches!(table.kind, TableKind::Plain(_));
+    (last != on).then(|| SchemaChange {
         on,
         last,
-        columns: None,
+        columns: if is_plain { columns() } else { None },
     })
 }
 

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray};
 use axum::http::StatusCode;
 use expect_test::expect;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tarn_model::{ByteSize, ColumnType, Field, TableUuid};
 use tarn_replica::JointError;
-use tarn_state::commands::{CreateTable, DropTable, NewTable};
+use tarn_state::commands::{
+    CommitTables, CreateTable, DropTable, MaterializedChange, NewTable, TableCommit,
+};
 use tarn_state::{Command, PlainTable, Refusal, SqlView, TableRefusal};
-use tarn_tables::{Append, Catalog, Committer, FileWriter, Prepared};
+use tarn_tables::{Append, Catalog, Committer, FileWriter, Prepared, schema_change};
 
 use super::{CLICKS, Fixture, soon};
 
@@ -46,6 +48,12 @@ impl Fixture {
 
     /// A commit of these rows to a table as it is now; none moves nothing but the pointer.
     async fn prepared(&self, table: TableUuid, rows: &[i64]) -> Prepared {
+        let n: ArrayRef = Arc::new(Int64Array::from(rows.to_vec()));
+        let rows = RecordBatch::try_from_iter([("n", n)]).expect("one column");
+        self.prepared_rows(table, rows).await
+    }
+
+    async fn prepared_rows(&self, table: TableUuid, rows: RecordBatch) -> Prepared {
         let catalog = Catalog::new(&self.node, ByteSize::mib(1));
         let view = self.node.metastore.view();
         let table = &view.tables[&table];
@@ -53,9 +61,7 @@ impl Fixture {
         let base_url = self.node.store.base_url();
         let uuid = self.node.runtime.random().uuid();
         let mut writer = FileWriter::new(&loaded, base_url, uuid, 1 << 20).expect("it is ours");
-        if !rows.is_empty() {
-            let n: ArrayRef = Arc::new(Int64Array::from(rows.to_vec()));
-            let rows = RecordBatch::try_from_iter([("n", n)]).expect("one column");
+        if rows.num_rows() > 0 {
             writer.add(vec![rows]).expect("rows of the table");
         }
         let mut files = Vec::new();
@@ -74,6 +80,44 @@ impl Fixture {
         };
         let committer = Committer::new(&self.node, &catalog);
         committer.prepare(append).await.expect("it is written")
+    }
+
+    /// As another engine's `ALTER TABLE` does it: these columns in a new schema, the same snapshot.
+    async fn change_elsewhere(&self, table: TableUuid, columns: Value) {
+        let view = self.node.metastore.view();
+        let table = &view.tables[&table];
+        let catalog = Catalog::new(&self.node, ByteSize::mib(1));
+        let loaded = catalog.load(table).await.expect("it loads");
+        let mut json = loaded.metadata_json(true);
+        json["last-updated-ms"] = json!(loaded.metadata().last_updated_ms() + 1);
+        let id = json["schemas"].as_array().expect("schemas").len();
+        let mut schema = json["schemas"][0].clone();
+        schema["schema-id"] = json!(id);
+        schema["fields"] = columns;
+        json["schemas"]
+            .as_array_mut()
+            .expect("schemas")
+            .push(schema);
+        json["current-schema-id"] = json!(id);
+        json["last-column-id"] = json!(20);
+        let pointer = format!(
+            "{}/metadata/elsewhere-{id}.metadata.json",
+            loaded.location()
+        );
+        let output = loaded.file_io().new_output(&pointer).expect("a path");
+        let bytes = serde_json::to_vec(&json).expect("JSON");
+        let metadata = serde_json::from_slice(&bytes).expect("Iceberg's metadata");
+        output.write(bytes.into()).await.expect("it is written");
+        let commit = TableCommit {
+            table: table.uuid,
+            expected: table.pointer.clone(),
+            pointer,
+            table_snapshot: table.table_snapshot,
+            materialized: MaterializedChange::Keep,
+            schema: schema_change(table, &metadata),
+        };
+        let commit = CommitTables::one(commit);
+        self.propose(Command::CommitTables(commit)).await;
     }
 
     async fn rows_of(&self, sql: &str) -> String {
@@ -161,6 +205,49 @@ async fn a_plain_table_is_listed_loaded_and_queried_beside_those_of_topics() {
         r#"404 {"error":{"code":404,"message":"Namespace does not exist: sales","type":"NoSuchNamespaceException"}}"#
     ]];
     fixture.check("GET", tables, gone).await;
+    fixture.node.drain().await;
+}
+
+#[tokio::test]
+async fn columns_of_another_engine_are_seen_in_a_plain_table() {
+    let fixture = Fixture::new().await;
+    fixture.propose(create(DAILY, "daily", plain())).await;
+    let landed = fixture.prepared(DAILY, &[1]).await;
+    let landed = fixture.node.metastore.commit(&[&landed], soon()).await;
+    landed.expect("nobody else writes");
+    // The first is known, the second one was renamed, the third has a type that is none of ours.
+    let columns = json!([
+        { "id": 1, "name": "n", "required": false, "type": "long" },
+        { "id": 2, "name": "note", "required": false, "type": "string" },
+        { "id": 10, "name": "clock", "required": false, "type": "time" },
+        { "id": 11, "name": "theirs", "required": false, "type": "decimal(9, 2)", "doc": "of theirs" },
+        { "id": 12, "name": "place", "required": false, "type": { "type": "struct", "fields": [
+            { "id": 13, "name": "lat", "required": false, "type": "double" },
+            { "id": 14, "name": "at", "required": false, "type": "time" },
+        ] } },
+        { "id": 15, "name": "tags", "required": false, "type": {
+            "type": "list", "element-id": 16, "element": "string", "element-required": false
+        } },
+    ]);
+    fixture.change_elsewhere(DAILY, columns).await;
+    expect![[r#"[["n","bigint","YES"],["note","varchar","YES"],["theirs","decimal(9,2)","YES"],["place","struct<lat:double>","YES"],["tags","array<varchar>","YES"]]"#]].assert_eq(&fixture.rows_of("DESCRIBE sales.daily").await);
+    let old = "SELECT n, note, theirs, place, tags FROM sales.daily";
+    assert_eq!(fixture.rows_of(old).await, "[[1,null,null,null,null]]");
+
+    // Rows with them, and over a commit of ours.
+    let n: ArrayRef = Arc::new(Int64Array::from(vec![2]));
+    let note: ArrayRef = Arc::new(StringArray::from(vec!["new"]));
+    let theirs = Decimal128Array::from(vec![250]).with_precision_and_scale(9, 2);
+    let theirs: ArrayRef = Arc::new(theirs.expect("it fits"));
+    let rows = RecordBatch::try_from_iter([("n", n), ("note", note), ("theirs", theirs)]);
+    let prepared = fixture.prepared_rows(DAILY, rows.expect("a row")).await;
+    let landed = fixture.node.metastore.commit(&[&prepared], soon()).await;
+    landed.expect("nobody else writes");
+    let both = "SELECT n, note, theirs FROM sales.daily WHERE theirs > 2 OR n = 1 ORDER BY n";
+    assert_eq!(
+        fixture.rows_of(both).await,
+        r#"[[1,null,null],[2,"new",2.50]]"#
+    );
     fixture.node.drain().await;
 }
 
