@@ -6,6 +6,7 @@
 //! | `avg` of exact numbers | `sum` and `count`, and their quotient |
 //! | other floats | and made canonical |
 //! | `sum(x ORDER BY y)` and the like | without the order |
+//! | `nth_value(x, n ORDER BY y)` beside one with another order | the element of a list, which sorts itself |
 
 use std::sync::Arc;
 
@@ -13,8 +14,12 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::DataFusionError;
+use datafusion::functions_aggregate::array_agg::array_agg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
-use datafusion::logical_expr::expr::{AggregateFunction, Cast, WindowFunction};
+use datafusion::functions_nested::extract::array_element_udf;
+use datafusion::logical_expr::expr::{
+    AggregateFunction, Cast, ScalarFunction, Sort, WindowFunction,
+};
 use datafusion::logical_expr::{
     Aggregate, AggregateUDF, Expr, LogicalPlan, Projection, Window, WindowFunctionDefinition,
 };
@@ -29,6 +34,8 @@ enum After {
     Canonical,
     /// It was one of ranks, for a column of this type.
     OfRank(DataType),
+    /// It is the list of all values, of which this one is meant.
+    Element(Expr),
     /// It is the sum, and the count stands in this column; the quotient has this type.
     Average(usize, DataType),
 }
@@ -44,6 +51,10 @@ impl After {
                     DataType::Float64 => double,
                     other => Expr::Cast(Cast::new(Box::new(double), other)),
                 }
+            }
+            After::Element(place) => {
+                let element = ScalarFunction::new_udf(array_element_udf(), vec![column, place]);
+                Expr::ScalarFunction(element)
             }
             After::Average(count, kind) => arithmetic::average(column, all[count].clone(), kind),
         }
@@ -72,6 +83,14 @@ impl Computed {
             let mut call = Call::of(&mut changed);
             let kind = field.data_type();
             let after = match call.name() {
+                // One statement has one order for all that do not sort by themselves.
+                Some("nth_value") if is_crossed(expression, all) => {
+                    call.replace(array_agg_udaf());
+                    match call.only_first_argument() {
+                        Some(place) => After::Element(place),
+                        None => After::Nothing,
+                    }
+                }
                 Some("min" | "max") if is_float(kind) => {
                     if let [argument] = call.arguments() {
                         let inner = std::mem::take(argument);
@@ -91,7 +110,10 @@ impl Computed {
                 Some(_) if is_float(kind) => After::Canonical,
                 _ => After::Nothing,
             };
-            if matches!(after, After::OfRank(_) | After::Average(..)) {
+            if matches!(
+                after,
+                After::OfRank(_) | After::Average(..) | After::Element(_)
+            ) {
                 changed = changed
                     .unalias()
                     .alias_qualified(qualifier.cloned(), field.name());
@@ -148,6 +170,14 @@ impl Call<'_> {
         }
     }
 
+    /// Takes the second one of two away.
+    fn only_first_argument(&mut self) -> Option<Expr> {
+        match self {
+            Call::Aggregate(call) => call.params.args.pop(),
+            Call::Window(_) | Call::Other => None,
+        }
+    }
+
     fn replace(&mut self, function: Arc<AggregateUDF>) {
         match self {
             Call::Aggregate(call) => call.func = function,
@@ -155,6 +185,23 @@ impl Call<'_> {
             Call::Other => {}
         }
     }
+}
+
+/// The order that a grouped `nth_value` asks for.
+fn nth_order(expression: &Expr) -> Option<&[Sort]> {
+    match expression {
+        Expr::Alias(alias) => nth_order(&alias.expr),
+        Expr::AggregateFunction(call) if call.func.name() == "nth_value" => {
+            Some(&call.params.order_by)
+        }
+        _ => None,
+    }
+}
+
+/// Does another one of these ask for another order?
+fn is_crossed(expression: &Expr, all: &[Expr]) -> bool {
+    let own = nth_order(expression);
+    own.is_some_and(|own| all.iter().filter_map(nth_order).any(|other| other != own))
 }
 
 /// Aggregates that take their rows in the order that they ask for.
