@@ -4,7 +4,10 @@
 //! Lsn and the two hashes; a proposal is applied whole or not at all. Whatever a command does, also
 //! panic, all replicas do alike.
 
+mod agreement;
+mod clocks;
 mod in_place;
+mod read;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,16 +15,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use minicbor::Encode;
 use sha2::{Digest, Sha256};
 use tarn_model::{
-    ClusterTime, DecodeError, Hash, LivenessTime, Lsn, Monotonic, NodeId, SessionId, Timestamp,
-    caps, decode_bounded, defect,
+    ClusterTime, DecodeError, Hash, LivenessTime, Lsn, NodeId, SessionId, caps, defect,
 };
 
 use crate::commands::OpenSession;
 use crate::{
-    BrokenInvariant, ClockTrust, Command, Context, Entry, FeatureLevel, Outcome, Proposal,
-    ProposalOutcome, Refusal, Session, SessionContext, SessionRefusal, State,
+    BrokenInvariant, Command, Context, Entry, FeatureLevel, Outcome, Proposal, ProposalOutcome,
+    Refusal, SessionContext, SessionRefusal, State,
 };
 
+pub use agreement::Agreement;
 pub use in_place::Spoiled;
 
 /// What an entry did.
@@ -97,13 +100,6 @@ pub enum ApplyError {
     Broken { lsn: Lsn, broken: BrokenInvariant },
 }
 
-/// Sessions that are not silent and whose published outcome hash can be compared with this state's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Agreement {
-    pub agree: usize,
-    pub differ: usize,
-}
-
 /// What a proposal that panics is refused with. A fixed text, since outcomes are compared.
 const PANICKED: &str = "it panicked";
 /// What the proposer's own trial answers when a proposal would break an invariant.
@@ -161,30 +157,6 @@ impl State {
         }
         *self = next;
         Ok(applied)
-    }
-
-    /// The entry after the last one, if it belongs to this history.
-    fn read_next(
-        &self,
-        level_max: FeatureLevel,
-        lsn: Lsn,
-        bytes: &[u8],
-    ) -> Result<Entry, ApplyError> {
-        if lsn.generation != self.generation {
-            return Err(ApplyError::Foreign { lsn });
-        }
-        if self.n.checked_add(1) != Some(lsn.n) {
-            return Err(ApplyError::Hole {
-                have: self.lsn(),
-                lsn,
-            });
-        }
-        let entry = read(level_max, lsn, bytes)?;
-        if entry.cluster != self.cluster || entry.generation != self.generation {
-            return Err(ApplyError::Foreign { lsn });
-        }
-        self.check_history(lsn, &entry)?;
-        Ok(entry)
     }
 
     /// Moves to the entry's Lsn. After an error the state is not to be used.
@@ -276,59 +248,6 @@ impl State {
                 }
             },
             Err((command, refusal)) => ProposalOutcome::Refused { command, refusal },
-        }
-    }
-
-    /// Compares what sessions that are not silent published with what this state computed there.
-    ///
-    /// A process whose own session has published nothing yet counts itself besides. When `differ`
-    /// is the larger, `apply` stops by itself; when both are equal the process must stop writing.
-    pub fn agreement(&self) -> Agreement {
-        let mut agreement = Agreement::default();
-        for session in self
-            .sessions
-            .values()
-            .filter(|session| !session.is_silent(self.liveness_time))
-        {
-            let Some(observed) = session.observed else {
-                continue;
-            };
-            match self.hashes_at(observed.n) {
-                Some((_, ours)) if ours == observed.outcome_hash => agreement.agree += 1,
-                Some(_) => agreement.differ += 1,
-                None => {}
-            }
-        }
-        agreement
-    }
-
-    /// SUBTLE: `apply` does not know which session is its own process's. It counts itself as one
-    /// that agrees if no session does; its own, once it has published, is among those that do.
-    fn check_divergence(&self) -> Result<(), ApplyError> {
-        let Agreement { agree, differ } = self.agreement();
-        let agree = agree.max(1);
-        if differ > agree {
-            return Err(ApplyError::Diverged { differ, agree });
-        }
-        Ok(())
-    }
-
-    /// Was the entry written by somebody who had applied the same log?
-    fn check_history(&self, lsn: Lsn, entry: &Entry) -> Result<(), ApplyError> {
-        if entry.applied > self.n {
-            return Err(ApplyError::FromTheFuture {
-                lsn,
-                applied: entry.applied,
-            });
-        }
-        match self.hashes_at(entry.applied) {
-            Some((ours, _)) if ours != entry.applied_hash => Err(ApplyError::OtherHistory {
-                lsn,
-                at: entry.applied,
-                theirs: entry.applied_hash,
-                ours,
-            }),
-            _ => Ok(()),
         }
     }
 
@@ -489,54 +408,6 @@ impl State {
         }
         session.node
     }
-
-    /// Moves liveness time by what the entry's process lived through since one before, which was at `seen`
-    /// and had these clocks.
-    pub(crate) fn live_on(
-        &mut self,
-        seen: LivenessTime,
-        wall: Timestamp,
-        monotonic: Monotonic,
-        entry: &Entry,
-    ) {
-        // The smaller of the two clocks, so that one that races expires nobody; capped, so that a
-        // stalled log ages nobody; from the common time at its previous entry, not from its own sum.
-        let advance = entry
-            .monotonic
-            .since(monotonic)
-            .min(entry.wall.since(wall))
-            .min(caps::LIVENESS_STEP_MAX);
-        self.liveness_time = self.liveness_time.max(seen.plus(advance));
-    }
-
-    /// The lower median of the newest wall clocks of those who vote; never back. If nobody votes, all
-    /// do whose clock is not in doubt.
-    pub(crate) fn advance_cluster_time(&mut self) {
-        let heard = |session: &&Session| {
-            session.clock != ClockTrust::Doubtful
-                && (defect("dead-session-votes") || !session.is_silent(self.liveness_time))
-        };
-        let mut walls: Vec<Timestamp> = self
-            .sessions
-            .values()
-            .filter(heard)
-            .filter(|session| session.votes)
-            .map(|session| session.wall)
-            .collect();
-        if walls.is_empty() {
-            walls = self
-                .sessions
-                .values()
-                .filter(heard)
-                .map(|session| session.wall)
-                .collect();
-        }
-        walls.sort_unstable();
-        let Some(middle) = walls.len().checked_sub(1).map(|last| last / 2) else {
-            return;
-        };
-        self.cluster_time = self.cluster_time.max(ClusterTime(walls[middle].0));
-    }
 }
 
 /// The hash of everything up to here: SHA-256 over the hash before and these bytes.
@@ -548,49 +419,6 @@ fn roll(before: Hash, bytes: &[u8]) -> Hash {
             .finalize()
             .into(),
     )
-}
-
-fn read(level_max: FeatureLevel, lsn: Lsn, bytes: &[u8]) -> Result<Entry, ApplyError> {
-    let too_new = |needs: u16| ApplyError::Level {
-        lsn,
-        needs,
-        newest: level_max.0,
-    };
-    match decode_bounded::<Entry>(bytes) {
-        Ok(entry) if entry.level > level_max => Err(too_new(entry.level.0)),
-        Ok(entry) => match unknown_to(level_max, &entry) {
-            Some(source) => Err(ApplyError::Unreadable { lsn, source }),
-            None => Ok(entry),
-        },
-        Err(source) => match peek_level(bytes) {
-            Some(level) if level > level_max.0 => Err(too_new(level)),
-            _ => Err(ApplyError::Unreadable { lsn, source }),
-        },
-    }
-}
-
-/// What a binary of this level says to a command that came later: nothing else of it knows the number.
-fn unknown_to(level_max: FeatureLevel, entry: &Entry) -> Option<DecodeError> {
-    let mut commands = entry
-        .proposals
-        .iter()
-        .flat_map(|proposal| &proposal.commands);
-    let unknown = commands.find(|command| command.kind().since > level_max)?;
-    let number = unknown.kind().number;
-    Some(DecodeError::Malformed(format!(
-        "unknown enum variant {number}"
-    )))
-}
-
-/// The level of an entry whose other fields this version cannot read, for a message that helps.
-fn peek_level(bytes: &[u8]) -> Option<u16> {
-    const FIELDS_BEFORE: usize = 10;
-    let mut decoder = minicbor::Decoder::new(bytes);
-    decoder.array().ok()?;
-    for _ in 0..FIELDS_BEFORE {
-        decoder.skip().ok()?;
-    }
-    decoder.u16().ok()
 }
 
 #[cfg(test)]

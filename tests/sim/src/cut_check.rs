@@ -220,9 +220,7 @@ impl Checker {
         let mut is_outlived = false;
         for (topic, table, shown) in held.tables() {
             let table = self.sent(topic, table);
-            let cold = self.cold_rows(topic, &table).await;
-            let hot = self.hot_rows(topic, &table).await;
-            for (rows, shown) in [(cold, &shown.cold), (hot, &shown.hot)] {
+            for (rows, shown) in self.halves_again(topic, &table, shown).await {
                 match rows {
                     Ok(rows) => self.compare(topic, &held.cut, &rows, shown),
                     Err(error) => {
@@ -237,6 +235,18 @@ impl Checker {
         }
         self.cluster.history.held_cut(is_outlived);
         true
+    }
+
+    /// Both halves as they now read, beside what they showed.
+    async fn halves_again<'h>(
+        &self,
+        topic: &str,
+        table: &TableCut,
+        shown: &'h Halves,
+    ) -> [(Result<Rows, String>, &'h Rows); 2] {
+        let cold = self.cold_rows(topic, table).await;
+        let hot = self.hot_rows(topic, table).await;
+        [(cold, &shown.cold), (hot, &shown.hot)]
     }
 
     fn compare(&self, topic: &str, cut: &Cut, rows: &Rows, shown: &Rows) {
@@ -255,9 +265,7 @@ impl Checker {
     async fn says_what_is_gone(&self, held: &Held) {
         for (topic, table, shown) in held.tables() {
             let table = self.sent(topic, table);
-            let cold = self.cold_rows(topic, &table).await;
-            let hot = self.hot_rows(topic, &table).await;
-            for (rows, shown) in [(cold, &shown.cold), (hot, &shown.hot)] {
+            for (rows, shown) in self.halves_again(topic, &table, shown).await {
                 match rows {
                     Ok(rows) => self.compare(topic, &held.cut, &rows, shown),
                     Err(_) => self.cluster.history.said_gone(),

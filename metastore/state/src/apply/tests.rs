@@ -7,8 +7,8 @@ use crate::commands::{
     AllocateProducerId, Closes, CommitMode, CreateTopic, DeleteTopic, ExpireSession, RegisterSchema,
 };
 use crate::harness::{Cluster, NOON, at, batch, create_topic, open_command, session, topic};
-use crate::{Observed, TopicRefusal};
-use tarn_model::{ClusterId, Generation, Monotonic, SchemaFormat, encode};
+use crate::{ClockTrust, Observed, TopicRefusal};
+use tarn_model::{ClusterId, Generation, Monotonic, SchemaFormat, Timestamp, encode};
 
 fn allocate() -> Command {
     Command::AllocateProducerId(AllocateProducerId {})
