@@ -157,7 +157,11 @@ impl SchemaProvider for NamespaceSchema {
             return Ok(None);
         };
         if matches!(table.kind, TableKind::View(_)) {
-            let what = format!("{}.{}, which is a view", table.namespace, table.name);
+            // Its text says neither its dialect nor in which namespace its names are.
+            let what = format!(
+                "{}.{} is a view: views cannot be queried yet, the tables that they are of can",
+                table.namespace, table.name
+            );
             return Err(QueryError::NotSupported { what }.into());
         }
         let cut = self.context.cut.table(table.uuid);
