@@ -1,7 +1,7 @@
 //! A local folder as an object store that is durable and knows conditional updates.
 //!
 //! `object_store`'s own `LocalFileSystem` never syncs and has no conditional update; it serves our
-//! reads and listings, the writes are here. A write goes
+//! listings, reads (`local/read.rs`) and writes are here. A write goes
 //!
 //! ```text
 //! temporary file → fsync → link (create if absent) or rename (overwrite) → fsync of the folder → answer
@@ -18,6 +18,7 @@
 
 mod direct;
 mod list;
+mod read;
 mod temporary;
 mod upload;
 
@@ -461,7 +462,12 @@ impl ObjectStore for LocalStore {
                 source,
             });
         }
-        self.inner.reads.get_opts(location, options).await
+        let location = location.clone();
+        self.blocking(move |inner| {
+            let file = inner.reads.path_to_filesystem(&location)?;
+            read::read(file, location, &options)
+        })
+        .await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> ObjectResult<Vec<Bytes>> {

@@ -13,6 +13,9 @@ use super::parts::Parts;
 use crate::metrics::seconds_since;
 use crate::segment::{self, Builder, Finished};
 
+/// Copying fewer bytes costs less than the way to another thread and back.
+const INLINE_BELOW: u64 = 64 << 10;
+
 /// A segment that is durable and waits for its commit.
 #[derive(Debug)]
 pub(super) struct Uploaded {
@@ -30,10 +33,14 @@ pub(super) async fn upload(
     mode: CommitMode,
 ) -> Result<Uploaded, AppendError> {
     let id = fresh_id(parts);
-    let built = parts
-        .scope
-        .blocking("segment.build", move || builder.finish(id, mode))
-        .await;
+    let built = if builder.bytes() < INLINE_BELOW {
+        Ok(builder.finish(id, mode))
+    } else {
+        parts
+            .scope
+            .blocking("segment.build", move || builder.finish(id, mode))
+            .await
+    };
     let finished = built.map_err(|_| AppendError::NotDone {
         why: "the segment could not be built",
     })?;
