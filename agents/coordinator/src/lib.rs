@@ -45,8 +45,9 @@ impl Coordinators {
         }
     }
 
-    /// Coordinates this agent the group, as far as a view can tell that is behind nothing?
-    pub async fn check(&self, group: &str, deadline: Instant) -> Result<(), GroupError> {
+    /// Coordinates this agent the group, as far as a view can tell that is behind nothing? The last entry of
+    /// that view.
+    pub async fn check(&self, group: &str, deadline: Instant) -> Result<u64, GroupError> {
         self.seat.check(group, deadline).await
     }
 

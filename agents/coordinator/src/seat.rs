@@ -26,18 +26,20 @@ impl Seat {
         advice::is_coordinator(view, group, self.metastore.node())
     }
 
-    /// By a view that is behind nothing, unless an older one says yes.
-    pub(crate) async fn check(&self, group: &str, deadline: Instant) -> Result<(), GroupError> {
+    /// By a view that is behind nothing, unless an older one says yes. Which entry is the last of the one
+    /// that said so.
+    pub(crate) async fn check(&self, group: &str, deadline: Instant) -> Result<u64, GroupError> {
         if self.metastore.is_fenced() {
             return Err(GroupError::NotNow);
         }
-        if self.coordinates(&self.metastore.view(), group) {
-            return Ok(());
+        let view = self.metastore.view();
+        if self.coordinates(&view, group) {
+            return Ok(view.n);
         }
         let fresh = self.metastore.barrier(deadline).await;
         let fresh = fresh.map_err(|_| GroupError::NotNow)?;
         if self.coordinates(&fresh, group) {
-            Ok(())
+            Ok(fresh.n)
         } else {
             Err(GroupError::NotCoordinator)
         }

@@ -370,6 +370,7 @@ impl Fold {
                 leader_epoch: -1,
                 metadata: String::new(),
             }],
+            seen: u64::MAX,
         })
     }
 }

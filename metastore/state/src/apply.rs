@@ -395,6 +395,7 @@ impl State {
         let open = self.sessions.get(&entry.session);
         let open = open.expect("only an open session's entry is taken");
         self.live_on(open.seen, open.wall, open.monotonic, entry);
+        self.note_agent_heard_again(entry.session);
         let session = self.sessions.get_mut(&entry.session);
         let session = session.expect("it was just found");
         session.seen = self.liveness_time;

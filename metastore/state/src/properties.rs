@@ -166,6 +166,11 @@ fn command(cluster: &mut Cluster, node: NodeId, (what, a, b, c): Step) -> Comman
                 member,
                 instance: None,
                 offsets,
+                seen: if b.is_multiple_of(8) {
+                    0
+                } else {
+                    cluster.state.n
+                },
             })
         }
         18 if c.is_multiple_of(2) => Command::DeleteGroup(DeleteGroup { group, node }),

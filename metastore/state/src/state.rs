@@ -42,6 +42,9 @@ pub struct State {
     pub sessions: OrdMap<SessionId, Session>,
     pub tombstones: OrdMap<SessionId, Tombstone>,
     pub next_node: NodeId,
+    /// The last entry at which clients began to be sent elsewhere: an agent came, went, or was heard again
+    /// after it had been silent. Since then nobody may speak for what it looked at before.
+    pub agents_changed: u64,
     /// By the names of processes.
     pub nodes: OrdMap<String, KnownNode>,
 
@@ -119,6 +122,7 @@ impl State {
             sessions: OrdMap::new(),
             tombstones: OrdMap::new(),
             next_node: NodeId(1),
+            agents_changed: 0,
             nodes: OrdMap::new(),
             topics: OrdMap::new(),
             topic_names: OrdMap::new(),

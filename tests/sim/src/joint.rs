@@ -123,6 +123,7 @@ struct Reached {
     at: TopicPartition,
     node: NodeId,
     offset: Offset,
+    seen: u64,
 }
 
 impl Part for Reached {
@@ -139,6 +140,7 @@ impl Part for Reached {
                 leader_epoch: -1,
                 metadata: String::new(),
             }],
+            seen: self.seen,
         })]
     }
 
@@ -233,6 +235,7 @@ async fn propose(
         at,
         node: node.metastore.node(),
         offset: from.advance(1),
+        seen: view.n,
     };
     let within = Duration::from_secs(1 + node.runtime.random().below(10));
     let together = Together([&prepared, &second]);

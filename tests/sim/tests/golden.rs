@@ -304,6 +304,7 @@ fn commands() -> Vec<(&'static str, Command)> {
                 member: "m-1".into(),
                 instance: None,
                 offsets: vec![offset],
+                seen: 71,
             }),
         ),
         (

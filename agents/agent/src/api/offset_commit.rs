@@ -133,6 +133,12 @@ async fn commit(
         .group_instance_id
         .as_ref()
         .map(|instance| instance.to_string());
+    // Before anything is checked: who coordinates the group in between has committed what is newer.
+    let seen = agent
+        .coordinators
+        .check(&group, context.deadline)
+        .await
+        .map_err(error_code::of_group)?;
     let member = if generation < 0 && request.member_id.is_empty() {
         agent
             .coordinators
@@ -161,6 +167,7 @@ async fn commit(
         member,
         instance,
         offsets,
+        seen,
     };
     let command = Command::CommitGroupOffsets(command);
     if !Metastore::fits(&command) {

@@ -1,7 +1,8 @@
 //! Commits offsets of a group: by a member of the current generation, or by anybody while the group
 //! has no members (generation −1, Kafka's "simple" consumers).
 //!
-//! Holds: all offsets of a request are committed, or none.
+//! Holds: all offsets of a request are committed, or none; none after another coordinator may have
+//! committed later ones.
 
 use std::sync::Arc;
 
@@ -28,6 +29,10 @@ pub struct CommitGroupOffsets {
     pub instance: Option<String>,
     #[n(5)]
     pub offsets: Vec<GroupOffset>,
+    /// The state at which the proposer was the coordinator and looked at the membership. SUBTLE: it may be
+    /// the coordinator again when this comes, and another one have committed in between.
+    #[n(6)]
+    pub seen: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -46,6 +51,9 @@ pub struct GroupOffset {
 impl CommitGroupOffsets {
     pub(crate) fn apply(&self, state: &mut State, ctx: &Context) -> Result<Outcome, Refusal> {
         state.check_coordinator(&self.group, self.node, ctx)?;
+        if self.seen < state.agents_changed {
+            return Err(GroupRefusal::NotCoordinator(self.node).into());
+        }
         self.check_membership(state.groups.get(&self.group).map(Arc::as_ref))?;
         for offset in &self.offsets {
             if !state.partitions.contains_key(&offset.at) {
@@ -118,10 +126,9 @@ impl CommitGroupOffsets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Command;
-    use crate::GroupMember;
-    use crate::commands::CompleteGroup;
-    use crate::harness::{Cluster, at};
+    use crate::commands::{CompleteGroup, Withdraw};
+    use crate::harness::{Cluster, advertise, at, session};
+    use crate::{Command, GroupMember, ProposalOutcome, advice};
 
     fn commit(
         generation: i32,
@@ -141,6 +148,7 @@ mod tests {
                 leader_epoch: 1,
                 metadata: "m".into(),
             }],
+            seen: u64::MAX,
         }
     }
 
@@ -249,6 +257,54 @@ mod tests {
         assert_eq!(run(commit(4, "a", None, 2)), Ok(Outcome::Done));
         assert_eq!(run(commit(4, "b", Some("s"), 3)), Ok(Outcome::Done));
         assert_eq!(committed(&cluster), 3);
+    }
+
+    /// A commit that is on its way while another coordinator takes a later one.
+    #[test]
+    fn a_commit_from_before_another_coordinator_comes_too_late() {
+        let mut cluster = Cluster::with_topic("orders", 1);
+        cluster.open(2);
+        let node = |cluster: &Cluster, id| cluster.state.sessions[&session(id)].node;
+        let coordinator = |cluster: &Cluster| {
+            let coordinator = advice::coordinator(&cluster.state, "g");
+            coordinator.expect("somebody is advertised").node
+        };
+        let run = |cluster: &mut Cluster, id, offset, seen| {
+            let command = CommitGroupOffsets {
+                node: node(cluster, id),
+                seen,
+                ..commit(-1, "", None, offset)
+            };
+            match cluster.propose(id, vec![Command::CommitGroupOffsets(command)]) {
+                ProposalOutcome::Applied(_) => Ok(()),
+                ProposalOutcome::Refused { refusal, .. } => Err(refusal),
+            }
+        };
+        let is_first = coordinator(&cluster) == node(&cluster, 1);
+        let (early, late) = if is_first { (1, 2) } else { (2, 1) };
+        let early_node = node(&cluster, early);
+        let too_late = Err(Refusal::Group(GroupRefusal::NotCoordinator(early_node)));
+        let seen = cluster.state.n;
+        // Nobody hears of the coordinator for a while, and clients go to the other one.
+        cluster.live(&[late], 9_000);
+        assert_eq!(coordinator(&cluster), node(&cluster, late));
+        let now = cluster.state.n;
+        assert_eq!(run(&mut cluster, late, 42, now), Ok(()));
+        // What it was about to say before is the first that is heard of it again, and what it says next.
+        for _ in 0..2 {
+            assert_eq!(run(&mut cluster, early, 17, seen), too_late);
+            assert_eq!(coordinator(&cluster), early_node);
+            assert_eq!(committed(&cluster), 42);
+        }
+        let now = cluster.state.n;
+        assert_eq!(run(&mut cluster, early, 43, now), Ok(()));
+        // The other one goes, and comes again: its commits in between count.
+        cluster.propose(early, vec![Command::Withdraw(Withdraw {})]);
+        let between = cluster.state.n;
+        assert_eq!(run(&mut cluster, late, 44, between), Ok(()));
+        cluster.propose(early, vec![advertise(9092)]);
+        assert_eq!(run(&mut cluster, early, 18, now), too_late);
+        assert_eq!(committed(&cluster), 44);
     }
 
     #[test]

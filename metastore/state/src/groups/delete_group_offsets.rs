@@ -73,6 +73,7 @@ mod tests {
             member: String::new(),
             instance: None,
             offsets: vec![offset(0), offset(1)],
+            seen: cluster.state.n,
         };
         cluster.run(Command::CommitGroupOffsets(commit)).unwrap();
         let left = |cluster: &Cluster| cluster.state.groups["g"].offsets.len();

@@ -22,6 +22,7 @@ impl Advertise {
             at: self.at.clone(),
             since: since.unwrap_or(ctx.liveness_time),
         });
+        state.agents_changed = ctx.lsn.n;
         Ok(Outcome::Done)
     }
 }

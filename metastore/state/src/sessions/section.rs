@@ -13,11 +13,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         write: |state, frames| {
             frames.put(&Numbers {
                 next_node: state.next_node,
+                agents_changed: state.agents_changed,
             })
         },
         read: |state, reader| {
             let numbers: Numbers = reader.frame()?;
             state.next_node = numbers.next_node;
+            state.agents_changed = numbers.agents_changed;
             Ok(())
         },
     },
@@ -54,4 +56,6 @@ pub(crate) const SECTIONS: &[Section] = &[
 struct Numbers {
     #[n(0)]
     next_node: NodeId,
+    #[n(1)]
+    agents_changed: u64,
 }

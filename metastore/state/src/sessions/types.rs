@@ -138,9 +138,24 @@ impl State {
             .map(|(id, _)| *id)
     }
 
+    /// Before a session counts as seen: has clients' way been through another agent while nobody heard it?
+    pub(crate) fn note_agent_heard_again(&mut self, id: SessionId) {
+        let silent =
+            |session: &Session| session.agent.is_some() && session.is_unheard(self.liveness_time);
+        let others = || self.sessions.iter().filter(|(other, _)| **other != id);
+        if self.sessions.get(&id).is_some_and(silent)
+            && others().any(|(_, other)| other.agent.is_some())
+        {
+            self.agents_changed = self.n;
+        }
+    }
+
     /// Ends a session and leaves a tombstone. An id that was never open gets one too.
     pub(crate) fn close_session(&mut self, id: SessionId, at: u64) -> Option<Session> {
         let closed = self.sessions.remove(&id);
+        if closed.as_ref().is_some_and(|it| it.agent.is_some()) {
+            self.agents_changed = at;
+        }
         let known = closed.as_ref().and_then(|it| self.nodes.get_mut(&it.name));
         if let Some(known) = known {
             known.used = at;

@@ -13,6 +13,7 @@ impl Withdraw {
         let session = state.sessions.get_mut(&ctx.session);
         let session = session.ok_or(SessionRefusal::NoSuchSession(ctx.session))?;
         session.agent = None;
+        state.agents_changed = ctx.lsn.n;
         Ok(Outcome::Done)
     }
 }

@@ -66,6 +66,7 @@ mod tests {
             member: String::new(),
             instance: None,
             offsets: vec![offset(at(7, 0)), offset(at(8, 0))],
+            seen: cluster.state.n,
         };
         cluster.run(Command::CommitGroupOffsets(offsets)).unwrap();
         // Its table has everything.

@@ -53,6 +53,7 @@ fn commit_offset(group: &str, at: TopicPartition) -> Command {
             leader_epoch: -1,
             metadata: String::new(),
         }],
+        seen: u64::MAX,
     })
 }
 
