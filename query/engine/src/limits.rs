@@ -169,9 +169,13 @@ impl QueryLimits {
         self.runs.store(true, Ordering::Relaxed);
     }
 
-    /// Notes a value that may stand beside each row of a batch.
+    /// Notes a value that stands beside each row of a batch.
     pub(crate) fn has_constant(&self, bytes: u64) {
         self.widest.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn forget_constants(&self) {
+        self.widest.store(0, Ordering::Relaxed);
     }
 
     /// Rows of a batch so that each of them may have the widest constant.

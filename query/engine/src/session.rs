@@ -26,7 +26,7 @@ use crate::catalog::{CATALOG, CutCatalog};
 use crate::context::QueryContext;
 use crate::functions;
 use crate::functions::calendar::{UTC, Zone};
-use crate::functions::guard::{GuardFunctions, guard};
+use crate::functions::guard::{GuardFunctions, guard, note_constants};
 use crate::limits::{QueryLimits, QueryMemory};
 use crate::same_names;
 use crate::semantics::{
@@ -143,6 +143,7 @@ pub(crate) async fn physical(
 ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
     let plan = session.optimize(plan)?;
     let plan = semantics::in_order(plan, session.execution_props())?;
+    note_constants(&plan, limits)?;
     let options = session.config_mut().options_mut();
     options.execution.batch_size = limits.batch_rows(BATCH_ROWS);
     // Not before the optimizer is done: from now on expressions have their values, however wide.

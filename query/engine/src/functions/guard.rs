@@ -44,7 +44,7 @@ use datafusion::logical_expr::{
 };
 
 use self::growth::{Argument, Growth};
-pub(crate) use self::rule::GuardFunctions;
+pub(crate) use self::rule::{GuardFunctions, note_constants};
 use crate::limits::QueryLimits;
 
 /// A constant of a plan is no wider, unless the statement itself holds it.

@@ -1,6 +1,6 @@
 //! Where functions come from that no name was looked up for: operators and other parts of a statement.
 //!
-//! Holds: no function of a plan is left without its guard, and wide literals are known.
+//! Holds: no function of a plan is left without its guard, and before it runs its widest constant is known.
 //! Leaves to others: how much a function may take (`growth`).
 
 use std::any::Any;
@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
@@ -18,7 +20,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::physical_expr::{PhysicalExpr, expressions};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr, expressions};
 
 use super::growth::is_simple;
 use super::{CONSTANT_BYTES_MAX, guard};
@@ -86,13 +88,45 @@ pub(super) fn guarded(
         {
             Err(no_fixed_width(data_type))
         }
-        // It stands beside each row of a batch.
-        Expr::Literal(ref value, _) if value.size() as u64 > CONSTANT_BYTES_MAX => {
-            limits.has_constant(value.size() as u64);
-            Ok(Transformed::no(part))
-        }
         other => Ok(Transformed::no(other)),
     })
+}
+
+/// Tells the limits of the constants that are left in the plan, and of those that stay expressions: not of those
+/// that the optimizer met on its way.
+pub(crate) fn note_constants(
+    plan: &LogicalPlan,
+    limits: &QueryLimits,
+) -> Result<(), DataFusionError> {
+    limits.forget_constants();
+    plan.apply_with_subqueries(|plan| {
+        plan.apply_expressions(|expression| {
+            expression.apply(|part| {
+                note_constant(part, limits);
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(())
+}
+
+fn note_constant(part: &Expr, limits: &QueryLimits) {
+    match part {
+        Expr::Literal(value, _) if value.size() as u64 > CONSTANT_BYTES_MAX => {
+            limits.has_constant(value.size() as u64);
+        }
+        // One whose value is wide notes it as it is called, and refuses it: else it would not have stayed.
+        Expr::ScalarFunction(_) if !part.any_column_refs() => {
+            let call = create_physical_expr(part, &DFSchema::empty(), &ExecutionProps::new());
+            let rows = RecordBatchOptions::new().with_row_count(Some(1));
+            let schema = Arc::new(Schema::empty());
+            let row = RecordBatch::try_new_with_options(schema, Vec::new(), &rows);
+            if let (Ok(call), Ok(row)) = (call, row) {
+                let _ = call.evaluate(&row);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// A regular expression that is the same for all rows, and of no size, can stay with its operator, which
